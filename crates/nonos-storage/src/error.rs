@@ -1,0 +1,110 @@
+//! Errors of the facade.
+
+use std::path::PathBuf;
+
+use storage_core::{CoreError, ErrorCode};
+use storage_ops::PruneError;
+use storage_schema::SchemaError;
+
+/// What methods of this crate return.
+pub type NonosResult<T> = Result<T, NonosError>;
+
+/// Why an operation failed. Its text is that of its payload.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NonosError {
+    /// The database.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Sealing of secrets.
+    #[error(transparent)]
+    Encryption(#[from] CryptoError),
+    /// The configuration. Nothing was opened.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl From<CoreError> for NonosError {
+    fn from(error: CoreError) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// Why an operation on the database failed, with a stable code and, where there is one, a remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// Opening, reading or writing.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The schema version.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Pruning.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
+    /// This release cannot do it yet. Nothing happened.
+    #[error("{operation} is not supported yet")]
+    NotSupported {
+        /// The method.
+        operation: &'static str,
+    },
+}
+
+impl StorageError {
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Core(error) => error.code(),
+            Self::Schema(error) => error.code(),
+            Self::Prune(error) => error.code(),
+            Self::NotSupported { .. } => ErrorCode::NotSupported,
+        }
+    }
+
+    /// What to do about it, where there is something.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Core(error) => error.remedy(),
+            Self::Schema(error) => error.remedy(),
+            Self::Prune(error) => error.remedy(),
+            Self::NotSupported { .. } => None,
+        }
+    }
+}
+
+/// Why secrets cannot be sealed or opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CryptoError {
+    /// This release cannot seal yet. Nothing was opened: secrets are never stored plainly instead.
+    #[error("encryption mode SealedBox is not supported yet")]
+    NotSupported,
+}
+
+/// A configuration that is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A cache too small to work with.
+    #[error(
+        "cache_capacity_bytes is {found}, the minimum is {}",
+        crate::config::MIN_CACHE_BYTES
+    )]
+    CacheTooSmall {
+        /// The configured size in bytes.
+        found: u64,
+    },
+    /// A flush every 0 milliseconds.
+    #[error("flush_every_ms is 0; give the milliseconds between flushes, or \"never\"")]
+    FlushEveryZero,
+    /// A path below `~/` without a home directory.
+    #[error("{} begins with ~/, but HOME is not set", path.display())]
+    NoHome {
+        /// The configured path.
+        path: PathBuf,
+    },
+    /// No path at all.
+    #[error("the path of the database is empty")]
+    EmptyPath,
+}

@@ -1,0 +1,37 @@
+//! The persistent storage of a NONOS node: identity, peers, metrics, epochs, claims, configuration,
+//! secrets and an audit log, in one directory.
+//!
+//! [`NodeStorage`] is the handle; [`StorageConfig`] says where the database is and how it is kept.
+//!
+//! # What is durable when
+//!
+//! Identity, claims, configuration and secrets survive a power cut once their method has returned.
+//! Peers, metrics and epochs do after [`flush_every_ms`](StorageConfig::flush_every_ms), or once
+//! [`NodeStorage::flush`] has returned.
+
+mod clock;
+mod config;
+mod error;
+mod node_storage;
+mod report;
+mod update;
+
+pub use config::{EncryptionMode, StorageConfig};
+pub use error::{ConfigError, CryptoError, NonosError, NonosResult, StorageError};
+pub use node_storage::NodeStorage;
+pub use report::{
+    BackupInfo, CompactionReport, IntegrityReport, RestoreReport, TreeIntegrityReport,
+};
+pub use storage_core::trees::audit_log::AuditLogEntry;
+pub use storage_core::trees::claims::StoredClaim;
+pub use storage_core::trees::epochs::StoredEpochSummary;
+pub use storage_core::trees::identity::NodeId;
+pub use storage_core::trees::metrics::StoredMetrics;
+pub use storage_core::trees::peers::StoredPeerInfo;
+pub use storage_core::{
+    CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, MAX_BATCH_SIZE,
+    RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId, ValueError, holder,
+};
+pub use storage_ops::{PruneError, TreeSizes};
+pub use storage_schema::{CURRENT_SCHEMA_VERSION, MigrationRecord, SchemaError, SchemaInfo};
+pub use update::Update;

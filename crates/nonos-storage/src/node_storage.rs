@@ -1,0 +1,241 @@
+//! [`NodeStorage`]: opening and closing, and several records in one commit.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use storage_core::{Commit, CoreError, Db, DbOptions, Durability, Health, View};
+use storage_schema::SchemaInfo;
+
+use crate::StorageMetrics;
+use crate::clock;
+use crate::config::{EncryptionMode, StorageConfig};
+use crate::error::{CryptoError, NonosError, NonosResult, StorageError};
+use crate::update::Update;
+
+mod maintenance;
+mod records;
+
+/// The storage of a node. Every method takes `&self`: share it as `Arc<NodeStorage>`.
+///
+/// ```
+/// use nonos_storage::{NodeStorage, NonosResult, StoredPeerInfo};
+///
+/// # fn main() -> NonosResult<()> {
+/// let storage = NodeStorage::in_memory()?;
+/// let peer = StoredPeerInfo { peer_id: "peer-1".into(), ..Default::default() };
+/// storage.store_peer("peer-1", &peer)?;
+/// assert_eq!(storage.load_peer("peer-1")?, Some(peer));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct NodeStorage {
+    db: Db,
+    config: StorageConfig,
+    data_path: PathBuf,
+    in_memory: bool,
+    schema: SchemaInfo,
+    opened_at: Instant,
+    plain_secrets_warned: Once,
+}
+
+impl NodeStorage {
+    /// Opens the database at `config.path`, and creates it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// - [`NonosError::Config`]: a setting is not allowed. Nothing was touched.
+    /// - [`NonosError::Encryption`]: secrets cannot be sealed as configured. Nothing was touched.
+    /// - `LOCKED`: another handle or process has it; the text says which.
+    /// - `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`, `MIGRATION_NEEDED`: nothing was modified.
+    /// - `CORRUPT`, `DISK_FULL`, `IO`, `INVALID_ARGUMENT` for a path that is a file.
+    pub fn open(config: StorageConfig) -> NonosResult<Self> {
+        let data_path = config.check()?;
+        if config.encryption_mode == EncryptionMode::SealedBox {
+            return Err(CryptoError::NotSupported.into());
+        }
+        let mut options = DbOptions::new(data_path.clone(), clock::now());
+        options.cache_capacity_bytes = config.cache_capacity_bytes;
+        options.flush_every_ms = config.flush_every_ms;
+        options.compression = config.compression_enabled;
+        let db = Db::open(&options)?;
+        Self::with(db, config, data_path, false)
+    }
+
+    /// Opens a database in memory, gone at drop. It touches no file.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), for what can fail without a disk.
+    pub fn in_memory() -> NonosResult<Self> {
+        let config = StorageConfig::default();
+        let db = Db::in_memory(config.cache_capacity_bytes, config.compression_enabled)?;
+        Self::with(db, config, PathBuf::from(":memory:"), true)
+    }
+
+    /// The same as [`in_memory`](Self::in_memory).
+    ///
+    /// # Errors
+    ///
+    /// As `in_memory`.
+    pub fn open_memory() -> NonosResult<Self> {
+        Self::in_memory()
+    }
+
+    fn with(
+        db: Db,
+        config: StorageConfig,
+        data_path: PathBuf,
+        in_memory: bool,
+    ) -> NonosResult<Self> {
+        let schema = storage_schema::prepare(&db, clock::now()).map_err(StorageError::from)?;
+        Ok(Self {
+            db,
+            config,
+            data_path,
+            in_memory,
+            schema,
+            opened_at: Instant::now(),
+            plain_secrets_warned: Once::new(),
+        })
+    }
+
+    /// Opens for reading beside whoever writes.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_SUPPORTED`, always, in this release.
+    #[expect(clippy::needless_pass_by_value, reason = "the contract, as open")]
+    pub fn open_readonly(config: StorageConfig) -> NonosResult<Self> {
+        config.check()?;
+        not_supported("open_readonly")
+    }
+
+    /// Makes everything durable and closes, from a shared handle. A second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// `IO`, `DISK_FULL`, `POISONED`: the handle is closed, but not all of it is durable. Later
+    /// calls of other methods return `POISONED`.
+    pub fn shutdown(&self) -> NonosResult<()> {
+        self.done(self.db.shutdown())
+    }
+
+    /// Makes everything durable and closes. Dropping does the same and logs what fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    pub fn close(self) -> NonosResult<()> {
+        self.shutdown()
+    }
+
+    /// How the database is doing.
+    pub fn health(&self) -> Health {
+        self.db.health()
+    }
+
+    /// Writes several records in one commit: all of them or none, in every tree.
+    ///
+    /// Returns what the closure returned and the commit's number. If the closure returns an error or
+    /// panics, nothing is written. Updates run one at a time; other threads may read the commit
+    /// before this returns. With `durable`, it survives a power cut once this returns.
+    ///
+    /// ```
+    /// # use nonos_storage::{EpochNumber, NodeStorage, NonosResult, StoredClaim, StoredEpochSummary};
+    /// # fn main() -> NonosResult<()> {
+    /// # let storage = NodeStorage::in_memory()?;
+    /// let epoch = EpochNumber(7);
+    /// storage.update(true, |update| {
+    ///     update.store_epoch(epoch, &StoredEpochSummary { epoch: 7, ..Default::default() })?;
+    ///     update.store_claim(epoch, &StoredClaim { epoch: 7, ..Default::default() })?;
+    ///     update.store_config("last_claimed", &7u64)
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The closure's; `POISONED`; `INVALID_ARGUMENT` inside the closure of another update of this
+    /// thread; `IO` or `DISK_FULL`, after which it is open whether the commit is there.
+    pub fn update<R>(
+        &self,
+        durable: bool,
+        f: impl FnOnce(&mut Update<'_>) -> NonosResult<R>,
+    ) -> NonosResult<(R, u64)> {
+        let durability = if durable {
+            Durability::Durable
+        } else {
+            Durability::Buffered
+        };
+        let now_ms = clock::now_ms();
+        self.done(self.db.update(durability, |view, commit| {
+            f(&mut Update {
+                view,
+                commit,
+                now_ms,
+            })
+        }))
+    }
+
+    /// The counters of this handle.
+    pub fn storage_metrics(&self) -> Arc<StorageMetrics> {
+        self.db.counters()
+    }
+
+    /// How long this handle has been open.
+    pub fn uptime(&self) -> Duration {
+        self.opened_at.elapsed()
+    }
+
+    /// The configuration that it was opened with.
+    pub fn config(&self) -> &StorageConfig {
+        &self.config
+    }
+
+    /// Where the database is, with `~/` expanded; `:memory:` in memory.
+    pub fn data_path(&self) -> &Path {
+        &self.data_path
+    }
+
+    /// Whether it is in memory only.
+    pub fn is_in_memory(&self) -> bool {
+        self.in_memory
+    }
+
+    /// Whether it refuses to write.
+    pub fn is_read_only(&self) -> bool {
+        false
+    }
+
+    /// One commit of one operation.
+    fn write<R>(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&View<'_>, &mut Commit) -> Result<R, CoreError>,
+    ) -> NonosResult<R> {
+        let written = self.db.update(durability, f);
+        self.done(written.map(|(result, _)| result))
+    }
+
+    fn warn_of_plain_secrets(&self) {
+        self.plain_secrets_warned.call_once(|| {
+            tracing::warn!("secrets are stored as they are given: encryption_mode is \"none\"");
+        });
+    }
+
+    /// Converts an error of a layer, and counts it.
+    fn done<T, E: Into<NonosError>>(&self, result: Result<T, E>) -> NonosResult<T> {
+        result.map_err(|error| {
+            let errors = &self.db.counters().errors;
+            errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            error.into()
+        })
+    }
+}
+
+fn not_supported<T>(operation: &'static str) -> NonosResult<T> {
+    Err(StorageError::NotSupported { operation }.into())
+}

@@ -1,0 +1,120 @@
+//! Records to stored bytes and back: the one caller of postcard.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::CoreError;
+use crate::frame::{self, Encoding, FrameError};
+use crate::tree::TreeId;
+
+/// The version of every record shape of this program: the schema that introduced them.
+pub const RECORD_VERSION: u8 = 2;
+
+/// Why a stored body is not a record of its tree.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The frame around it is damaged.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The shape is of a version that this program does not read.
+    #[error("the record has version {found}, this program reads {RECORD_VERSION}")]
+    RecordVersion {
+        /// The version as stored.
+        found: u8,
+    },
+    /// The body ends early or holds a value that the shape does not allow.
+    #[error("the record does not decode")]
+    Body {
+        /// What postcard says.
+        #[source]
+        source: postcard::Error,
+    },
+    /// Bytes follow the record.
+    #[error("{len} bytes follow the record")]
+    TrailingBytes {
+        /// How many.
+        len: usize,
+    },
+    /// The self-describing body is not one whole CBOR item.
+    #[error("the value is not one whole CBOR item")]
+    Cbor {
+        /// What the reader says.
+        #[source]
+        source: ciborium::de::Error<std::io::Error>,
+    },
+    /// The key itself has another shape.
+    #[error(transparent)]
+    Key(#[from] crate::key::KeyError),
+    /// Raw bytes of another length than the record has.
+    #[error("{len} bytes are not a node id")]
+    NodeId {
+        /// How many there are.
+        len: usize,
+    },
+}
+
+/// Encodes a record and frames it.
+///
+/// # Errors
+///
+/// [`CoreError::Serialization`] where serde refuses, [`CoreError::TooLarge`] over the maximum.
+pub(crate) fn encode<T: Serialize>(
+    tree: TreeId,
+    key: &[u8],
+    record: &T,
+    compress: bool,
+) -> Result<Vec<u8>, CoreError> {
+    let body = postcard::to_allocvec(record).map_err(|source| CoreError::Serialization {
+        tree,
+        source: Box::new(source),
+    })?;
+    frame::seal(
+        tree,
+        key,
+        Encoding::Postcard,
+        RECORD_VERSION,
+        &body,
+        compress,
+    )
+}
+
+/// Checks a frame and decodes its record, to the last byte.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`].
+pub(crate) fn decode<T: DeserializeOwned>(
+    tree: TreeId,
+    key: &[u8],
+    frame: &[u8],
+) -> Result<T, CoreError> {
+    let body = open(tree, key, frame, Encoding::Postcard)?;
+    let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
+    let (record, rest) =
+        postcard::take_from_bytes(&body).map_err(|source| corrupt(DecodeError::Body { source }))?;
+    match rest.len() {
+        0 => Ok(record),
+        len => Err(corrupt(DecodeError::TrailingBytes { len })),
+    }
+}
+
+/// The body of a frame that must have this encoding and the current record version.
+pub(crate) fn open(
+    tree: TreeId,
+    key: &[u8],
+    frame: &[u8],
+    expected: Encoding,
+) -> Result<Vec<u8>, CoreError> {
+    let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
+    let frame = frame::open(tree, key, frame).map_err(|source| corrupt(source.into()))?;
+    if frame.encoding != expected {
+        let found = frame.encoding;
+        return Err(corrupt(FrameError::Encoding { found, expected }.into()));
+    }
+    if frame.record_version != RECORD_VERSION {
+        let found = frame.record_version;
+        return Err(corrupt(DecodeError::RecordVersion { found }));
+    }
+    Ok(frame.body)
+}

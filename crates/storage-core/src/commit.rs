@@ -1,0 +1,163 @@
+//! A commit: puts and deletes over any of the trees, applied all or not at all.
+
+use std::collections::BTreeMap;
+
+use crate::batch::Entries;
+use crate::error::CoreError;
+use crate::tree::{PerTree, TreeId};
+use crate::view::{self, KeyRange, Order, Read, Visit};
+
+/// What one commit changes. Of several changes to a key the last counts.
+#[derive(Debug, Default)]
+pub struct Commit {
+    changes: PerTree<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    compression: bool,
+}
+
+impl Commit {
+    pub(crate) fn new(compression: bool) -> Self {
+        Self {
+            changes: PerTree::default(),
+            compression,
+        }
+    }
+
+    /// Whether values put into this commit are compressed where that pays.
+    pub fn compression(&self) -> bool {
+        self.compression
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        TreeId::ALL
+            .iter()
+            .all(|&tree| self.changes.of(tree).is_empty())
+    }
+
+    /// Puts entries that were checked and encoded before.
+    pub(crate) fn put_all(&mut self, tree: TreeId, entries: Entries) {
+        for (key, frame) in entries {
+            self.put(tree, key, frame);
+        }
+    }
+
+    /// Puts a framed value, in place of what was there.
+    pub fn put(&mut self, tree: TreeId, key: Vec<u8>, frame: Vec<u8>) {
+        self.changes.of_mut(tree).insert(key, Some(frame));
+    }
+
+    /// Removes a key that is known to exist.
+    pub fn delete(&mut self, tree: TreeId, key: Vec<u8>) {
+        self.changes.of_mut(tree).insert(key, None);
+    }
+
+    /// Removes a key, if `view` with this commit on top has it; returns whether it has.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the index.
+    pub fn remove(
+        &mut self,
+        view: &dyn Read,
+        tree: TreeId,
+        key: Vec<u8>,
+    ) -> Result<bool, CoreError> {
+        let exists = self.over(view).get(tree, &key)?.is_some();
+        if exists {
+            self.delete(tree, key);
+        }
+        Ok(exists)
+    }
+
+    /// The state that this commit makes of `view`: reads see what the commit already holds.
+    pub fn over<'a>(&'a self, view: &'a dyn Read) -> Pending<'a> {
+        Pending { view, commit: self }
+    }
+
+    /// The changes in the order of tree and key.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (TreeId, &[u8], Option<&[u8]>)> {
+        TreeId::ALL.into_iter().flat_map(|tree| {
+            let changes = self.changes.of(tree).iter();
+            changes.map(move |(key, value)| (tree, key.as_slice(), value.as_deref()))
+        })
+    }
+}
+
+/// A view with a commit on top of it.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    view: &'a dyn Read,
+    commit: &'a Commit,
+}
+
+impl Read for Pending<'_> {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        match self.commit.changes.of(tree).get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.view.get(tree, key),
+        }
+    }
+
+    fn scan(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), CoreError> {
+        let mut changes = self.changes_in(tree, range, order).peekable();
+        let mut stopped = false;
+        self.view.scan(tree, range, order, &mut |key, value| {
+            while let Some((changed, change)) =
+                changes.next_if(|(changed, _)| order.of(changed, key).is_le())
+            {
+                if let Some(value) = change
+                    && !visit(changed, value)?
+                {
+                    stopped = true;
+                    return Ok(false);
+                }
+                if changed == key {
+                    return Ok(true);
+                }
+            }
+            let on = visit(key, value)?;
+            stopped = !on;
+            Ok(on)
+        })?;
+        for (key, change) in changes {
+            if stopped {
+                break;
+            }
+            if let Some(value) = change {
+                stopped = !visit(key, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type Change<'a> = (&'a [u8], Option<&'a [u8]>);
+
+impl<'a> Pending<'a> {
+    fn changes_in(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        order: Order,
+    ) -> Box<dyn Iterator<Item = Change<'a>> + 'a> {
+        if view::is_empty(range) {
+            return Box::new(std::iter::empty());
+        }
+        let changes = self
+            .commit
+            .changes
+            .of(tree)
+            .range::<[u8], _>(view::as_slices(range))
+            .map(|(key, change)| (key.as_slice(), change.as_deref()));
+        match order {
+            Order::Ascending => Box::new(changes),
+            Order::Descending => Box::new(changes.rev()),
+        }
+    }
+}

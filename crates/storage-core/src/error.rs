@@ -1,0 +1,323 @@
+//! Errors of this crate, and the stable codes that callers match on.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::hex::hex;
+use crate::key::KeyError;
+use crate::lock::Holder;
+use crate::tree::TreeId;
+
+/// What a caller can do something about. The names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// Another process or handle has the database.
+    Locked,
+    /// A newer release wrote the database.
+    SchemaTooNew,
+    /// There is data, but no readable schema version.
+    SchemaMismatch,
+    /// An older release wrote the database, and migrating is not possible or not allowed.
+    MigrationNeeded,
+    /// A value cannot be encoded.
+    Serialization,
+    /// Stored bytes are damaged.
+    Corrupt,
+    /// The disk, or what of it may be used, is full.
+    DiskFull,
+    /// The handle does not write.
+    ReadOnly,
+    /// There is nothing of that name.
+    NotFound,
+    /// The caller's value is not allowed; nothing was written.
+    InvalidArgument,
+    /// The stored value has another type than the one asked for.
+    WrongType,
+    /// The handle is closed, or takes no more writes after an error; opening again recovers.
+    Poisoned,
+    /// A backup file is damaged or not one.
+    BackupInvalid,
+    /// A swap of directories was interrupted.
+    IncompleteSwap,
+    /// The operating system refused an operation on a file.
+    Io,
+    /// Not built yet.
+    NotSupported,
+}
+
+impl ErrorCode {
+    /// The code's name, as programs and the operator's output show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Locked => "LOCKED",
+            Self::SchemaTooNew => "SCHEMA_TOO_NEW",
+            Self::SchemaMismatch => "SCHEMA_MISMATCH",
+            Self::MigrationNeeded => "MIGRATION_NEEDED",
+            Self::Serialization => "SERIALIZATION",
+            Self::Corrupt => "CORRUPT",
+            Self::DiskFull => "DISK_FULL",
+            Self::ReadOnly => "READ_ONLY",
+            Self::NotFound => "NOT_FOUND",
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::WrongType => "WRONG_TYPE",
+            Self::Poisoned => "POISONED",
+            Self::BackupInvalid => "BACKUP_INVALID",
+            Self::IncompleteSwap => "INCOMPLETE_SWAP",
+            Self::Io => "IO",
+            Self::NotSupported => "NOT_SUPPORTED",
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A record that its tree refuses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// `peer_id` in the record is not the key it is stored under.
+    #[error("info.peer_id is {found:?}")]
+    PeerIdDiffers {
+        /// The id in the record.
+        found: String,
+    },
+    /// A reputation over 100.
+    #[error("the reputation is {found}, the maximum is 100")]
+    Reputation {
+        /// The reputation in the record.
+        found: u8,
+    },
+    /// `epoch` in the record is not the key it is stored under.
+    #[error("the record is of epoch {found}")]
+    EpochDiffers {
+        /// The epoch in the record.
+        found: u64,
+    },
+    /// NaN or infinity.
+    #[error("{field} is not a finite number")]
+    NotFinite {
+        /// The field's name.
+        field: &'static str,
+    },
+}
+
+/// Why an operation on the database failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CoreError {
+    /// Another handle, here or in another process, has the database open. Nothing was touched.
+    #[error("Failed to open database: Resource busy (held by {holder})")]
+    Locked {
+        /// Who holds it, as far as the lock file tells.
+        holder: Holder,
+    },
+    /// A program that does not know our lock has the index open. Nothing was touched.
+    #[error("Failed to open database: Resource busy (the index is held by another program)")]
+    IndexLocked {
+        /// What the engine says.
+        source: io::Error,
+    },
+    /// The path of the database names something else than a directory. Nothing was touched.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A key that the tree cannot hold. Nothing was written.
+    #[error("invalid key for {}", tree.name())]
+    Key {
+        /// The tree.
+        tree: TreeId,
+        /// What is wrong with the key.
+        source: KeyError,
+    },
+    /// A record that the tree refuses. Nothing was written.
+    #[error("invalid record {key:?} for {}", tree.name())]
+    Record {
+        /// The tree.
+        tree: TreeId,
+        /// The record's key, readable.
+        key: String,
+        /// What is wrong with the record.
+        source: RecordError,
+    },
+    /// A value over the tree's maximum. Nothing was written.
+    #[error("the value has {size} bytes, the maximum in {} is {max}", tree.name())]
+    TooLarge {
+        /// The tree.
+        tree: TreeId,
+        /// The value's encoded size in bytes.
+        size: usize,
+        /// The tree's maximum in bytes.
+        max: usize,
+    },
+    /// A value that serde cannot encode. Nothing was written.
+    #[error("the value for {} cannot be encoded", tree.name())]
+    Serialization {
+        /// The tree.
+        tree: TreeId,
+        /// What the encoder says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A config value of another type than the caller asks for. It is unchanged.
+    #[error("config value {key:?} holds {stored}, which is not a {requested}")]
+    WrongType {
+        /// The config key.
+        key: String,
+        /// The kind of the stored value.
+        stored: &'static str,
+        /// The type asked for.
+        requested: &'static str,
+        /// Where the two differ.
+        source: crate::value::ValueError,
+    },
+    /// Stored bytes are not what was written.
+    #[error("the entry {key_hex} of {} is damaged", tree.name())]
+    Corrupt {
+        /// The tree.
+        tree: TreeId,
+        /// The entry's key in hexadecimal.
+        key_hex: String,
+        /// What is wrong with it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The index directory is damaged.
+    #[error("the index {} is damaged", path.display())]
+    IndexDamaged {
+        /// The index directory.
+        path: PathBuf,
+        /// What the engine says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The file system is full. What returned `Ok` is kept.
+    #[error("the disk is full: cannot {action} {}", path.display())]
+    DiskFull {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The operating system refused an operation.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A thread of the database cannot be started.
+    #[error("cannot start a thread")]
+    Thread {
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The engine panicked. Opening the database again recovers.
+    #[error("the engine panicked")]
+    EnginePanic,
+    /// A write failed before, so nothing more is written through this handle.
+    #[error("the database takes no more writes, because {reason}")]
+    Poisoned {
+        /// The first error.
+        reason: String,
+    },
+    /// The handle was shut down.
+    #[error("the database is closed")]
+    Closed,
+    /// `update` was called inside the closure of another `update` of the same thread.
+    #[error("a write inside the closure of update")]
+    Reentrant,
+    /// A batch failed after some of its chunks were applied.
+    #[error("the batch stopped after {applied_chunks} chunks ({applied} records)")]
+    Batch {
+        /// How many chunks were applied whole.
+        applied_chunks: usize,
+        /// How many of the records given are in them.
+        applied: usize,
+        /// Why the next chunk failed.
+        source: Box<CoreError>,
+    },
+}
+
+impl CoreError {
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Locked { .. } | Self::IndexLocked { .. } => ErrorCode::Locked,
+            Self::NotADirectory { .. }
+            | Self::Key { .. }
+            | Self::Record { .. }
+            | Self::TooLarge { .. }
+            | Self::Reentrant => ErrorCode::InvalidArgument,
+            Self::Serialization { .. } => ErrorCode::Serialization,
+            Self::WrongType { .. } => ErrorCode::WrongType,
+            Self::Corrupt { .. } | Self::IndexDamaged { .. } => ErrorCode::Corrupt,
+            Self::DiskFull { .. } => ErrorCode::DiskFull,
+            Self::Io { .. } | Self::Thread { .. } => ErrorCode::Io,
+            Self::EnginePanic | Self::Poisoned { .. } | Self::Closed => ErrorCode::Poisoned,
+            Self::Batch { source, .. } => source.code(),
+        }
+    }
+
+    /// What to do about it, where there is something.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Locked { .. } | Self::IndexLocked { .. } => {
+                Some("stop the process that holds the database, or wait for it")
+            }
+            Self::NotADirectory { .. } => Some("name a directory, or a path that does not exist"),
+            Self::Reentrant => Some("write through the Update that the closure is given"),
+            Self::DiskFull { .. } => Some("free disk space, then open the database again"),
+            Self::EnginePanic | Self::Poisoned { .. } => {
+                Some("close the database and open it again")
+            }
+            Self::Closed => Some("open the database again"),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as the user who owns the directory, or change its permissions")
+            }
+            Self::IndexDamaged { .. } | Self::Corrupt { .. } => {
+                Some("restore the database from a backup")
+            }
+            Self::Batch { source, .. } => source.remedy(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                action,
+                path,
+                source,
+            },
+            _ => Self::Io {
+                action,
+                path,
+                source,
+            },
+        }
+    }
+
+    pub(crate) fn corrupt(
+        tree: TreeId,
+        key: &[u8],
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Corrupt {
+            tree,
+            key_hex: hex(key),
+            source: source.into(),
+        }
+    }
+}

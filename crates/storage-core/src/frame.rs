@@ -1,0 +1,228 @@
+//! The value frame: six bytes before the body of every stored record.
+//!
+//! ```text
+//! 0  1  tag             frame version (3 bits) | body encoding (4 bits) | LZ4 (1 bit)
+//! 1  1  record version  of the shape that the body has
+//! 2  4  crc32, LE       over tree number, key length u32 LE, key, tag, record version, body
+//! 6  -  body            with LZ4: the length of the plain body as u32 LE, then one LZ4 block
+//! ```
+//!
+//! The checksum is bound to tree and key, so that a value in the wrong place is an error and not
+//! another record.
+
+use crate::error::CoreError;
+use crate::tree::TreeId;
+
+const FRAME_VERSION: u8 = 1;
+const HEADER_LEN: usize = 6;
+/// Below this, LZ4 does not pay for its time.
+const MIN_COMPRESSED_LEN: usize = 64;
+
+/// How the body of a frame is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// The caller's bytes.
+    Raw,
+    /// postcard, for records of a known shape.
+    Postcard,
+    /// CBOR, for `config`: it describes itself.
+    Cbor,
+}
+
+impl Encoding {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Raw => 0,
+            Self::Postcard => 1,
+            Self::Cbor => 2,
+        }
+    }
+
+    const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Raw),
+            1 => Some(Self::Postcard),
+            2 => Some(Self::Cbor),
+            _ => None,
+        }
+    }
+}
+
+/// Why stored bytes are not the frame of this tree and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// Fewer bytes than a frame has.
+    #[error("the frame ends after {len} bytes")]
+    Truncated {
+        /// How many there are.
+        len: usize,
+    },
+    /// A frame version or an encoding that this program does not know.
+    #[error("unknown frame tag {tag:#04x}")]
+    UnknownTag {
+        /// The tag as stored.
+        tag: u8,
+    },
+    /// The bytes were changed, or belong to another tree or key.
+    #[error("the checksum does not match")]
+    Checksum,
+    /// A compressed body that does not expand to its stated length.
+    #[error("the compressed body does not expand to its stated length")]
+    Compression,
+    /// The body has another encoding than this tree uses.
+    #[error("the body is encoded as {found:?}, expected {expected:?}")]
+    Encoding {
+        /// What the tag says.
+        found: Encoding,
+        /// What the tree uses.
+        expected: Encoding,
+    },
+}
+
+/// What a frame says about its body.
+#[derive(Debug)]
+pub struct Frame {
+    /// The body's encoding.
+    pub encoding: Encoding,
+    /// The version of the record's shape.
+    pub record_version: u8,
+    /// The body, expanded.
+    pub body: Vec<u8>,
+}
+
+/// Frames `body`; compresses it where `compress` is set and that saves at least an eighth.
+///
+/// # Errors
+///
+/// [`CoreError::TooLarge`] for a body over the tree's maximum.
+pub fn seal(
+    tree: TreeId,
+    key: &[u8],
+    encoding: Encoding,
+    record_version: u8,
+    body: &[u8],
+    compress: bool,
+) -> Result<Vec<u8>, CoreError> {
+    let max = tree.max_body_size();
+    if body.len() > max {
+        return Err(CoreError::TooLarge {
+            tree,
+            size: body.len(),
+            max,
+        });
+    }
+    let packed = if compress && body.len() >= MIN_COMPRESSED_LEN {
+        Some(lz4_flex::compress_prepend_size(body))
+            .filter(|packed| packed.len() <= body.len() - body.len() / 8)
+    } else {
+        None
+    };
+    let tag = FRAME_VERSION << 5 | encoding.number() << 1 | u8::from(packed.is_some());
+    let stored = packed.as_deref().unwrap_or(body);
+    let mut frame = Vec::with_capacity(HEADER_LEN + stored.len());
+    frame.extend([tag, record_version]);
+    frame.extend(checksum(tree, key, tag, record_version, stored).to_le_bytes());
+    frame.extend(stored);
+    Ok(frame)
+}
+
+/// Checks a frame against its tree and key and returns what it holds.
+///
+/// # Errors
+///
+/// [`FrameError`], one variant per way in which the bytes are not such a frame.
+pub fn open(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Frame, FrameError> {
+    let len = frame.len();
+    let (&[tag, record_version, c0, c1, c2, c3], stored) = frame
+        .split_first_chunk::<HEADER_LEN>()
+        .ok_or(FrameError::Truncated { len })?;
+    if checksum(tree, key, tag, record_version, stored) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Err(FrameError::Checksum);
+    }
+    let encoding = Encoding::from_number(tag >> 1 & 0xf)
+        .filter(|_| tag >> 5 == FRAME_VERSION)
+        .ok_or(FrameError::UnknownTag { tag })?;
+    let body = if tag & 1 == 1 {
+        expand(tree, stored).ok_or(FrameError::Compression)?
+    } else {
+        stored.to_vec()
+    };
+    Ok(Frame {
+        encoding,
+        record_version,
+        body,
+    })
+}
+
+/// The stated length bounds the allocation before anything is expanded.
+fn expand(tree: TreeId, stored: &[u8]) -> Option<Vec<u8>> {
+    let (len, block) = stored.split_first_chunk::<4>()?;
+    let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+    if len > tree.max_body_size() {
+        return None;
+    }
+    let body = lz4_flex::decompress(block, len).ok()?;
+    (body.len() == len).then_some(body)
+}
+
+fn checksum(tree: TreeId, key: &[u8], tag: u8, record_version: u8, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    let key_len = u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes();
+    hasher.update(&[tree.number()]);
+    hasher.update(&key_len);
+    hasher.update(key);
+    hasher.update(&[tag, record_version]);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_noticed() -> Result<(), CoreError> {
+        for compress in [false, true] {
+            let body =
+                b"an address an address an address an address an address an address ".repeat(2);
+            let frame = seal(TreeId::Peers, b"key", Encoding::Raw, 2, &body, compress)?;
+            assert_eq!(frame.len() < body.len(), compress);
+            for bit in 0..frame.len() * 8 {
+                let mut flipped = frame.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(open(TreeId::Peers, b"key", &flipped).is_err(), "bit {bit}");
+            }
+            for len in 0..frame.len() {
+                assert!(
+                    open(TreeId::Peers, b"key", &frame[..len]).is_err(),
+                    "cut to {len}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_of_another_tree_or_key_is_refused() -> Result<(), CoreError> {
+        let frame = seal(TreeId::Peers, b"key", Encoding::Raw, 2, b"body", true)?;
+        assert!(open(TreeId::Peers, b"key", &frame).is_ok());
+        for (tree, key) in [
+            (TreeId::Config, "key"),
+            (TreeId::Peers, "kez"),
+            (TreeId::Peers, "ke"),
+        ] {
+            let found = open(tree, key.as_bytes(), &frame).map(|frame| frame.body);
+            assert_eq!(found, Err(FrameError::Checksum), "{tree:?} {key}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_stated_length_over_the_maximum_allocates_nothing() {
+        let mut stored = u32::MAX.to_le_bytes().to_vec();
+        stored.extend(lz4_flex::compress(b"short"));
+        assert_eq!(expand(TreeId::Peers, &stored), None);
+    }
+}

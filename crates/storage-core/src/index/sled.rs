@@ -1,0 +1,339 @@
+//! The index on disk: the one place that calls sled, and translates its errors.
+//!
+//! sled is used for what it does well: plain inserts, reads, ranges. No transaction, no batch
+//! (both take a lock of the whole process), no compression (zstd, fixed for ever). Its `flush` does
+//! not fsync on Linux, so [`sync`](SledIndex::sync) fsyncs its files itself.
+//!
+//! # Split values
+//!
+//! A page of large values would go to `blobs/`, which sled neither fsyncs nor survives a full disk
+//! with. So a value over 4 KiB is split: its entry holds [`SPLIT`], the length and a generation, and
+//! the pieces lie in a private tree under tree number, key, generation and piece number. A reader
+//! beside a writer meets either generation whole, or looks again.
+
+use std::fs::File;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Index;
+use crate::error::CoreError;
+use crate::tree::{PerTree, TreeId};
+use crate::view::{self, KeyRange, Order, Visit};
+
+/// How long an open waits for sled's own lock: it outlives the handle that held it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest value stored in one piece.
+const PIECE_LEN: usize = 4096;
+/// First byte of the entry of a split value. No frame begins with it; a value that did would be
+/// split as well, so the mark is never mistaken.
+const SPLIT: u8 = 0xff;
+/// sled's segment collection runs in its flusher thread, so that thread must exist.
+const ENGINE_FLUSH_MS: u64 = 500;
+
+const PIECES_TREE: &str = "__nonos_pieces";
+const META_TREE: &str = "__nonos_meta";
+const LAST_COMMIT: &str = "last_commit";
+const GENERATION: &str = "generation";
+
+#[derive(Debug)]
+pub(crate) struct SledIndex {
+    path: PathBuf,
+    db: sled::Db,
+    trees: PerTree<sled::Tree>,
+    pieces: sled::Tree,
+    meta: sled::Tree,
+    /// Our own descriptor of sled's log, for fsync.
+    log: File,
+}
+
+impl SledIndex {
+    /// Opens or creates the index in the directory `path`. Our own lock is held by the caller.
+    pub(crate) fn open(path: &Path, cache_capacity_bytes: u64) -> Result<Self, CoreError> {
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_capacity_bytes)
+            .flush_every_ms(Some(ENGINE_FLUSH_MS))
+            .use_compression(false);
+        let db = open_patiently(&config, path)?;
+        let io = |action, path: &Path, source| CoreError::io(action, path, source);
+        let tree = |name: &str| {
+            db.open_tree(name)
+                .map_err(|e| engine("open a tree", path, e))
+        };
+        let log_path = path.join("db");
+        let index = Self {
+            trees: PerTree::try_new(|id| tree(id.name()))?,
+            pieces: tree(PIECES_TREE)?,
+            meta: tree(META_TREE)?,
+            log: File::open(&log_path).map_err(|e| io("open", &log_path, e))?,
+            path: path.to_owned(),
+            db,
+        };
+        index.sync()?;
+        index.sync_directories()?;
+        Ok(index)
+    }
+
+    /// Names of files are durable only after this: once, as sled makes its files while opening.
+    fn sync_directories(&self) -> Result<(), CoreError> {
+        let conf = self.path.join("conf");
+        let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        for path in [conf.as_path(), &self.path, parent] {
+            File::open(path)
+                .and_then(|file| file.sync_all())
+                .map_err(|e| CoreError::io("sync", path, e))?;
+        }
+        Ok(())
+    }
+
+    /// A value as stored, put together where it is split; `None` if the pieces were replaced
+    /// between the entry and them.
+    fn join(&self, tree: TreeId, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        let Some(split) = Split::parse(stored) else {
+            return Ok(Some(stored.to_vec()));
+        };
+        let mut value = Vec::with_capacity(split.len.min(tree.max_body_size() + PIECE_LEN));
+        for number in 0..split.pieces() {
+            let piece = self
+                .pieces
+                .get(piece_key(tree, key, split.generation, number));
+            match piece.map_err(|e| engine("read", &self.path, e))? {
+                Some(piece) => value.extend_from_slice(&piece),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(value))
+    }
+
+    /// The entry of a value to be stored; the pieces of a long one are put first.
+    fn split(&self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        if value.len() <= PIECE_LEN && value.first() != Some(&SPLIT) {
+            return Ok(None);
+        }
+        let split = Split {
+            len: value.len(),
+            generation: self.next_generation()?,
+        };
+        for (number, piece) in (0..).zip(value.chunks(PIECE_LEN)) {
+            let key = piece_key(tree, key, split.generation, number);
+            let put = self.pieces.insert(key, piece);
+            put.map_err(|e| engine("write", &self.path, e))?;
+        }
+        Ok(Some(split.to_bytes()))
+    }
+
+    fn remove_pieces(&self, tree: TreeId, key: &[u8], stored: &[u8]) -> Result<(), CoreError> {
+        let Some(split) = Split::parse(stored) else {
+            return Ok(());
+        };
+        for number in 0..split.pieces() {
+            let key = piece_key(tree, key, split.generation, number);
+            let removed = self.pieces.remove(key);
+            removed.map_err(|e| engine("write", &self.path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Commits are applied one at a time, so reading and writing the counter needs no lock.
+    fn next_generation(&self) -> Result<u64, CoreError> {
+        let generation = self.meta_number(GENERATION)?.wrapping_add(1);
+        self.set_meta_number(GENERATION, generation)?;
+        Ok(generation)
+    }
+
+    fn meta_number(&self, name: &str) -> Result<u64, CoreError> {
+        let stored = self.meta.get(name);
+        let Some(stored) = stored.map_err(|e| engine("read", &self.path, e))? else {
+            return Ok(0);
+        };
+        let bytes: [u8; 8] = stored.as_ref().try_into().map_err(|source| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, source);
+            CoreError::io("read the commit number of", &self.path, source)
+        })?;
+        Ok(u64::from_be_bytes(bytes))
+    }
+
+    fn set_meta_number(&self, name: &str, number: u64) -> Result<(), CoreError> {
+        let put = self.meta.insert(name, &number.to_be_bytes());
+        put.map_err(|e| engine("write", &self.path, e))?;
+        Ok(())
+    }
+}
+
+impl Index for SledIndex {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        let mut before: Option<sled::IVec> = None;
+        loop {
+            let stored = self.trees.of(tree).get(key);
+            let Some(stored) = stored.map_err(|e| engine("read", &self.path, e))? else {
+                return Ok(None);
+            };
+            if let Some(value) = self.join(tree, key, &stored)? {
+                return Ok(Some(value));
+            }
+            // Pieces are missing. The entry either changes meanwhile, or they are lost.
+            if before.as_ref() == Some(&stored) {
+                return Err(CoreError::corrupt(tree, key, MissingPieces));
+            }
+            before = Some(stored);
+        }
+    }
+
+    fn apply(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>) -> Result<bool, CoreError> {
+        let entries = self.trees.of(tree);
+        let before = match value {
+            Some(value) => match self.split(tree, key, value)? {
+                Some(entry) => entries.insert(key, entry),
+                None => entries.insert(key, value),
+            },
+            None => entries.remove(key),
+        };
+        let before = before.map_err(|e| engine("write", &self.path, e))?;
+        if let Some(before) = &before {
+            self.remove_pieces(tree, key, before)?;
+        }
+        Ok(before.is_some())
+    }
+
+    fn scan(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), CoreError> {
+        if view::is_empty(range) {
+            return Ok(());
+        }
+        let mut entries = self
+            .trees
+            .of(tree)
+            .range::<&[u8], _>(view::as_slices(range));
+        let mut next = || match order {
+            Order::Ascending => entries.next(),
+            Order::Descending => entries.next_back(),
+        };
+        // After an error the iterator would not advance, so the first one ends the scan.
+        while let Some(entry) = next() {
+            let (key, stored) = entry.map_err(|e| engine("read", &self.path, e))?;
+            let on = if stored.first() == Some(&SPLIT) {
+                match self.get(tree, &key)? {
+                    Some(value) => visit(&key, &value)?,
+                    None => true,
+                }
+            } else {
+                visit(&key, &stored)?
+            };
+            if !on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_commit(&self) -> Result<u64, CoreError> {
+        self.meta_number(LAST_COMMIT)
+    }
+
+    fn set_last_commit(&self, number: u64) -> Result<(), CoreError> {
+        self.set_meta_number(LAST_COMMIT, number)
+    }
+
+    fn sync(&self) -> Result<(), CoreError> {
+        self.db
+            .flush()
+            .map_err(|e| engine("flush", &self.path, e))?;
+        let synced = self.log.sync_data();
+        synced.map_err(|e| CoreError::io("sync", &self.path, e))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
+
+/// A split value whose pieces are gone.
+#[derive(Debug, thiserror::Error)]
+#[error("pieces of the value are missing")]
+struct MissingPieces;
+
+/// The entry of a split value.
+struct Split {
+    len: usize,
+    generation: u64,
+}
+
+impl Split {
+    fn parse(stored: &[u8]) -> Option<Self> {
+        let (&[mark, a, b, c, d], rest) = stored.split_first_chunk::<5>()?;
+        if mark != SPLIT {
+            return None;
+        }
+        Some(Self {
+            len: usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?,
+            generation: u64::from_be_bytes(rest.try_into().ok()?),
+        })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let len = u32::try_from(self.len).unwrap_or(u32::MAX);
+        let mut bytes = vec![SPLIT];
+        bytes.extend(len.to_be_bytes());
+        bytes.extend(self.generation.to_be_bytes());
+        bytes
+    }
+
+    fn pieces(&self) -> u32 {
+        u32::try_from(self.len.div_ceil(PIECE_LEN)).unwrap_or(u32::MAX)
+    }
+}
+
+fn piece_key(tree: TreeId, key: &[u8], generation: u64, number: u32) -> Vec<u8> {
+    let mut bytes = vec![tree.number()];
+    bytes.extend(key);
+    bytes.extend(generation.to_be_bytes());
+    bytes.extend(number.to_be_bytes());
+    bytes
+}
+
+/// Opens sled; waits while another handle still holds its lock; catches its panics on damage.
+fn open_patiently(config: &sled::Config, path: &Path) -> Result<sled::Db, CoreError> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
+        let Ok(opened) = opened else {
+            return Err(CoreError::IndexDamaged {
+                path: path.to_owned(),
+                source: "the engine panicked while opening".into(),
+            });
+        };
+        match opened {
+            Ok(db) => return Ok(db),
+            Err(sled::Error::Io(e)) if is_lock_error(&e) && Instant::now() < deadline => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Err(e) => return Err(engine("open", path, e)),
+        }
+    }
+}
+
+/// sled reports its lock as an error of kind `Other`: only the text tells it.
+fn is_lock_error(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+fn engine(action: &'static str, path: &Path, error: sled::Error) -> CoreError {
+    match error {
+        sled::Error::Io(source) if is_lock_error(&source) => CoreError::IndexLocked { source },
+        sled::Error::Io(source) => CoreError::io(action, path, source),
+        error => CoreError::IndexDamaged {
+            path: path.to_owned(),
+            source: Box::new(error),
+        },
+    }
+}

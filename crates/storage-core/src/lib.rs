@@ -1,0 +1,41 @@
+//! The database of a node: nine typed trees, changed by commits, answered by an index.
+//!
+//! [`Db`] is the handle. Every write goes through [`Db::update`]; the modules of [`trees`] say what
+//! can be stored and how. Nothing here reads the clock: `now` is an argument.
+//!
+//! This crate alone knows the engine, and no type of it is in a public signature.
+
+mod batch;
+mod cache;
+mod codec;
+mod commit;
+mod counters;
+mod db;
+mod error;
+mod flush;
+mod frame;
+mod hex;
+mod index;
+mod key;
+mod lock;
+mod options;
+mod pages;
+mod size;
+mod tree;
+pub mod trees;
+mod value;
+mod view;
+
+pub use batch::MAX_BATCH_SIZE;
+pub use codec::{DecodeError, RECORD_VERSION};
+pub use commit::{Commit, Pending};
+pub use counters::{StorageMetrics, StorageMetricsSnapshot};
+pub use db::{Db, Durability, Health, View};
+pub use error::{CoreError, ErrorCode, RecordError};
+pub use frame::{Encoding, Frame, FrameError, open as open_frame, seal as seal_frame};
+pub use key::{EpochNumber, Key, KeyError, MAX_NAME_LEN, TextKey, TimestampKey};
+pub use lock::{Holder, holder, lock_path};
+pub use options::DbOptions;
+pub use tree::{Tree, TreeId};
+pub use value::ValueError;
+pub use view::{KeyRange, Order, Read, Visit};

@@ -1,0 +1,37 @@
+//! What it takes to open a database.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to open a database on disk.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DbOptions {
+    /// The directory of the index; the lock and everything else are siblings of it.
+    pub path: PathBuf,
+    /// Bytes for caches: the index's pages and decoded records.
+    pub cache_capacity_bytes: u64,
+    /// How often buffered commits are made durable, in milliseconds; `None`: only by `flush` and by
+    /// durable commits.
+    pub flush_every_ms: Option<u64>,
+    /// Whether values are compressed where that pays.
+    pub compression: bool,
+    /// How long to wait for another holder of the lock.
+    pub lock_timeout: Duration,
+    /// The time of opening in Unix seconds, for the lock file.
+    pub now: i64,
+}
+
+impl DbOptions {
+    /// The defaults, for the database at `path` opened at `now` (Unix seconds).
+    pub fn new(path: PathBuf, now: i64) -> Self {
+        Self {
+            path,
+            cache_capacity_bytes: 64 * 1024 * 1024,
+            flush_every_ms: Some(30_000),
+            compression: true,
+            lock_timeout: Duration::from_millis(500),
+            now,
+        }
+    }
+}

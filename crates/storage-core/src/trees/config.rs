@@ -1,0 +1,82 @@
+//! `config`: values of any serializable type, by name.
+
+use std::any;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, RECORD_VERSION};
+use crate::commit::Commit;
+use crate::error::CoreError;
+use crate::frame::{self, Encoding};
+use crate::key::{Key, TextKey};
+use crate::tree::TreeId;
+use crate::trees::secrets::names_of;
+use crate::value;
+use crate::view::Read;
+
+const TREE: TreeId = TreeId::Config;
+
+fn encode_key(name: &str) -> Result<Vec<u8>, CoreError> {
+    TextKey::encode(name).map_err(|source| CoreError::Key { tree: TREE, source })
+}
+
+/// Puts a value, in place of an earlier one.
+///
+/// # Errors
+///
+/// [`CoreError::Key`] for a bad name, [`CoreError::Serialization`] where serde refuses the value or
+/// it is nested too deeply to be read again, [`CoreError::TooLarge`] over 1 MiB.
+pub fn store<T: Serialize + ?Sized>(
+    commit: &mut Commit,
+    name: &str,
+    value: &T,
+) -> Result<(), CoreError> {
+    let key = encode_key(name)?;
+    let body =
+        value::encode(value).map_err(|source| CoreError::Serialization { tree: TREE, source })?;
+    let compress = commit.compression();
+    let frame = frame::seal(TREE, &key, Encoding::Cbor, RECORD_VERSION, &body, compress)?;
+    commit.put(TREE, key, frame);
+    Ok(())
+}
+
+/// The value of this name, as a `T`.
+///
+/// # Errors
+///
+/// [`CoreError::WrongType`] if the stored value is not a `T`: another kind, a number that does not
+/// fit, a missing field. [`CoreError::Key`], [`CoreError::Corrupt`], errors of the index.
+pub fn get<T: DeserializeOwned>(from: &dyn Read, name: &str) -> Result<Option<T>, CoreError> {
+    let key = encode_key(name)?;
+    let Some(frame) = from.get(TREE, &key)? else {
+        return Ok(None);
+    };
+    let body = codec::open(TREE, &key, &frame, Encoding::Cbor)?;
+    let stored = value::parse(&body).map_err(|source| CoreError::corrupt(TREE, &key, source))?;
+    let value = value::read(&stored).map_err(|source| CoreError::WrongType {
+        key: name.to_owned(),
+        stored: value::kind(&stored),
+        requested: any::type_name::<T>(),
+        source,
+    })?;
+    Ok(Some(value))
+}
+
+/// Removes a value; returns whether it was there.
+///
+/// # Errors
+///
+/// [`CoreError::Key`] and errors of the index.
+pub fn delete(view: &dyn Read, commit: &mut Commit, name: &str) -> Result<bool, CoreError> {
+    commit.remove(view, TREE, encode_key(name)?)
+}
+
+/// The names of all values, in byte order.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`] for a stored key that is no name, and errors of the index.
+pub fn names(from: &dyn Read) -> Result<Vec<String>, CoreError> {
+    names_of(from, TREE)
+}

@@ -1,0 +1,97 @@
+//! `identity`: who this node is. The id and the key are stored together, and audited.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, DecodeError, RECORD_VERSION};
+use crate::commit::Commit;
+use crate::error::CoreError;
+use crate::frame::{self, Encoding};
+use crate::hex::hex;
+use crate::tree::TreeId;
+use crate::trees::audit_log;
+use crate::view::Read;
+
+const NODE_ID: &[u8] = b"node_id";
+const ENCRYPTED_KEY: &[u8] = b"encrypted_key";
+
+/// The id of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// The id of these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The id as 64 hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        hex(&self.0)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, _) = self.0.split_at(8);
+        write!(f, "nxnd_{}", hex(start))
+    }
+}
+
+/// Puts the id and its encrypted key, in place of earlier ones, and the audit entry.
+///
+/// # Errors
+///
+/// [`CoreError::TooLarge`] for a key over the tree's maximum.
+pub fn store(
+    view: &dyn Read,
+    commit: &mut Commit,
+    now_ms: i64,
+    node_id: &NodeId,
+    encrypted_key: &[u8],
+) -> Result<(), CoreError> {
+    let tree = TreeId::Identity;
+    let seal = |key, bytes| frame::seal(tree, key, Encoding::Raw, RECORD_VERSION, bytes, false);
+    let id_frame = seal(NODE_ID, node_id.as_bytes())?;
+    let key_frame = seal(ENCRYPTED_KEY, encrypted_key)?;
+    let details = Some(node_id.to_string());
+    audit_log::append(view, commit, now_ms, tree, "store", details)?;
+    commit.put(tree, NODE_ID.to_vec(), id_frame);
+    commit.put(tree, ENCRYPTED_KEY.to_vec(), key_frame);
+    Ok(())
+}
+
+/// The node's id.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`] and errors of the index.
+pub fn node_id(from: &dyn Read) -> Result<Option<NodeId>, CoreError> {
+    let Some(bytes) = get(from, NODE_ID)? else {
+        return Ok(None);
+    };
+    let len = bytes.len();
+    let id = bytes.try_into().ok().ok_or(DecodeError::NodeId { len });
+    let id = id.map_err(|source| CoreError::corrupt(TreeId::Identity, NODE_ID, source))?;
+    Ok(Some(NodeId(id)))
+}
+
+/// The node's key, encrypted as it was given.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`] and errors of the index.
+pub fn encrypted_key(from: &dyn Read) -> Result<Option<Vec<u8>>, CoreError> {
+    get(from, ENCRYPTED_KEY)
+}
+
+fn get(from: &dyn Read, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+    let open = |frame: Vec<u8>| codec::open(TreeId::Identity, key, &frame, Encoding::Raw);
+    from.get(TreeId::Identity, key)?.map(open).transpose()
+}

@@ -1,0 +1,35 @@
+//! How many records each tree holds.
+
+use storage_core::{CoreError, Db, TreeId};
+
+/// Records in each tree but `schema`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the tree of its name")]
+pub struct TreeSizes {
+    pub identity: usize,
+    pub peers: usize,
+    pub metrics: usize,
+    pub epochs: usize,
+    pub config: usize,
+    pub claims: usize,
+    pub secrets: usize,
+    pub audit_log: usize,
+}
+
+/// Counts the records of each tree; the database keeps the counts, so this costs no read.
+///
+/// # Errors
+///
+/// [`CoreError::Closed`].
+pub fn tree_sizes(db: &Db) -> Result<TreeSizes, CoreError> {
+    Ok(TreeSizes {
+        identity: db.len(TreeId::Identity)?,
+        peers: db.len(TreeId::Peers)?,
+        metrics: db.len(TreeId::Metrics)?,
+        epochs: db.len(TreeId::Epochs)?,
+        config: db.len(TreeId::Config)?,
+        claims: db.len(TreeId::Claims)?,
+        secrets: db.len(TreeId::Secrets)?,
+        audit_log: db.len(TreeId::AuditLog)?,
+    })
+}
