@@ -35,3 +35,9 @@ pub use storage_core::{
 pub use storage_ops::{PruneError, TreeSizes};
 pub use storage_schema::{CURRENT_SCHEMA_VERSION, MigrationRecord, SchemaError, SchemaInfo};
 pub use update::Update;
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -10,13 +10,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use crate::error::CoreError;
 
 /// Who holds a lock, as the lock file tells it; every part may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holder {
     pid: Option<u32>,
-    started_at: Option<i64>,
+    started_at: Option<OffsetDateTime>,
     command: Option<String>,
 }
 
@@ -28,7 +31,7 @@ impl Holder {
             .collect();
         Self {
             pid: Some(std::process::id()),
-            started_at: Some(started_at),
+            started_at: OffsetDateTime::from_unix_timestamp(started_at).ok(),
             command: Some(command.join(" ")),
         }
     }
@@ -40,7 +43,8 @@ impl Holder {
         };
         Self {
             pid: field("pid").and_then(|pid| pid.parse().ok()),
-            started_at: field("started_at").and_then(|time| time.parse().ok()),
+            started_at: field("started_at")
+                .and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok()),
             command: field("command").map(str::to_owned),
         }
     }
@@ -51,7 +55,10 @@ impl Holder {
             None => String::new(),
         };
         line("pid", self.pid.map(|pid| pid.to_string()))
-            + &line("started_at", self.started_at.map(|time| time.to_string()))
+            + &line(
+                "started_at",
+                self.started_at.and_then(|time| time.format(&Rfc3339).ok()),
+            )
             + &line("command", self.command.clone())
     }
 
@@ -62,7 +69,7 @@ impl Holder {
 
     /// When the holder opened the database, in Unix seconds.
     pub fn started_at(&self) -> Option<i64> {
-        self.started_at
+        self.started_at.map(OffsetDateTime::unix_timestamp)
     }
 
     /// The holder's command line.
@@ -77,8 +84,8 @@ impl fmt::Display for Holder {
             Some(pid) => write!(f, "pid {pid}")?,
             None => write!(f, "an unknown process")?,
         }
-        if let Some(time) = self.started_at {
-            write!(f, ", since {time} (Unix seconds)")?;
+        if let Some(time) = self.started_at.and_then(|time| time.format(&Rfc3339).ok()) {
+            write!(f, ", since {time}")?;
         }
         if let Some(command) = &self.command {
             write!(f, ", command {command:?}")?;

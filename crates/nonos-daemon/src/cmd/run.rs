@@ -1,0 +1,71 @@
+//! `nonos run`: the daemon.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nonos_storage::NodeStorage;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, LogFormat};
+use crate::daemon::{sampler, shutdown};
+use crate::error::CliError;
+use crate::settings::Places;
+
+pub(crate) fn run(args: &Args) -> Result<(), CliError> {
+    start_log(args);
+    let places = Places::of(args)?;
+    places.load()?;
+    if places.create()? {
+        tracing::info!(path = %places.config.display(), "wrote the documented configuration");
+    }
+    let settings = places.load()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Setup {
+            what: "the runtime",
+            source,
+        })?;
+    runtime.block_on(async {
+        // Signals are caught before the database is open: none may end it in the midst.
+        let stop = shutdown::signal()?;
+        let storage = Arc::new(NodeStorage::open(settings.storage)?);
+        let schema = storage.schema_version()?;
+        let path = storage.data_path().display();
+        tracing::info!(database = %path, schema, "the database is open");
+        let interval = Duration::from_secs(settings.metrics.interval_secs);
+        let sampling = sampler::run(Arc::clone(&storage), interval);
+        let ended = tokio::select! {
+            signal = stop => {
+                tracing::info!(signal, "stopping");
+                Ok(())
+            }
+            failed = sampling => failed,
+        };
+        let closing = tokio::task::spawn_blocking(move || storage.shutdown());
+        let closed = closing.await.map_err(|source| CliError::Task { source })?;
+        ended?;
+        closed?;
+        tracing::info!("the database is closed");
+        Ok(())
+    })
+}
+
+fn start_log(args: &Args) {
+    let level = match (args.quiet, args.verbose) {
+        (true, _) => "warn",
+        (false, 0) => "info",
+        (false, 1) => "debug",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::builder().parse_lossy(format!("warn,nonos={level},nonos_storage={level},storage_core={level},storage_schema={level},storage_ops={level}"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,119 @@
+//! `nonos status`: what is in the database, without changing it.
+
+use std::path::PathBuf;
+
+use comfy_table::Table;
+use nonos_storage::{NodeStorage, StoredMetrics};
+use serde::Serialize;
+
+use crate::args::Args;
+use crate::error::CliError;
+use crate::output::{Report, mib, rfc3339};
+use crate::settings::Places;
+
+#[derive(Debug, Serialize)]
+struct Status {
+    data_dir: PathBuf,
+    database: PathBuf,
+    schema: Schema,
+    trees: Vec<TreeStatus>,
+    size_on_disk_bytes: u64,
+    newest_sample: Option<Sample>,
+}
+
+#[derive(Debug, Serialize)]
+struct Schema {
+    version: u32,
+    created_at: String,
+    last_migration: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TreeStatus {
+    name: &'static str,
+    entries: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Sample {
+    time: String,
+    #[serde(flatten)]
+    metrics: StoredMetrics,
+}
+
+pub(crate) fn status(args: &Args) -> Result<(), CliError> {
+    let report = Report::start("nonos.status/1", args.output);
+    report.finish(read(args), table)
+}
+
+fn read(args: &Args) -> Result<Status, CliError> {
+    let places = Places::of(args)?;
+    let config = places.load()?.storage;
+    if !config.path.is_dir() {
+        let path = config.path;
+        return Err(CliError::NoDatabase { path });
+    }
+    let storage = NodeStorage::open(config)?;
+    let schema = storage.schema_info()?;
+    let sizes = storage.tree_sizes()?;
+    let trees = [
+        ("identity", sizes.identity),
+        ("peers", sizes.peers),
+        ("metrics", sizes.metrics),
+        ("epochs", sizes.epochs),
+        ("config", sizes.config),
+        ("claims", sizes.claims),
+        ("secrets", sizes.secrets),
+        ("audit_log", sizes.audit_log),
+    ];
+    let newest = storage.load_latest_metrics(1)?.pop();
+    let status = Status {
+        data_dir: places.data_dir,
+        database: storage.data_path().to_owned(),
+        schema: Schema {
+            version: schema.version,
+            created_at: rfc3339(schema.created_at),
+            last_migration: schema.last_migration.map(rfc3339),
+        },
+        trees: trees
+            .map(|(name, entries)| TreeStatus { name, entries })
+            .into(),
+        size_on_disk_bytes: storage.size_on_disk()?,
+        newest_sample: newest.map(|(time, metrics)| Sample {
+            time: rfc3339(time),
+            metrics,
+        }),
+    };
+    storage.close()?;
+    Ok(status)
+}
+
+fn table(status: &Status) -> String {
+    let mut trees = Table::new();
+    trees.load_style(comfy_table::presets::NOTHING);
+    trees.set_header(["TREE", "ENTRIES"]);
+    for tree in &status.trees {
+        trees.add_row([tree.name.to_owned(), tree.entries.to_string()]);
+    }
+    let sample = match &status.newest_sample {
+        Some(Sample { time, metrics }) => {
+            let percent = |usage: Option<f32>| match usage {
+                Some(usage) => format!("{usage:.1} %"),
+                None => "unknown".to_owned(),
+            };
+            format!(
+                "{time}, CPU {}, memory {}",
+                percent(metrics.cpu_usage),
+                percent(metrics.memory_usage)
+            )
+        }
+        None => "none yet".to_owned(),
+    };
+    format!(
+        "database  {}\nschema    {}, created {}\nsize      {}\nsample    {sample}\n\n{trees}",
+        status.database.display(),
+        status.schema.version,
+        status.schema.created_at,
+        mib(status.size_on_disk_bytes),
+    )
+}

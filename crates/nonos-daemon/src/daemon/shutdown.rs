@@ -1,0 +1,23 @@
+//! Stopping on a signal.
+
+use tokio::signal::unix::{SignalKind, signal as listen};
+
+use crate::error::CliError;
+
+/// Listens from now on; the future is ready at the first SIGTERM or SIGINT, with its name.
+pub(crate) fn signal() -> Result<impl Future<Output = &'static str>, CliError> {
+    let listen = |kind| {
+        listen(kind).map_err(|source| CliError::Setup {
+            what: "signal handling",
+            source,
+        })
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}

@@ -1,0 +1,42 @@
+//! Exit codes. Their meanings never change.
+
+use std::io;
+
+use nonos_storage::{ErrorCode, NonosError};
+
+use crate::error::CliError;
+
+const UNEXPECTED: u8 = 1;
+const USAGE: u8 = 2;
+const NO_DATABASE: u8 = 3;
+const LOCKED: u8 = 4;
+const TOO_NEW: u8 = 5;
+const MIGRATION_NEEDED: u8 = 6;
+const INTEGRITY: u8 = 7;
+const BACKUP_INVALID: u8 = 8;
+const KEY: u8 = 9;
+const DISK_FULL: u8 = 11;
+const POISONED: u8 = 14;
+
+pub(crate) fn code(error: &CliError) -> u8 {
+    match error {
+        CliError::Storage(NonosError::Storage(error)) => match error.code() {
+            ErrorCode::Locked => LOCKED,
+            ErrorCode::SchemaTooNew => TOO_NEW,
+            ErrorCode::MigrationNeeded => MIGRATION_NEEDED,
+            ErrorCode::Corrupt | ErrorCode::SchemaMismatch | ErrorCode::IncompleteSwap => INTEGRITY,
+            ErrorCode::BackupInvalid => BACKUP_INVALID,
+            ErrorCode::InvalidArgument | ErrorCode::WrongType => USAGE,
+            ErrorCode::NotFound => NO_DATABASE,
+            ErrorCode::DiskFull => DISK_FULL,
+            ErrorCode::Poisoned => POISONED,
+            _ => UNEXPECTED,
+        },
+        CliError::Storage(NonosError::Config(_)) | CliError::Settings(_) => USAGE,
+        CliError::Storage(NonosError::Encryption(_)) => KEY,
+        CliError::NoDatabase { .. } => NO_DATABASE,
+        CliError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => DISK_FULL,
+        CliError::Reported { source } => code(source),
+        _ => UNEXPECTED,
+    }
+}

@@ -1,0 +1,158 @@
+//! Results to standard output, diagnostics to standard error.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::Instant;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::args::Output;
+use crate::error::CliError;
+use crate::exit;
+
+/// What every JSON result has around its data.
+#[derive(Debug, Serialize)]
+struct Envelope<'a, T> {
+    schema: &'a str,
+    ok: bool,
+    exit_code: u8,
+    started_at: String,
+    duration_ms: u128,
+    data: Option<T>,
+    findings: Vec<Finding<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding<'a> {
+    code: &'a str,
+    severity: &'static str,
+    detail: String,
+    fix: Option<&'a str>,
+}
+
+/// A verb's result on its way to standard output.
+#[derive(Debug)]
+pub(crate) struct Report {
+    schema: &'static str,
+    output: Output,
+    started_at: String,
+    started: Instant,
+}
+
+impl Report {
+    /// Starts the clock of the verb whose JSON has this schema.
+    pub(crate) fn start(schema: &'static str, output: Output) -> Self {
+        Self {
+            schema,
+            output,
+            started_at: rfc3339(OffsetDateTime::now_utc().unix_timestamp()),
+            started: Instant::now(),
+        }
+    }
+
+    /// Writes what the verb did, as asked for; for a person by `table`.
+    pub(crate) fn finish<T: Serialize>(
+        self,
+        result: Result<T, CliError>,
+        table: impl FnOnce(&T) -> String,
+    ) -> Result<(), CliError> {
+        if self.output == Output::Table {
+            return print(&table(&result?));
+        }
+        match result {
+            Ok(data) => self.envelope(Some(data), None),
+            Err(error) => {
+                self.envelope(None::<T>, Some(&error))?;
+                let source = Box::new(error);
+                Err(CliError::Reported { source })
+            }
+        }
+    }
+
+    fn envelope<T: Serialize>(
+        &self,
+        data: Option<T>,
+        error: Option<&CliError>,
+    ) -> Result<(), CliError> {
+        let finding = |error| Finding {
+            code: CliError::code(error),
+            severity: "error",
+            detail: chain(error),
+            fix: error.remedy(),
+        };
+        let envelope = Envelope {
+            schema: self.schema,
+            ok: error.is_none(),
+            exit_code: error.map_or(0, exit::code),
+            started_at: self.started_at.clone(),
+            duration_ms: self.started.elapsed().as_millis(),
+            data,
+            findings: error.map(finding).into_iter().collect(),
+        };
+        let text = match self.output {
+            Output::Json => serde_json::to_string_pretty(&envelope),
+            _ => serde_json::to_string(&envelope),
+        };
+        let text = text.map_err(|source| CliError::Output {
+            source: source.into(),
+        })?;
+        print(&text)
+    }
+}
+
+/// Tells the operator what happened, why, and what helps.
+pub(crate) fn diagnose(error: &CliError) {
+    if matches!(error, CliError::Reported { .. }) {
+        return;
+    }
+    let mut text = format!("error: {}\n", chain(error));
+    if let Some(remedy) = error.remedy() {
+        text.push_str("help: ");
+        text.push_str(remedy);
+        text.push('\n');
+    }
+    // There is nobody left to tell that standard error does not take it.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// The error and its causes, without those that say the same.
+fn chain(error: &CliError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    match written {
+        // The reader has seen enough.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|source| CliError::Output { source }),
+    }
+}
+
+/// Unix seconds as RFC 3339 UTC; the number itself where there is no such date.
+pub(crate) fn rfc3339(unix_seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(unix_seconds)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix_seconds.to_string())
+}
+
+/// Bytes as MiB with one decimal.
+pub(crate) fn mib(bytes: u64) -> String {
+    const MIB: u64 = 1024 * 1024;
+    let tenths = bytes % MIB * 10 / MIB;
+    format!("{}.{tenths} MiB", bytes / MIB)
+}

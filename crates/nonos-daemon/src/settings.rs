@@ -1,0 +1,281 @@
+//! `config.toml`: where it is, what may be in it, and the documented file that `init` writes.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nonos_storage::StorageConfig;
+use serde::Deserialize;
+
+use crate::args::Args;
+use crate::error::CliError;
+
+/// The file that `init` writes: every key with its default.
+const DOCUMENTED: &str = include_str!("config.toml");
+
+/// The tables of the file and the keys of each.
+const KNOWN: [(&str, &[&str]); 2] = [
+    (
+        "storage",
+        &[
+            "db_path",
+            "path",
+            "cache_capacity_bytes",
+            "flush_every_ms",
+            "encryption_mode",
+            "compression_enabled",
+        ],
+    ),
+    ("metrics", &["interval_secs"]),
+];
+
+/// What the daemon is told by its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Settings {
+    pub(crate) storage: StorageConfig,
+    pub(crate) metrics: MetricsSettings,
+}
+
+/// The `[metrics]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct MetricsSettings {
+    /// Seconds between two samples, from 1 to a day.
+    pub(crate) interval_secs: u64,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self { interval_secs: 60 }
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is not valid", path.display())]
+    Invalid {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{}: unknown key {key:?}; {hint}", path.display())]
+    UnknownKey {
+        path: PathBuf,
+        key: String,
+        hint: String,
+    },
+    #[error("{}: metrics.interval_secs is {found}; give 1 to 86400", path.display())]
+    Interval { path: PathBuf, found: u64 },
+    #[error("{} begins with ~/, but HOME is not set", path.display())]
+    NoHome { path: PathBuf },
+}
+
+impl SettingsError {
+    pub(crate) fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Read { .. } => None,
+            Self::NoHome { .. } => Some("name the node's directory with --data-dir"),
+            _ => Some("`nonos init` in an empty directory writes a file with every key explained"),
+        }
+    }
+}
+
+/// Where a node keeps its files.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) config: PathBuf,
+    /// Whether the file was named, so that it must exist.
+    named: bool,
+}
+
+impl Places {
+    pub(crate) fn of(args: &Args) -> Result<Self, SettingsError> {
+        let data_dir = expand_home(&args.data_dir)?;
+        let config = match &args.config {
+            Some(config) => expand_home(config)?,
+            None => data_dir.join("config.toml"),
+        };
+        Ok(Self {
+            data_dir,
+            config,
+            named: args.config.is_some(),
+        })
+    }
+
+    /// Reads the settings; a file that is not there says nothing, unless it was named.
+    pub(crate) fn load(&self) -> Result<Settings, SettingsError> {
+        let text = match fs::read_to_string(&self.config) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !self.named => String::new(),
+            Err(source) => {
+                let path = self.config.clone();
+                return Err(SettingsError::Read { path, source });
+            }
+        };
+        let mut settings = parse(&text, &self.config)?;
+        let path = &settings.storage.path;
+        if !path.starts_with("~") {
+            settings.storage.path = self.data_dir.join(path);
+        }
+        Ok(settings)
+    }
+
+    /// Makes the data directory and the documented file, where they are missing; returns whether
+    /// the file was.
+    pub(crate) fn create(&self) -> Result<bool, CliError> {
+        let io = |action, path: &Path, source| CliError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.data_dir)
+            .map_err(|e| io("create", &self.data_dir, e))?;
+        if self.named || self.config.exists() {
+            return Ok(false);
+        }
+        // Beside it first: a power cut leaves no half of a file under the real name.
+        let new = self.config.with_extension("toml.new");
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .and_then(|mut file| {
+                file.write_all(DOCUMENTED.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&new, &self.config))
+            .and_then(|()| File::open(&self.data_dir)?.sync_all());
+        written.map_err(|e| io("write", &self.config, e))?;
+        Ok(true)
+    }
+}
+
+fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
+    let path = path.to_owned();
+    let invalid = |source| SettingsError::Invalid {
+        path: path.clone(),
+        source: Box::new(source),
+    };
+    let table: toml::Table = text.parse().map_err(invalid)?;
+    if let Some((key, hint)) = unknown_key(&table) {
+        return Err(SettingsError::UnknownKey { path, key, hint });
+    }
+    let settings: Settings = toml::from_str(text).map_err(invalid)?;
+    match settings.metrics.interval_secs {
+        1..=86_400 => Ok(settings),
+        found => Err(SettingsError::Interval { path, found }),
+    }
+}
+
+/// The first key that no part of the program reads, and what was perhaps meant.
+fn unknown_key(table: &toml::Table) -> Option<(String, String)> {
+    for (name, content) in table {
+        let Some((_, keys)) = KNOWN.iter().find(|(known, _)| known == name) else {
+            let tables = KNOWN.map(|(known, _)| known);
+            return Some((name.clone(), hint(name, &tables)));
+        };
+        let unknown = content
+            .as_table()
+            .and_then(|content| content.keys().find(|key| !keys.contains(&key.as_str())));
+        if let Some(key) = unknown {
+            return Some((format!("{name}.{key}"), hint(key, keys)));
+        }
+    }
+    None
+}
+
+fn hint(key: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(key, known), known))
+        .filter(|(distance, known)| *distance <= known.len().max(key.len()) / 2)
+        .min();
+    match near {
+        Some((_, known)) => format!("did you mean {known:?}?"),
+        None => format!("known here: {}", known.join(", ")),
+    }
+}
+
+fn expand_home(path: &Path) -> Result<PathBuf, SettingsError> {
+    let Ok(below_home) = path.strip_prefix("~") else {
+        return Ok(path.to_owned());
+    };
+    match std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) {
+        Some(home) => Ok(home.join(below_home)),
+        None => Err(SettingsError::NoHome {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_file_holds_the_defaults() -> Result<(), SettingsError> {
+        assert_eq!(
+            parse(DOCUMENTED, Path::new("config.toml"))?,
+            Settings::default()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn every_known_key_is_in_the_documented_file() {
+        let table: toml::Table = DOCUMENTED.parse().unwrap();
+        for (name, keys) in KNOWN {
+            for key in keys.iter().filter(|key| **key != "path") {
+                assert!(table[name].get(key).is_some(), "{name}.{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        for (text, expected) in [
+            (
+                "[storage]\nflush_evry_ms = 1",
+                "did you mean \"flush_every_ms\"?",
+            ),
+            (
+                "[storage]\ncompression = true",
+                "did you mean \"compression_enabled\"?",
+            ),
+            ("[metrics]\ninterval = 1", "did you mean \"interval_secs\"?"),
+            ("[stroage]\n", "did you mean \"storage\"?"),
+            ("[storage]\nx = 1", "known here: db_path, path,"),
+        ] {
+            let error = parse(text, Path::new("config.toml"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for text in [
+            "[storage]\nflush_every_ms = 0",
+            "[storage]\nflush_every_ms = \"sometimes\"",
+            "[storage]\ncache_capacity_bytes = -1",
+            "[storage]\nencryption_mode = \"rot13\"",
+            "[metrics]\ninterval_secs = 0",
+            "[metrics]\ninterval_secs = 86401",
+            "metrics = 1",
+            "[storage",
+        ] {
+            assert!(parse(text, Path::new("config.toml")).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Running the program on a data directory of its own.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+/// A data directory, removed at drop.
+pub(crate) struct Node {
+    dir: TempDir,
+}
+
+impl Node {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            dir: tempfile::tempdir()?,
+        })
+    }
+
+    /// A path in the data directory, which the program itself has to make.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("node").join(name)
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nonos"));
+        command
+            .env_remove("NONOS_DATA_DIR")
+            .arg("--data-dir")
+            .arg(self.path(""))
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn output(&self, args: &[&str]) -> std::io::Result<Output> {
+        self.command(args).output()
+    }
+
+    /// The JSON that the verb prints, after a check of its exit code.
+    pub(crate) fn json(
+        &self,
+        args: &[&str],
+        exit_code: i32,
+    ) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
+        let output = self.output(args)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit_code), "{args:?}: {stderr}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        assert_eq!(json["exit_code"], exit_code, "{json}");
+        assert_eq!(json["ok"], exit_code == 0, "{json}");
+        Ok(json)
+    }
+
+    pub(crate) fn write_config(&self, text: &str) -> std::io::Result<()> {
+        std::fs::create_dir_all(self.path(""))?;
+        std::fs::write(self.path("config.toml"), text)
+    }
+}

@@ -1,0 +1,125 @@
+//! `nonos run` on the real machine.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::program::{Node, TestResult};
+
+/// A running daemon, killed at drop if it still runs.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(node: &Node) -> std::io::Result<Self> {
+        let mut command = node.command(&["run", "-v", "--log-format", "json"]);
+        Ok(Self(command.stderr(Stdio::piped()).spawn()?))
+    }
+
+    /// Reads the log until `count` lines have `message`; the log of a daemon that ends is an error.
+    fn wait_for(&mut self, message: &str, count: usize) -> TestResult {
+        let log = self.0.stderr.take().ok_or("the log was taken")?;
+        let mut log = BufReader::new(log);
+        let (mut seen, mut line) = (0, String::new());
+        while seen < count {
+            line.clear();
+            if log.read_line(&mut line)? == 0 {
+                return Err(format!("the daemon ended after {seen} of {message:?}").into());
+            }
+            let entry: serde_json::Value = serde_json::from_str(&line)?;
+            seen += usize::from(entry["fields"]["message"] == message);
+        }
+        self.0.stderr = Some(log.into_inner());
+        Ok(())
+    }
+
+    /// Sends a signal and returns the exit code.
+    fn end(mut self, signal: &str) -> Result<Option<i32>, Box<dyn std::error::Error>> {
+        let pid = self.0.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()?
+                .success()
+        );
+        // The log must not fill the pipe while the daemon closes.
+        if let Some(mut log) = self.0.stderr.take() {
+            std::io::copy(&mut log, &mut std::io::sink())?;
+        }
+        Ok(self.0.wait()?.code())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+#[test]
+fn samples_of_this_host_are_kept_over_a_restart() -> TestResult {
+    let node = Node::new()?;
+    node.write_config("[metrics]\ninterval_secs = 1\n")?;
+    let mut first = Daemon::start(&node)?;
+    first.wait_for("sample", 5)?;
+    let locked = node.json(&["status", "-o", "json"], 4)?;
+    let detail = locked["findings"][0]["detail"].as_str().unwrap_or_default();
+    assert!(
+        detail.starts_with("Failed to open database: Resource busy"),
+        "{detail}"
+    );
+    assert!(
+        detail.contains(&format!("pid {}", first.0.id())),
+        "{detail}"
+    );
+    assert_eq!(first.end("-TERM")?, Some(0));
+
+    let status = node.json(&["status", "-o", "json"], 0)?;
+    let entries = |status: &serde_json::Value| {
+        let trees = status["data"]["trees"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let metrics = trees.into_iter().find(|tree| tree["name"] == "metrics");
+        metrics.and_then(|tree| tree["entries"].as_u64())
+    };
+    let before = entries(&status).ok_or("no metrics tree")?;
+    assert!(
+        (4..=6).contains(&before),
+        "five samples, a second apart: {status}"
+    );
+    let sample = &status["data"]["newest_sample"];
+    for field in ["cpu_usage", "memory_usage"] {
+        let percent = sample[field].as_f64().ok_or(field)?;
+        assert!((0.0..=100.0).contains(&percent), "{field}: {sample}");
+    }
+    assert!(sample["memory_usage"].as_f64() > Some(0.0), "{sample}");
+    assert!(sample["uptime_secs"].as_u64() > Some(0), "{sample}");
+
+    let mut second = Daemon::start(&node)?;
+    second.wait_for("sample", 1)?;
+    assert_eq!(second.end("-INT")?, Some(0));
+    let after = entries(&node.json(&["status", "-o", "json"], 0)?);
+    assert!(after > Some(before), "{before} samples, then {after:?}");
+    Ok(())
+}
+
+#[test]
+fn a_killed_daemon_frees_its_lock() -> TestResult {
+    let node = Node::new()?;
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("the database is open", 1)?;
+    assert_eq!(daemon.end("-KILL")?, None);
+    node.json(&["status", "-o", "json"], 0)?;
+    Ok(())
+}
+
+#[test]
+fn a_fresh_directory_is_initialized() -> TestResult {
+    let node = Node::new()?;
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("the database is open", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    let written = std::fs::read_to_string(node.path("config.toml"))?;
+    assert!(written.contains("interval_secs = 60"), "{written}");
+    Ok(())
+}

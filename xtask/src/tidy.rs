@@ -1,0 +1,159 @@
+//! Rules of the tree that no compiler checks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Error;
+
+/// Names of files that say nothing about their content.
+const EMPTY_NAMES: [&str; 4] = ["util.rs", "utils.rs", "helpers.rs", "common.rs"];
+
+/// Words that mark something left open.
+const LEFT_OPEN: [&str; 5] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("to", "do!("),
+    concat!("unimpl", "emented!("),
+    concat!("dbg", "!("),
+];
+
+pub(crate) fn check(root: &Path) -> Result<Vec<String>, Error> {
+    let mut findings = Vec::new();
+    for path in files(root)? {
+        let shown = path
+            .strip_prefix(root)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        let name = path.file_name().unwrap_or_default();
+        if path.extension().is_some_and(|e| e == "rs") {
+            let mut finding = |what: &str| findings.push(format!("{shown}: {what}"));
+            if EMPTY_NAMES.iter().any(|empty| name == *empty) {
+                finding("the name says nothing");
+            }
+            if !text.starts_with("//!") {
+                finding("no module header");
+            }
+            if calls_the_engine(&text) && shown != "crates/storage-core/src/index/sled.rs" {
+                finding("calls the engine");
+            }
+            for (number, line) in (1..).zip(text.lines()) {
+                if is_glob_import(line) {
+                    finding(&format!("line {number}: glob import"));
+                }
+                if LEFT_OPEN.iter().any(|mark| line.contains(mark)) {
+                    finding(&format!("line {number}: left open"));
+                }
+            }
+        }
+        if name == "Cargo.toml" && aborts_on_panic(&text) {
+            findings.push(format!("{shown}: a profile aborts on panic"));
+        }
+        if text.lines().any(|line| line.ends_with([' ', '\t'])) && name != "Cargo.lock" {
+            findings.push(format!("{shown}: white space at the end of a line"));
+        }
+        if !text.is_empty() && !text.ends_with('\n') {
+            findings.push(format!("{shown}: no line feed at the end"));
+        }
+    }
+    findings.extend(dependencies_not_reviewed(root)?);
+    Ok(findings)
+}
+
+/// Everything that git tracks or would, below the root.
+fn files(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let listed = Command::new("git")
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ])
+        .current_dir(root)
+        .output()
+        .map_err(|source| Error::Io {
+            path: root.to_owned(),
+            source,
+        })?;
+    let names = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let paths = names.split('\0').filter(|name| !name.is_empty());
+    Ok(paths.map(|name| root.join(name)).collect())
+}
+
+fn calls_the_engine(text: &str) -> bool {
+    text.lines().any(|line| {
+        line.contains("sled::") && !line.contains("index::sled::") && !line.contains("index::{")
+    })
+}
+
+fn is_glob_import(line: &str) -> bool {
+    let line = line.trim_start();
+    let imports = line.starts_with("use ") || line.starts_with("pub use ");
+    imports
+        && line.ends_with("::*;")
+        && !line.contains("proptest::prelude")
+        && !line.contains("use super::*")
+}
+
+fn aborts_on_panic(text: &str) -> bool {
+    text.lines()
+        .any(|line| line.replace(' ', "").starts_with("panic=\"abort\""))
+}
+
+/// Where the crates of Cargo.lock and the reviewed ones of deny.toml differ.
+fn dependencies_not_reviewed(root: &Path) -> Result<Vec<String>, Error> {
+    let lock = read_table(&root.join("Cargo.lock"))?;
+    let deny = read_table(&root.join("deny.toml"))?;
+    let outside = |package: &&toml::Value| package.get("source").is_some();
+    let locked = array(lock.get("package")).filter(outside);
+    let locked: BTreeSet<&str> = locked.filter_map(|p| p.get("name")?.as_str()).collect();
+    let allowed = array(deny.get("bans").and_then(|bans| bans.get("allow")));
+    let allowed: BTreeSet<&str> = allowed.filter_map(|a| a.get("crate")?.as_str()).collect();
+    let new = locked.difference(&allowed);
+    let gone = allowed.difference(&locked);
+    Ok(new
+        .map(|name| format!("deny.toml: {name} is not in [bans] allow"))
+        .chain(gone.map(|name| format!("deny.toml: {name} is not in Cargo.lock")))
+        .collect())
+}
+
+fn array(value: Option<&toml::Value>) -> impl Iterator<Item = &toml::Value> {
+    value.and_then(toml::Value::as_array).into_iter().flatten()
+}
+
+fn read_table(path: &Path) -> Result<toml::Table, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse().map_err(|source| Error::Toml {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_tidy() -> Result<(), Error> {
+        assert_eq!(check(&crate::root())?, Vec::<String>::new());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_untidy_is_found() {
+        assert!(calls_the_engine(concat!("let db = sl", "ed::open(path);")));
+        assert!(!calls_the_engine("use crate::index::sled::SledIndex;"));
+        assert!(is_glob_import("pub use crate::tree::*;"));
+        assert!(!is_glob_import("use proptest::prelude::*;"));
+        assert!(aborts_on_panic("[profile.release]\npanic = \"abort\""));
+    }
+}
