@@ -110,8 +110,7 @@ fn aborts_on_panic(text: &str) -> bool {
 fn dependencies_not_reviewed(root: &Path) -> Result<Vec<String>, Error> {
     let lock = read_table(&root.join("Cargo.lock"))?;
     let deny = read_table(&root.join("deny.toml"))?;
-    let outside = |package: &&toml::Value| package.get("source").is_some();
-    let locked = array(lock.get("package")).filter(outside);
+    let locked = array(lock.get("package"));
     let locked: BTreeSet<&str> = locked.filter_map(|p| p.get("name")?.as_str()).collect();
     let allowed = array(deny.get("bans").and_then(|bans| bans.get("allow")));
     let allowed: BTreeSet<&str> = allowed.filter_map(|a| a.get("crate")?.as_str()).collect();

@@ -1,0 +1,446 @@
+//! Checkpoints: the whole state at one commit, sorted, in one file. A backup is the same file.
+//!
+//! ```text
+//! header    magic "NONOSCKP", version u32 = 1, store id 16, term u64, schema version u32, commit u64,
+//!           created at i64 (Unix seconds), program len u32, program, crc32 of all that
+//! blocks    in the order of tree and key
+//! index     see the module of that name
+//! trailer   index offset u64, index length u64, BLAKE2b-256 of everything before, magic "NONOSEND"
+//! ```
+//!
+//! # Invariant
+//!
+//! A checkpoint appears under its name only when it is whole, durable, and was read back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
+
+use crate::bytes::{Fields, len_u64, put_sized};
+use crate::digest::{Digests, MAX_TREES};
+use crate::disk::{Disk, DiskFile, UNPUBLISHED, directory_of, remove_if_there, unpublished};
+use crate::error::JournalError;
+
+mod block;
+mod index;
+
+use index::{BlockIndex, Place};
+
+type Blake2b256 = Blake2b<U32>;
+
+/// A record with the number of its tree.
+pub type Record = (u8, Vec<u8>, Vec<u8>);
+
+const MAGIC: &[u8; 8] = b"NONOSCKP";
+const END_MAGIC: &[u8; 8] = b"NONOSEND";
+const VERSION: u32 = 1;
+const TRAILER_LEN: usize = 8 + 8 + 32 + 8;
+/// The header is read in one piece of this length, or what the file has.
+const MAX_HEADER_LEN: usize = 512;
+const MAX_PROGRAM_LEN: usize = 256;
+/// A year's index has some thousand entries; this bounds what a damaged length may allocate.
+const MAX_INDEX_LEN: u64 = 256 * 1024 * 1024;
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The store whose state it is.
+    pub store_id: [u8; 16],
+    /// The term of the open that wrote it.
+    pub term: u64,
+    /// The schema of its records.
+    pub schema_version: u32,
+    /// The commit at which it is the state.
+    pub commit: u64,
+    /// When it was made, in Unix seconds.
+    pub created_at: i64,
+    /// The program that made it, at most 256 bytes.
+    pub program: String,
+}
+
+impl About {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(self.store_id);
+        bytes.extend(self.term.to_le_bytes());
+        bytes.extend(self.schema_version.to_le_bytes());
+        bytes.extend(self.commit.to_le_bytes());
+        bytes.extend(self.created_at.to_le_bytes());
+        let program = self.program.as_bytes();
+        put_sized(
+            &mut bytes,
+            program.get(..MAX_PROGRAM_LEN).unwrap_or(program),
+        );
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// What is said, and how long the header is.
+    fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
+        let mut fields = Fields(bytes);
+        if fields.array()? != *MAGIC || fields.u32()? != VERSION {
+            return None;
+        }
+        let about = Self {
+            store_id: fields.array()?,
+            term: fields.u64()?,
+            schema_version: fields.u32()?,
+            commit: fields.u64()?,
+            created_at: fields.i64()?,
+            program: String::from_utf8_lossy(fields.sized()?).into_owned(),
+        };
+        let message = bytes.get(..bytes.len() - fields.0.len())?;
+        let sound = crc32fast::hash(message) == fields.u32()?;
+        sound.then(|| (about, bytes.len() - fields.0.len()))
+    }
+}
+
+/// The name of the checkpoint at a commit.
+pub(crate) fn name(commit: u64) -> String {
+    format!("checkpoint-{commit:020}.nonos")
+}
+
+/// The commit of the checkpoint of this name.
+pub(crate) fn commit_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("checkpoint-")?.strip_suffix(".nonos")?;
+    let commit = digits.parse().ok()?;
+    (self::name(commit) == name).then_some(commit)
+}
+
+/// Writes `records`, which come in the order of tree and key, to a file that appears under `path`
+/// whole, durable and read back; returns its length in bytes.
+///
+/// # Errors
+///
+/// [`JournalError::Io`], [`JournalError::OutOfOrder`], errors of `records`, and
+/// [`JournalError::Checkpoint`] if what was read back is not what was written. Nothing is left.
+pub fn write<E: From<JournalError>>(
+    disk: &dyn Disk,
+    path: &Path,
+    about: &About,
+    records: impl Iterator<Item = Result<Record, E>>,
+) -> Result<u64, E> {
+    let new = unpublished(path);
+    let io = |source| JournalError::io("write", path, source);
+    remove_if_there(disk, &new).map_err(io)?;
+    let written = write_unpublished(disk, &new, about, records).and_then(|len| {
+        let checkpoint = Checkpoint::open(disk, &new)?;
+        checkpoint.verify()?;
+        disk.rename(&new, path).map_err(io)?;
+        disk.sync_directory(directory_of(path)).map_err(io)?;
+        Ok(len)
+    });
+    if written.is_err() {
+        // The error is what the caller must know; what is left has the ending of what is not whole.
+        let _removed = remove_if_there(disk, &new);
+    }
+    written
+}
+
+fn write_unpublished<E: From<JournalError>>(
+    disk: &dyn Disk,
+    path: &Path,
+    about: &About,
+    records: impl Iterator<Item = Result<Record, E>>,
+) -> Result<u64, E> {
+    let io = |source| JournalError::io("write", path, source);
+    let mut file = Hashed {
+        file: disk.create(path).map_err(io)?,
+        offset: 0,
+        hasher: Blake2b256::new(),
+    };
+    let mut index = BlockIndex {
+        places: Vec::new(),
+        digests: Digests::empty(MAX_TREES),
+    };
+    file.append(&about.encode()).map_err(io)?;
+    let mut block: Option<block::Builder> = None;
+    let mut last: Option<(u8, Vec<u8>)> = None;
+    for record in records {
+        let (tree, key, value) = record?;
+        let place = (tree, key);
+        if last.as_ref().is_some_and(|last| *last >= place) {
+            return Err(JournalError::OutOfOrder.into());
+        }
+        let (tree, key) = &place;
+        if let Some(full) = block.take_if(|block| block.is_full() || block.tree() != *tree) {
+            file.block(full, &mut index).map_err(io)?;
+        }
+        block
+            .get_or_insert_with(|| block::Builder::new(*tree, key))
+            .push(key, &value);
+        let digest = index.digests.of_mut(*tree);
+        digest.ok_or(JournalError::OutOfOrder)?.add(key, &value);
+        last = Some(place);
+    }
+    if let Some(block) = block {
+        file.block(block, &mut index).map_err(io)?;
+    }
+    let index_offset = file.offset;
+    let index = index.encode();
+    file.append(&index).map_err(io)?;
+    let mut trailer = index_offset.to_le_bytes().to_vec();
+    trailer.extend(len_u64(index.len()).to_le_bytes());
+    file.append(&trailer).map_err(io)?;
+    let mut end = file.hasher.finalize_reset().to_vec();
+    end.extend(END_MAGIC);
+    file.append(&end).map_err(io)?;
+    file.file.sync().map_err(io)?;
+    Ok(file.offset)
+}
+
+/// A file that is hashed as it is appended to.
+struct Hashed {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    hasher: Blake2b256,
+}
+
+impl Hashed {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(self.offset, bytes)?;
+        self.hasher.update(bytes);
+        self.offset += len_u64(bytes.len());
+        Ok(())
+    }
+
+    fn block(&mut self, block: block::Builder, index: &mut BlockIndex) -> io::Result<()> {
+        let (offset, tree) = (self.offset, block.tree());
+        let (bytes, first_key) = block.finish();
+        index.places.push(Place {
+            offset,
+            tree,
+            first_key,
+        });
+        self.append(&bytes)
+    }
+}
+
+/// A checkpoint, open for reading.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    size: u64,
+    about: About,
+    index: Arc<BlockIndex>,
+    index_offset: u64,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint; reads its header, its index and its trailer.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Checkpoint`] if one of these is damaged, [`JournalError::Io`].
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, JournalError> {
+        let io = |source| JournalError::io("read", path, source);
+        let damaged = |part| JournalError::Checkpoint {
+            path: path.to_owned(),
+            part,
+        };
+        let file = disk.open(path).map_err(io)?;
+        let size = file.size().map_err(io)?;
+        let read = |offset: u64, len: usize| {
+            let mut bytes = vec![0; len];
+            let read = file.read_at(offset, &mut bytes)?;
+            bytes.truncate(read);
+            Ok(bytes)
+        };
+        let header = read(0, MAX_HEADER_LEN).map_err(io)?;
+        let (about, header_len) = About::decode(&header).ok_or_else(|| damaged("header"))?;
+        let trailer_offset = size.checked_sub(len_u64(TRAILER_LEN));
+        let trailer_offset = trailer_offset.ok_or_else(|| damaged("trailer"))?;
+        let trailer = read(trailer_offset, TRAILER_LEN).map_err(io)?;
+        let mut fields = Fields(&trailer);
+        let (offset, len) = fields
+            .u64()
+            .zip(fields.u64())
+            .ok_or_else(|| damaged("trailer"))?;
+        let ends = trailer.ends_with(END_MAGIC) && offset.checked_add(len) == Some(trailer_offset);
+        if !ends || len > MAX_INDEX_LEN || offset < len_u64(header_len) {
+            return Err(damaged("trailer"));
+        }
+        let index = read(offset, usize::try_from(len).unwrap_or(usize::MAX)).map_err(io)?;
+        let index = BlockIndex::decode(&index).ok_or_else(|| damaged("index"))?;
+        let offsets = index.places.iter().map(|place| place.offset);
+        let inside = |at: u64| at >= len_u64(header_len) && at < offset;
+        if !offsets.clone().all(inside) || !offsets.is_sorted() {
+            return Err(damaged("index"));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size,
+            about,
+            index: Arc::new(index),
+            index_offset: offset,
+        })
+    }
+
+    /// What it says of itself.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Counts and digests of its trees, as it states them.
+    pub fn digests(&self) -> &Digests {
+        &self.index.digests
+    }
+
+    /// The value under a key.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Checkpoint`] for a damaged block, [`JournalError::Io`].
+    pub fn get(&self, tree: u8, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        let number = self.index.find(tree, key);
+        if self
+            .index
+            .places
+            .get(number)
+            .is_none_or(|place| place.tree != tree)
+        {
+            return Ok(None);
+        }
+        let (_, mut entries) = self.block(number)?;
+        let found = entries.binary_search_by(|(at, _)| at.as_slice().cmp(key));
+        Ok(found.ok().map(|at| entries.swap_remove(at).1))
+    }
+
+    /// The records from a key on, in order.
+    pub fn records_from(&self, tree: u8, key: &[u8]) -> Records {
+        Records {
+            next_block: self.index.find(tree, key),
+            block: (0, Vec::new().into_iter()),
+            from: Some((tree, key.to_vec())),
+            checkpoint: self.clone(),
+        }
+    }
+
+    /// Reads the whole file: every block, the counts and digests, and the hash of it all.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Checkpoint`] names the first part that is damaged; [`JournalError::Io`].
+    pub fn verify(&self) -> Result<(), JournalError> {
+        let hash_offset = self.size - len_u64(TRAILER_LEN) + 16;
+        let mut hasher = Blake2b256::new();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut offset = 0;
+        while offset < hash_offset {
+            let left = usize::try_from(hash_offset - offset).unwrap_or(usize::MAX);
+            let len = left.min(buffer.len());
+            let piece = buffer.get_mut(..len).unwrap_or_default();
+            self.read_exact(offset, piece)?;
+            hasher.update(&*piece);
+            offset += len_u64(len);
+        }
+        let mut stored = [0; 32];
+        self.read_exact(hash_offset, &mut stored)?;
+        if hasher.finalize().as_slice() != stored {
+            return Err(self.damaged("hash"));
+        }
+        let mut found = Digests::empty(MAX_TREES);
+        let mut last: Option<(u8, Vec<u8>)> = None;
+        for record in self.records_from(0, &[]) {
+            let (tree, key, value) = record?;
+            let digest = found.of_mut(tree).ok_or_else(|| self.damaged("block"))?;
+            digest.add(&key, &value);
+            let place = (tree, key);
+            if last.is_some_and(|last| last >= place) {
+                return Err(self.damaged("order"));
+            }
+            last = Some(place);
+        }
+        if found != self.index.digests {
+            return Err(self.damaged("digests"));
+        }
+        Ok(())
+    }
+
+    fn block(&self, number: usize) -> Result<(u8, Vec<block::Entry>), JournalError> {
+        let place = self.index.places.get(number);
+        let place = place.ok_or_else(|| self.damaged("index"))?;
+        let mut bytes = vec![0; block::HEADER_LEN];
+        self.read_exact(place.offset, &mut bytes)?;
+        let len = block::stored_len(&bytes).ok_or_else(|| self.damaged("block"))?;
+        let end = place.offset + len_u64(block::HEADER_LEN + len);
+        if end > self.index_offset {
+            return Err(self.damaged("block"));
+        }
+        bytes.resize(block::HEADER_LEN + len, 0);
+        let stored = bytes.get_mut(block::HEADER_LEN..).unwrap_or_default();
+        self.read_exact(place.offset + len_u64(block::HEADER_LEN), stored)?;
+        block::decode(&bytes)
+            .filter(|(tree, _)| *tree == place.tree)
+            .ok_or_else(|| self.damaged("block"))
+    }
+
+    fn read_exact(&self, offset: u64, buffer: &mut [u8]) -> Result<(), JournalError> {
+        match self.file.read_at(offset, buffer) {
+            Ok(read) if read == buffer.len() => Ok(()),
+            Ok(_) => Err(self.damaged("length")),
+            Err(source) => Err(JournalError::io("read", &self.path, source)),
+        }
+    }
+
+    fn damaged(&self, part: &'static str) -> JournalError {
+        JournalError::Checkpoint {
+            path: self.path.clone(),
+            part,
+        }
+    }
+}
+
+/// Records of a checkpoint, in order. After an error it ends.
+#[derive(Debug)]
+pub struct Records {
+    checkpoint: Checkpoint,
+    next_block: usize,
+    block: (u8, std::vec::IntoIter<block::Entry>),
+    /// Where to begin in the first block.
+    from: Option<(u8, Vec<u8>)>,
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (tree, entries) = &mut self.block;
+            for (key, value) in entries {
+                let place = (*tree, key);
+                if self.from.as_ref().is_none_or(|from| place >= *from) {
+                    self.from = None;
+                    return Some(Ok((place.0, place.1, value)));
+                }
+            }
+            if self.next_block >= self.checkpoint.index.places.len() {
+                return None;
+            }
+            match self.checkpoint.block(self.next_block) {
+                Ok((tree, entries)) => self.block = (tree, entries.into_iter()),
+                Err(error) => {
+                    self.next_block = usize::MAX;
+                    return Some(Err(error));
+                }
+            }
+            self.next_block += 1;
+        }
+    }
+}
+
+/// Whether this name is that of a file that was never completed.
+pub(crate) fn is_leftover(name: &str) -> bool {
+    name.ends_with(UNPUBLISHED)
+}

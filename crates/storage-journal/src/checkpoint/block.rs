@@ -1,0 +1,125 @@
+//! Blocks of a checkpoint: some 64 KiB of records of one tree, in key order.
+//!
+//! ```text
+//!  0  1  tree                     10  4  length as stored
+//!  1  1  1 if LZ4, else 0         14  4  crc32 of bytes 0 to 14 and what is stored
+//!  2  4  records                  18  -  stored: one LZ4 block, or the plain bytes
+//!  6  4  length when plain
+//!
+//! plain, repeated:  key len u32, key, value len u32, value
+//! ```
+
+use crate::bytes::{Fields, len_u32, put_sized};
+
+/// Bytes before what is stored.
+pub(crate) const HEADER_LEN: usize = 18;
+/// A block is closed once it has so many plain bytes.
+pub(crate) const TARGET_LEN: usize = 64 * 1024;
+/// No block is longer: it is closed after the record that fills it.
+const MAX_LEN: usize = 4 * 1024 * 1024;
+
+/// A key and its value.
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+
+/// A block in the making.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    tree: u8,
+    records: u32,
+    first_key: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Builder {
+    pub(crate) fn new(tree: u8, first_key: &[u8]) -> Self {
+        Self {
+            tree,
+            records: 0,
+            first_key: first_key.to_vec(),
+            plain: Vec::with_capacity(TARGET_LEN + TARGET_LEN / 4),
+        }
+    }
+
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+        put_sized(&mut self.plain, key);
+        put_sized(&mut self.plain, value);
+        self.records = self.records.saturating_add(1);
+    }
+
+    pub(crate) fn tree(&self) -> u8 {
+        self.tree
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.plain.len() >= TARGET_LEN
+    }
+
+    /// The block's bytes and its first key.
+    pub(crate) fn finish(self) -> (Vec<u8>, Vec<u8>) {
+        let packed = Some(lz4_flex::compress(&self.plain))
+            .filter(|packed| packed.len() <= self.plain.len() - self.plain.len() / 8);
+        let stored = packed.as_deref().unwrap_or(&self.plain);
+        let mut bytes = Vec::with_capacity(HEADER_LEN + stored.len());
+        bytes.push(self.tree);
+        bytes.push(u8::from(packed.is_some()));
+        bytes.extend(self.records.to_le_bytes());
+        bytes.extend(len_u32(self.plain.len()).to_le_bytes());
+        bytes.extend(len_u32(stored.len()).to_le_bytes());
+        let checksum = checksum(&bytes, stored);
+        bytes.extend(checksum.to_le_bytes());
+        bytes.extend_from_slice(stored);
+        (bytes, self.first_key)
+    }
+}
+
+/// The stated length of the stored part of a block that begins with `header`.
+pub(crate) fn stored_len(header: &[u8]) -> Option<usize> {
+    let mut fields = Fields(header.get(10..)?);
+    let len = usize::try_from(fields.u32()?).ok()?;
+    Some(len).filter(|len| *len <= MAX_LEN)
+}
+
+/// The tree and the records of a block; `None` if it is not one, whole and undamaged.
+pub(crate) fn decode(bytes: &[u8]) -> Option<(u8, Vec<Entry>)> {
+    let mut fields = Fields(bytes);
+    let tree = fields.u8()?;
+    let packed = match fields.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let records = fields.u32()?;
+    let plain_len = usize::try_from(fields.u32()?).ok()?;
+    let stored_len = usize::try_from(fields.u32()?).ok()?;
+    let stated = fields.u32()?;
+    let stored = fields.take(stored_len)?;
+    let sound = fields.is_empty() && checksum(bytes.get(..14)?, stored) == stated;
+    if !sound || plain_len > MAX_LEN {
+        return None;
+    }
+    if packed {
+        let plain = lz4_flex::decompress(stored, plain_len).ok()?;
+        entries(&plain, plain_len, records).map(|entries| (tree, entries))
+    } else {
+        entries(stored, plain_len, records).map(|entries| (tree, entries))
+    }
+}
+
+fn entries(plain: &[u8], plain_len: usize, records: u32) -> Option<Vec<Entry>> {
+    if plain.len() != plain_len {
+        return None;
+    }
+    let mut fields = Fields(plain);
+    let mut entries = Vec::new();
+    while !fields.is_empty() {
+        entries.push((fields.sized()?.to_vec(), fields.sized()?.to_vec()));
+    }
+    (len_u32(entries.len()) == records).then_some(entries)
+}
+
+fn checksum(header: &[u8], stored: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(stored);
+    hasher.finalize()
+}

@@ -1,0 +1,69 @@
+//! What a commit changes, as bytes.
+//!
+//! ```text
+//! repeated:  tree u8 | 0x80 for a deletion,  key len u32, key,  value len u32, value (puts only)
+//! ```
+//!
+//! Changes are absolute: a put names the whole value. So replaying a commit twice, or over a state
+//! that already holds a part of it, gives the same as once.
+
+use crate::bytes::{Fields, put_sized};
+
+/// The largest body of a commit, in bytes.
+pub const MAX_COMMIT_SIZE: usize = 64 * 1024 * 1024;
+
+const DELETION: u8 = 0x80;
+
+/// A put or, without a value, a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// The tree's number, below 128.
+    pub tree: u8,
+    /// The key in the tree.
+    pub key: &'a [u8],
+    /// The whole new value; `None` deletes.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The body of a commit with these changes.
+pub fn encode<'a>(changes: impl Iterator<Item = Change<'a>>) -> Vec<u8> {
+    let mut body = Vec::new();
+    for Change { tree, key, value } in changes {
+        let deletion = if value.is_none() { DELETION } else { 0 };
+        body.push(tree | deletion);
+        put_sized(&mut body, key);
+        if let Some(value) = value {
+            put_sized(&mut body, value);
+        }
+    }
+    body
+}
+
+/// The changes of a commit's body; `None` ends one that is malformed.
+pub fn decode(body: &[u8]) -> impl Iterator<Item = Option<Change<'_>>> {
+    let mut fields = Fields(body);
+    let mut malformed = false;
+    std::iter::from_fn(move || {
+        if fields.is_empty() || malformed {
+            return None;
+        }
+        let change = decode_one(&mut fields);
+        malformed = change.is_none();
+        Some(change)
+    })
+}
+
+fn decode_one<'a>(fields: &mut Fields<'a>) -> Option<Change<'a>> {
+    let tree = fields.u8()?;
+    let key = fields.sized()?;
+    let value = if tree & DELETION == 0 {
+        Some(fields.sized()?)
+    } else {
+        None
+    };
+    Some(Change {
+        tree: tree & !DELETION,
+        key,
+        value,
+    })
+}

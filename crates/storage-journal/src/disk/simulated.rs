@@ -1,0 +1,393 @@
+//! A disk in memory that forgets at a crash what a real one may forget.
+//!
+//! It keeps a trace of every change. [`SimulatedDisk::crash`] makes the disk that a machine finds
+//! which lost power after any prefix of it: what was synced is there; of the rest nothing, all, a
+//! torn beginning, or any subset, as the test asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Disk, DiskFile, Space, directory_of};
+
+/// A write is kept or lost by the sector.
+const SECTOR: usize = 512;
+
+/// What of the unsynced changes a crash leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Crash {
+    /// All of them: the process was killed, the machine went on.
+    Kill,
+    /// None of them.
+    Drop,
+    /// A beginning of them, cut at any byte. The number chooses.
+    Torn(u64),
+    /// Any subset of them, by the sector. The number chooses.
+    Reordered(u64),
+}
+
+/// An error to be returned once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The call to fail, counted from 0 over every call of the disk and its files.
+    pub at_call: u64,
+    /// What it returns.
+    pub kind: io::ErrorKind,
+}
+
+type FileId = usize;
+
+/// Changes, in the order in which they were made.
+#[derive(Clone, Debug)]
+enum Change {
+    Create(PathBuf, FileId),
+    CreateDirectory(PathBuf),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+    Write(FileId, usize, Vec<u8>),
+    SyncFile(FileId),
+    SyncDirectory(PathBuf),
+}
+
+/// Names and contents at one moment.
+#[derive(Clone, Debug, Default)]
+struct Image {
+    names: BTreeMap<PathBuf, FileId>,
+    directories: BTreeSet<PathBuf>,
+    contents: BTreeMap<FileId, Vec<u8>>,
+}
+
+impl Image {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Create(path, id) => {
+                self.names.insert(path.clone(), *id);
+            }
+            Change::CreateDirectory(path) => {
+                self.directories.insert(path.clone());
+            }
+            Change::Rename(from, to) => {
+                if let Some(id) = self.names.remove(from) {
+                    self.names.insert(to.clone(), id);
+                }
+            }
+            Change::Remove(path) => {
+                self.names.remove(path);
+            }
+            Change::Write(id, offset, bytes) => {
+                let content = self.contents.entry(*id).or_default();
+                let end = offset + bytes.len();
+                content.resize(content.len().max(end), 0);
+                if let Some(target) = content.get_mut(*offset..end) {
+                    target.copy_from_slice(bytes);
+                }
+            }
+            Change::SyncFile(_) | Change::SyncDirectory(_) => {}
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the disk held when it was made.
+    base: Image,
+    live: Image,
+    trace: Vec<Change>,
+    next_id: FileId,
+    calls: u64,
+    fault: Option<Fault>,
+    space: Option<Space>,
+}
+
+/// A disk in memory. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimulatedDisk {
+    /// How many changes were made so far: the prefixes to crash after are `0..=len`.
+    pub fn trace_len(&self) -> usize {
+        self.lock().trace.len()
+    }
+
+    /// How many calls were made so far, for [`fail`](Self::fail).
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
+    }
+
+    /// Lets one call fail.
+    pub fn fail(&self, fault: Option<Fault>) {
+        self.lock().fault = fault;
+    }
+
+    /// Sets what [`Disk::space`] returns; `None` is plenty.
+    pub fn set_space(&self, space: Option<Space>) {
+        self.lock().space = space;
+    }
+
+    /// The disk after a crash that followed the first `prefix` changes.
+    #[must_use]
+    pub fn crash(&self, prefix: usize, crash: Crash) -> Self {
+        let state = self.lock();
+        let mut durable = state.base.clone();
+        let mut pending: Vec<&Change> = Vec::new();
+        for change in state.trace.iter().take(prefix) {
+            let settles: Box<dyn Fn(&Change) -> bool> = match change {
+                Change::SyncFile(synced) => {
+                    Box::new(move |c| matches!(c, Change::Write(id, ..) if id == synced))
+                }
+                Change::SyncDirectory(synced) => Box::new(move |c| match c {
+                    Change::Create(path, _)
+                    | Change::CreateDirectory(path)
+                    | Change::Remove(path)
+                    | Change::Rename(_, path) => directory_of(path) == synced,
+                    _ => false,
+                }),
+                _ => {
+                    pending.push(change);
+                    continue;
+                }
+            };
+            pending.retain(|c| {
+                let settled = settles(c);
+                if settled {
+                    durable.apply(c);
+                }
+                !settled
+            });
+        }
+        for change in survivors(&pending, crash) {
+            durable.apply(&change);
+        }
+        Self {
+            state: Arc::new(Mutex::new(State {
+                live: durable.clone(),
+                base: durable,
+                next_id: state.next_id,
+                space: state.space,
+                ..State::default()
+            })),
+        }
+    }
+
+    /// The content of a file.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let id = state.live.names.get(path)?;
+        Some(state.live.contents.get(id).cloned().unwrap_or_default())
+    }
+
+    /// Changes the bytes of a file behind everybody's back, as damage does. It is durable.
+    pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.lock();
+        let Some(id) = state.live.names.get(path).copied() else {
+            return;
+        };
+        let mut content = state.live.contents.get(&id).cloned().unwrap_or_default();
+        change(&mut content);
+        state.live.contents.insert(id, content);
+        state.base = state.live.clone();
+        state.trace.clear();
+    }
+
+    /// The paths of all files, in order.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.lock().live.names.keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call, and fails it if that was asked for.
+    fn call(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        let call = state.calls;
+        state.calls += 1;
+        match state.fault {
+            Some(fault) if fault.at_call == call => Err(fault.kind.into()),
+            _ => Ok(state),
+        }
+    }
+
+    fn change(&self, change: Change) -> io::Result<()> {
+        let mut state = self.call()?;
+        state.live.apply(&change);
+        state.trace.push(change);
+        Ok(())
+    }
+
+    fn file(&self, id: FileId) -> Arc<dyn DiskFile> {
+        let disk = self.clone();
+        Arc::new(SimulatedFile { disk, id })
+    }
+}
+
+/// What a crash leaves of the pending changes.
+fn survivors(pending: &[&Change], crash: Crash) -> Vec<Change> {
+    let all = pending.iter().map(|change| (*change).clone());
+    match crash {
+        Crash::Kill => all.collect(),
+        Crash::Drop => Vec::new(),
+        Crash::Torn(seed) => {
+            let mut random = Random(seed);
+            let mut kept: Vec<Change> = all.take(random.below(pending.len() + 1)).collect();
+            if let Some(Change::Write(_, _, bytes)) = kept.last_mut() {
+                bytes.truncate(random.below(bytes.len() + 1));
+            }
+            kept
+        }
+        Crash::Reordered(seed) => {
+            let mut random = Random(seed);
+            let mut kept = Vec::new();
+            for change in pending {
+                match change {
+                    Change::Write(id, offset, bytes) => {
+                        for (sector, chunk) in bytes.chunks(SECTOR).enumerate() {
+                            if random.below(2) == 0 {
+                                let at = offset + sector * SECTOR;
+                                kept.push(Change::Write(*id, at, chunk.to_vec()));
+                            }
+                        }
+                    }
+                    change if random.below(2) == 0 => kept.push((*change).clone()),
+                    _ => {}
+                }
+            }
+            kept
+        }
+    }
+}
+
+/// splitmix64: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        let end = u64::try_from(end).unwrap_or(u64::MAX);
+        usize::try_from(mixed.checked_rem(end).unwrap_or(0)).unwrap_or(0)
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        if self.lock().live.directories.contains(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.change(Change::CreateDirectory(path.to_owned()))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let id = {
+            let mut state = self.lock();
+            if state.live.names.contains_key(path) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            state.next_id += 1;
+            state.next_id
+        };
+        self.change(Change::Create(path.to_owned(), id))?;
+        Ok(self.file(id))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let state = self.call()?;
+        let id = state.live.names.get(path).copied();
+        drop(state);
+        id.map(|id| self.file(id))
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn open_for_writing(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if !self.lock().live.names.contains_key(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(Change::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if !self.lock().live.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(Change::Remove(path.to_owned()))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let state = self.call()?;
+        if !state.live.directories.contains(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let inside = state
+            .live
+            .names
+            .keys()
+            .filter(|path| directory_of(path) == directory);
+        let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+        Ok(inside.filter_map(name).collect())
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.change(Change::SyncDirectory(path.to_owned()))
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        let plenty = Space {
+            free: u64::MAX,
+            total: u64::MAX,
+        };
+        Ok(self.call()?.space.unwrap_or(plenty))
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    id: FileId,
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = self.disk.call()?;
+        let Some(content) = state.live.contents.get(&self.id) else {
+            return Ok(0);
+        };
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|at| content.get(at..));
+        let rest = rest.unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..read), rest.get(..read)) {
+            to.copy_from_slice(from);
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        self.disk
+            .change(Change::Write(self.id, offset, bytes.to_vec()))
+    }
+
+    /// A sync that fails makes nothing durable, and what was pending stays so.
+    fn sync(&self) -> io::Result<()> {
+        self.disk.change(Change::SyncFile(self.id))
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        let state = self.disk.call()?;
+        let len = state.live.contents.get(&self.id).map_or(0, Vec::len);
+        Ok(u64::try_from(len).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,101 @@
+//! `FORMAT`: what the directory is, as text, for a person and for a program of another version.
+//!
+//! ```text
+//! nonos-journal 1
+//! store-id = 32 hexadecimal digits
+//! minimum-reader = 1
+//! writer = the program that wrote it last
+//! checksum = crc32 of the lines above, 8 hexadecimal digits
+//! ```
+
+use std::io;
+use std::path::Path;
+
+use crate::disk::{Disk, publish, read_file};
+use crate::error::JournalError;
+
+/// The newest format that this program reads, and the one it writes.
+pub(crate) const CURRENT: u32 = 1;
+
+const NAME: &str = "FORMAT";
+const TITLE: &str = "nonos-journal 1";
+const MAX_LEN: usize = 4096;
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Missing,
+    Damaged,
+    Sound([u8; 16]),
+}
+
+impl Format {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::TooNew`] if a reader must know more than this program.
+    pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Self, JournalError> {
+        let path = directory.join(NAME);
+        let bytes = match read_file(disk, &path, MAX_LEN) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::Missing),
+            bytes => bytes.map_err(|e| JournalError::io("read", &path, e))?,
+        };
+        let Some((store_id, minimum_reader)) = parse(&bytes) else {
+            return Ok(Self::Damaged);
+        };
+        if minimum_reader > CURRENT {
+            return Err(JournalError::TooNew {
+                found: minimum_reader,
+                supported: CURRENT,
+            });
+        }
+        Ok(Self::Sound(store_id))
+    }
+
+    /// The store's id. A file that is damaged or missing is healed from the segments' headers.
+    pub(crate) fn store_id(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Sound(store_id) => Some(*store_id),
+            Self::Missing | Self::Damaged => None,
+        }
+    }
+}
+
+/// Writes the file, durably.
+pub(crate) fn write(
+    disk: &dyn Disk,
+    directory: &Path,
+    store_id: &[u8; 16],
+) -> Result<(), JournalError> {
+    let path = directory.join(NAME);
+    let id: String = store_id.iter().map(|byte| hex(*byte)).collect();
+    let writer = concat!("nonos ", env!("CARGO_PKG_VERSION"));
+    let said = format!("{TITLE}\nstore-id = {id}\nminimum-reader = {CURRENT}\nwriter = {writer}\n");
+    let text = format!(
+        "{said}checksum = {:08x}\n",
+        crc32fast::hash(said.as_bytes())
+    );
+    publish(disk, &path, text.as_bytes()).map_err(|e| JournalError::io("write", &path, e))
+}
+
+fn parse(bytes: &[u8]) -> Option<([u8; 16], u32)> {
+    let text = str::from_utf8(bytes).ok()?;
+    let end = text.rfind("checksum = ")?;
+    let (said, checksum) = text.split_at_checked(end)?;
+    let checksum = checksum.strip_prefix("checksum = ")?.strip_suffix('\n')?;
+    if format!("{:08x}", crc32fast::hash(said.as_bytes())) != checksum {
+        return None;
+    }
+    let field = |name: &str| said.lines().find_map(|line| line.strip_prefix(name));
+    let id = field("store-id = ")?;
+    let mut store_id = [0; 16];
+    for (at, byte) in store_id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(id.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    Some((store_id, field("minimum-reader = ")?.parse().ok()?))
+}
+
+fn hex(byte: u8) -> String {
+    format!("{byte:02x}")
+}

@@ -1,0 +1,205 @@
+//! Frames: what segments are made of.
+//!
+//! ```text
+//!  0  4  length of the body
+//!  4  4  crc32 of all other bytes of the frame, in order
+//!  8  8  number            of the commit; a mark has that of the commit it speaks of
+//! 16  8  synced through    the last number known durable when this was written
+//! 24  8  time              Unix milliseconds, never going back
+//! 32  1  kind              1 commit, 2 mark, 3 clean mark
+//! 33  -  body
+//! ```
+
+use crate::bytes::{Fields, len_u32};
+use crate::correct::correct;
+
+/// Bytes before the body.
+pub(crate) const HEADER_LEN: usize = 33;
+
+const COMMIT: u8 = 1;
+const MARK: u8 = 2;
+const CLEAN_MARK: u8 = 3;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Commit,
+    Mark,
+    CleanMark,
+}
+
+/// A frame without its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) number: u64,
+    pub(crate) synced_through: u64,
+    pub(crate) time_ms: i64,
+    pub(crate) kind: Kind,
+}
+
+/// A frame as read, its body not copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) header: Header,
+    pub(crate) body: std::borrow::Cow<'a, [u8]>,
+    /// The checksum, which the next segment's header repeats.
+    pub(crate) checksum: u32,
+    /// Bytes that the frame takes in its segment.
+    pub(crate) len: usize,
+    /// Whether a flipped bit was corrected in reading.
+    pub(crate) corrected: bool,
+}
+
+/// The bytes of a frame, and its checksum.
+pub(crate) fn encode(header: &Header, body: &[u8]) -> (Vec<u8>, u32) {
+    let mut rest = Vec::with_capacity(HEADER_LEN + body.len());
+    rest.extend(len_u32(body.len()).to_le_bytes());
+    rest.extend([0; 4]);
+    rest.extend(header.number.to_le_bytes());
+    rest.extend(header.synced_through.to_le_bytes());
+    rest.extend(header.time_ms.to_le_bytes());
+    rest.push(match header.kind {
+        Kind::Commit => COMMIT,
+        Kind::Mark => MARK,
+        Kind::CleanMark => CLEAN_MARK,
+    });
+    rest.extend_from_slice(body);
+    let checksum = checksum(&rest);
+    if let Some(field) = rest.get_mut(4..8) {
+        field.copy_from_slice(&checksum.to_le_bytes());
+    }
+    (rest, checksum)
+}
+
+/// The frame at the front of `bytes`, if it is whole as it lies there.
+pub(crate) fn decode_intact(bytes: &[u8]) -> Option<Frame<'_>> {
+    let stored = Fields(bytes.get(4..)?).u32()?;
+    let whole = bytes.get(..HEADER_LEN.saturating_add(body_len(bytes)?))?;
+    // An unknown kind is told before the sum over what may be a long stretch.
+    let frame = parse(whole, stored, false)?;
+    (checksum(whole) == stored).then_some(frame)
+}
+
+/// The frame at the front of `bytes`, with a single flipped bit corrected; `None` if what is there
+/// is no whole frame.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Frame<'_>> {
+    if let Some(frame) = decode_intact(bytes) {
+        return Some(frame);
+    }
+    let stored = Fields(bytes.get(4..)?).u32()?;
+    corrected(bytes, body_len(bytes)?, stored)
+}
+
+/// Tries what a single flipped bit may have been: in the length, then anywhere else.
+fn corrected(bytes: &[u8], len: usize, stored: u32) -> Option<Frame<'_>> {
+    for bit in 0..u32::BITS {
+        let other = usize::try_from(len_u32(len) ^ 1 << bit).ok()?;
+        let Some(mut whole) = bytes
+            .get(..other.saturating_add(HEADER_LEN))
+            .map(<[u8]>::to_vec)
+        else {
+            continue;
+        };
+        whole
+            .get_mut(..4)?
+            .copy_from_slice(&len_u32(other).to_le_bytes());
+        if checksum(&whole) == stored {
+            return parse(&whole, stored, true).map(Frame::into_owned);
+        }
+    }
+    let whole = bytes.get(..HEADER_LEN.saturating_add(len))?;
+    let mut message = without_checksum(whole);
+    if !correct(&mut message, stored) || Fields(&message).u32() != Some(len_u32(len)) {
+        return None;
+    }
+    let checksum = crc32fast::hash(&message);
+    let mut whole = whole.to_vec();
+    whole
+        .get_mut(4..8)?
+        .copy_from_slice(&checksum.to_le_bytes());
+    whole.get_mut(8..)?.copy_from_slice(message.get(4..)?);
+    parse(&whole, checksum, true).map(Frame::into_owned)
+}
+
+impl Frame<'_> {
+    fn into_owned<'b>(self) -> Frame<'b> {
+        Frame {
+            body: self.body.into_owned().into(),
+            header: self.header,
+            checksum: self.checksum,
+            len: self.len,
+            corrected: self.corrected,
+        }
+    }
+}
+
+fn parse(whole: &[u8], checksum: u32, corrected: bool) -> Option<Frame<'_>> {
+    let mut fields = Fields(whole.get(8..)?);
+    let header = Header {
+        number: fields.u64()?,
+        synced_through: fields.u64()?,
+        time_ms: fields.i64()?,
+        kind: match fields.u8()? {
+            COMMIT => Kind::Commit,
+            MARK => Kind::Mark,
+            CLEAN_MARK => Kind::CleanMark,
+            _ => return None,
+        },
+    };
+    Some(Frame {
+        header,
+        body: fields.0.into(),
+        checksum,
+        len: whole.len(),
+        corrected,
+    })
+}
+
+/// The stated length of the body, which may be anything.
+fn body_len(bytes: &[u8]) -> Option<usize> {
+    usize::try_from(Fields(bytes).u32()?).ok()
+}
+
+fn checksum(whole: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(whole.get(..4).unwrap_or_default());
+    hasher.update(whole.get(8..).unwrap_or_default());
+    hasher.finalize()
+}
+
+fn without_checksum(whole: &[u8]) -> Vec<u8> {
+    let mut message = whole.get(..4).unwrap_or_default().to_vec();
+    message.extend_from_slice(whole.get(8..).unwrap_or_default());
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Header = Header {
+        number: 7,
+        synced_through: 5,
+        time_ms: 1_770_000_000_000,
+        kind: Kind::Commit,
+    };
+
+    #[test]
+    fn every_flipped_bit_is_corrected_and_every_truncation_noticed() {
+        let (mut bytes, checksum) = encode(&HEADER, b"the body of a commit");
+        let len = bytes.len();
+        bytes.extend(b"the next frame, or whatever follows in the file");
+        for bit in 0..len * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let frame = decode(&flipped).unwrap_or_else(|| panic!("bit {bit}"));
+            assert_eq!(frame.header, HEADER, "bit {bit}");
+            assert_eq!(&*frame.body, b"the body of a commit", "bit {bit}");
+            assert_eq!((frame.checksum, frame.len), (checksum, len), "bit {bit}");
+            assert!(frame.corrected, "bit {bit}");
+        }
+        for cut in 0..len {
+            assert_eq!(decode(&bytes[..cut]), None, "cut to {cut}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Group commit: threads that wait for durability share one sync.
+//!
+//! One of the waiting threads syncs for all. Without more, groups alternate between one thread and
+//! all others, as those that were just released miss the next sync by microseconds. So the one that
+//! syncs first waits for as many as the last group had, for at most an eighth of what a sync takes.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The longest wait for others, whatever a sync takes.
+const MAX_GATHERING: Duration = Duration::from_millis(2);
+
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    synced: u64,
+    syncing: bool,
+    waiting: usize,
+    last_group: usize,
+    last_cost: Duration,
+}
+
+impl Group {
+    pub(crate) fn new(synced: u64) -> Self {
+        let state = State {
+            synced,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The last number known durable.
+    pub(crate) fn synced(&self) -> u64 {
+        self.lock().synced
+    }
+
+    /// Notes that everything through `number` is durable.
+    pub(crate) fn note(&self, number: u64) {
+        let mut state = self.lock();
+        state.synced = state.synced.max(number);
+        self.changed.notify_all();
+    }
+
+    /// Returns once `number` is durable. `sync` makes durable what there is and returns through
+    /// which number; it runs in one thread at a time, for all that wait.
+    pub(crate) fn wait_for<E>(
+        &self,
+        number: u64,
+        sync: impl Fn() -> Result<u64, E>,
+    ) -> Result<(), E> {
+        let mut state = self.lock();
+        state.waiting += 1;
+        self.changed.notify_all();
+        let result = loop {
+            if state.synced >= number {
+                break Ok(());
+            }
+            if state.syncing {
+                state = self.wait(state);
+                continue;
+            }
+            state.syncing = true;
+            state = self.gather(state);
+            let group = state.waiting;
+            drop(state);
+            let started = Instant::now();
+            let synced = sync();
+            state = self.lock();
+            state.syncing = false;
+            state.last_group = group;
+            state.last_cost = started.elapsed();
+            match synced {
+                Ok(through) => state.synced = state.synced.max(through),
+                Err(error) => break Err(error),
+            }
+        };
+        state.waiting -= 1;
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+
+    fn gather<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let patience = (state.last_cost / 8).min(MAX_GATHERING);
+        let expected = state.last_group;
+        let gathered = self
+            .changed
+            .wait_timeout_while(state, patience, |state| state.waiting < expected);
+        gathered.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait(state);
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,491 @@
+//! The journal, open for writing.
+//!
+//! # Invariants
+//!
+//! - The bytes of a commit are with the disk when [`Journal::append`] returns, and durable when
+//!   [`Journal::sync_through`] does.
+//! - A number is never used twice: each is above the highest seen anywhere in the journal.
+//! - A segment appears only when everything before it is durable, and an open begins a new one.
+//! - After an error of writing or syncing nothing more is written: what an `fsync` reported as lost
+//!   is not believed by the next one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::bytes::len_u64;
+use crate::checkpoint::{self, About};
+use crate::commit::MAX_COMMIT_SIZE;
+use crate::disk::{Disk, DiskFile, directory_of, publish, remove_if_there};
+use crate::error::JournalError;
+use crate::format;
+use crate::frame::{self, Header, Kind};
+use crate::group::Group;
+use crate::mark::Mark;
+use crate::merged::Merged;
+use crate::scan::Scan;
+use crate::segment;
+
+/// A segment is closed once it is so long, in bytes.
+pub const SEGMENT_SIZE: u64 = 16 * 1024 * 1024;
+
+/// How many checkpoints are kept, with the segments between them.
+const CHECKPOINTS_KEPT: usize = 2;
+
+/// A journal that takes commits. The caller numbers and orders them.
+#[derive(Debug)]
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    store_id: [u8; 16],
+    term: u64,
+    segment_size: u64,
+    writer: Mutex<Writer>,
+    group: Group,
+    failure: OnceLock<String>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    first: u64,
+    offset: u64,
+    last: u64,
+    last_time_ms: i64,
+    last_checksum: u32,
+    since_checkpoint: u64,
+}
+
+impl Journal {
+    /// Makes the journal of a new store in `directory`, which does not exist, is empty, or holds
+    /// what a creation that was interrupted left. Durable on return.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        store_id: [u8; 16],
+        term: u64,
+    ) -> Result<Self, JournalError> {
+        let io = |source| JournalError::io("create", directory, source);
+        match disk.create_directory(directory) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            created => created.map_err(io)?,
+        }
+        format::write(&*disk, directory, &store_id)?;
+        let journal = Self::begin(disk, directory, store_id, term, Begin::default())?;
+        journal
+            .disk
+            .sync_directory(directory_of(directory))
+            .map_err(io)?;
+        Ok(journal)
+    }
+
+    /// Opens a journal that was scanned whole and found sound, under a new term: heals what was
+    /// corrected, removes what was never completed, and writes again what may not be durable.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`] if the scan found damage, [`JournalError::Io`].
+    pub fn open(disk: Arc<dyn Disk>, scan: &Scan, term: u64) -> Result<Self, JournalError> {
+        let directory = &scan.directory;
+        if !scan.damage().is_empty() {
+            return Err(JournalError::Damaged {
+                directory: directory.clone(),
+                damage: scan.damage().to_vec(),
+            });
+        }
+        for (path, bytes) in &scan.corrected {
+            publish(&*disk, path, bytes).map_err(|e| JournalError::io("heal", path, e))?;
+        }
+        for path in &scan.leftovers {
+            remove_if_there(&*disk, path).map_err(|e| JournalError::io("remove", path, e))?;
+        }
+        format::write(&*disk, directory, &scan.store_id)?;
+        let begin = Begin {
+            first: scan
+                .unsynced
+                .front()
+                .map_or(scan.last + 1, |commit| commit.number),
+            predecessor: scan
+                .unsynced
+                .front()
+                .map_or(scan.last_checksum, |commit| commit.before),
+            last: scan.last,
+            highest: scan.highest,
+            last_time_ms: scan.last_time_ms,
+            rewritten: scan
+                .unsynced
+                .iter()
+                .map(|commit| (commit.number, commit.time_ms, commit.body.as_slice()))
+                .collect(),
+        };
+        Self::begin(disk, directory, scan.store_id, term, begin)
+    }
+
+    /// Publishes the segment that an open writes to.
+    fn begin(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        store_id: [u8; 16],
+        term: u64,
+        begin: Begin<'_>,
+    ) -> Result<Self, JournalError> {
+        let header = segment::Header {
+            store_id,
+            term,
+            first: begin.first,
+            predecessor: begin.predecessor,
+        };
+        let mut bytes = header.encode();
+        let mut last_checksum = begin.predecessor;
+        for (number, time_ms, body) in begin.rewritten {
+            let header = Header {
+                number,
+                // The segment appears only once all of it is durable.
+                synced_through: begin.last,
+                time_ms,
+                kind: Kind::Commit,
+            };
+            let (frame, checksum) = frame::encode(&header, body);
+            bytes.extend(frame);
+            last_checksum = checksum;
+        }
+        let path = directory.join(segment::name(begin.first));
+        let io = |source| JournalError::io("write", &path, source);
+        publish(&*disk, &path, &bytes).map_err(io)?;
+        let file = reopen(&*disk, &path)?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            store_id,
+            term,
+            segment_size: SEGMENT_SIZE,
+            group: Group::new(begin.last),
+            writer: Mutex::new(Writer {
+                file,
+                path,
+                first: begin.first,
+                offset: len_u64(bytes.len()),
+                last: begin.highest.max(begin.last),
+                last_time_ms: begin.last_time_ms,
+                last_checksum,
+                since_checkpoint: 0,
+            }),
+            failure: OnceLock::new(),
+            disk,
+        })
+    }
+
+    /// Closes segments at another size; for tests that want many.
+    #[must_use]
+    pub fn with_segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// The number that the next commit gets.
+    pub fn next_number(&self) -> u64 {
+        self.writer().last + 1
+    }
+
+    /// The last number known durable.
+    pub fn synced(&self) -> u64 {
+        self.group.synced()
+    }
+
+    /// The id of the store.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.store_id
+    }
+
+    /// The term of this open.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The disk that it is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Bytes appended since the last checkpoint of this open.
+    pub fn since_checkpoint(&self) -> u64 {
+        self.writer().since_checkpoint
+    }
+
+    /// Why nothing more is written, if that is so.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Appends a commit and returns its number. Its bytes are with the disk on return.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::TooLarge`]: nothing was written. [`JournalError::Io`]: whether the commit is
+    /// there is open until the next scan; this journal takes no more. [`JournalError::Poisoned`].
+    pub fn append(&self, now_ms: i64, body: &[u8]) -> Result<u64, JournalError> {
+        if body.len() > MAX_COMMIT_SIZE {
+            return Err(JournalError::TooLarge {
+                size: body.len(),
+                max: MAX_COMMIT_SIZE,
+            });
+        }
+        let mut writer = self.writer();
+        let number = writer.last + 1;
+        self.check()?;
+        self.write_frame(&mut writer, Kind::Commit, number, now_ms, body)?;
+        writer.last = number;
+        Ok(number)
+    }
+
+    /// Appends a mark that speaks of commit `number`, which is durable in journal and index.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`], [`JournalError::Poisoned`].
+    pub fn mark(&self, number: u64, now_ms: i64, mark: &Mark) -> Result<(), JournalError> {
+        let kind = match mark.clean {
+            Some(_) => Kind::CleanMark,
+            None => Kind::Mark,
+        };
+        let mut writer = self.writer();
+        self.check()?;
+        self.write_frame(&mut writer, kind, number, now_ms, &mark.encode())
+    }
+
+    fn write_frame(
+        &self,
+        writer: &mut Writer,
+        kind: Kind,
+        number: u64,
+        now_ms: i64,
+        body: &[u8],
+    ) -> Result<(), JournalError> {
+        // A segment without a commit has the name that the next one would get.
+        if writer.offset >= self.segment_size && writer.last >= writer.first {
+            self.roll(writer).map_err(|e| self.poison(e))?;
+        }
+        let header = Header {
+            number,
+            synced_through: self.group.synced(),
+            time_ms: now_ms.max(writer.last_time_ms),
+            kind,
+        };
+        let (bytes, checksum) = frame::encode(&header, body);
+        let written = writer.file.write_at(writer.offset, &bytes);
+        written.map_err(|e| self.poison(JournalError::io("write", &writer.path, e)))?;
+        writer.offset += len_u64(bytes.len());
+        writer.since_checkpoint += len_u64(bytes.len());
+        writer.last_time_ms = header.time_ms;
+        writer.last_checksum = checksum;
+        Ok(())
+    }
+
+    /// Closes the segment and begins the next.
+    fn roll(&self, writer: &mut Writer) -> Result<(), JournalError> {
+        let io = |path: &Path, source| JournalError::io("write", path, source);
+        writer.file.sync().map_err(|e| io(&writer.path, e))?;
+        self.group.note(writer.last);
+        let header = segment::Header {
+            store_id: self.store_id,
+            term: self.term,
+            first: writer.last + 1,
+            predecessor: writer.last_checksum,
+        };
+        let path = self.directory.join(segment::name(header.first));
+        let bytes = header.encode();
+        publish(&*self.disk, &path, &bytes).map_err(|e| io(&path, e))?;
+        writer.file = reopen(&*self.disk, &path)?;
+        writer.path = path;
+        writer.first = header.first;
+        writer.offset = len_u64(bytes.len());
+        Ok(())
+    }
+
+    /// Returns once everything through `number` is durable; threads that wait share a sync.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`]: what is durable is open until the next scan; this journal takes no
+    /// more. [`JournalError::Poisoned`].
+    pub fn sync_through(&self, number: u64) -> Result<(), JournalError> {
+        self.group.wait_for(number, || {
+            self.check()?;
+            let (file, path, last) = {
+                let writer = self.writer();
+                (Arc::clone(&writer.file), writer.path.clone(), writer.last)
+            };
+            // A segment that was closed meanwhile was synced in closing, and through a later number.
+            let synced = file.sync();
+            synced.map_err(|e| self.poison(JournalError::io("sync", &path, e)))?;
+            Ok(last)
+        })
+    }
+
+    /// Makes everything durable, marks as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync_through`](Self::sync_through).
+    pub fn sync(&self) -> Result<(), JournalError> {
+        self.check()?;
+        let (file, path, last) = {
+            let writer = self.writer();
+            (Arc::clone(&writer.file), writer.path.clone(), writer.last)
+        };
+        let synced = file.sync();
+        synced.map_err(|e| self.poison(JournalError::io("sync", &path, e)))?;
+        self.group.note(last);
+        Ok(())
+    }
+
+    /// Writes a checkpoint at the last commit, beside the writers, and removes what it makes
+    /// needless: the last two checkpoints and the segments between them stay. Returns its commit and
+    /// its length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`], [`JournalError::Checkpoint`], [`JournalError::Io`]: nothing was
+    /// removed, and the journal goes on.
+    pub fn checkpoint(
+        &self,
+        schema_version: u32,
+        created_at: i64,
+    ) -> Result<(u64, u64), JournalError> {
+        let (last, size) = {
+            let writer = self.writer();
+            (writer.last, writer.since_checkpoint)
+        };
+        let commit = self.export(&self.directory, last, schema_version, created_at)?;
+        {
+            let mut writer = self.writer();
+            writer.since_checkpoint = writer.since_checkpoint.saturating_sub(size);
+        }
+        self.remove_needless()?;
+        Ok(commit)
+    }
+
+    /// Writes the state at commit `last` as a checkpoint file of its own name into `to`.
+    fn export(
+        &self,
+        to: &Path,
+        last: u64,
+        schema_version: u32,
+        created_at: i64,
+    ) -> Result<(u64, u64), JournalError> {
+        self.sync_through(last)?;
+        let merged = Merged::open(&*self.disk, &self.directory, last)?;
+        let commit = merged.through();
+        let about = self.about(commit, schema_version, created_at);
+        let path = to.join(checkpoint::name(commit));
+        let records = merged.records_from(0, &[]);
+        let size = checkpoint::write(&*self.disk, &path, &about, records)?;
+        Ok((commit, size))
+    }
+
+    fn about(&self, commit: u64, schema_version: u32, created_at: i64) -> About {
+        About {
+            store_id: self.store_id,
+            term: self.term,
+            schema_version,
+            commit,
+            created_at,
+            program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
+    fn remove_needless(&self) -> Result<(), JournalError> {
+        let io = |source| JournalError::io("tidy", &self.directory, source);
+        let names = self.disk.list(&self.directory).map_err(io)?;
+        let mut checkpoints: Vec<u64> = names
+            .iter()
+            .filter_map(|name| checkpoint::commit_of(name))
+            .collect();
+        let mut segments: Vec<u64> = names
+            .iter()
+            .filter_map(|name| segment::first_of(name))
+            .collect();
+        checkpoints.sort_unstable();
+        segments.sort_unstable();
+        let needless = checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
+        let (old, kept) = checkpoints.split_at_checked(needless).unwrap_or_default();
+        // Without two checkpoints, the first segment is the older copy of what the one holds.
+        let oldest = match kept {
+            [oldest, _, ..] => *oldest,
+            _ => return Ok(()),
+        };
+        for commit in old {
+            let path = self.directory.join(checkpoint::name(*commit));
+            remove_if_there(&*self.disk, &path).map_err(io)?;
+        }
+        // A segment is needless once the one after it begins with a number that the oldest
+        // checkpoint already holds.
+        for pair in segments.windows(2) {
+            if let [first, next] = pair
+                && *next <= oldest + 1
+            {
+                let path = self.directory.join(segment::name(*first));
+                remove_if_there(&*self.disk, &path).map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        match self.failure.get() {
+            Some(reason) => Err(JournalError::Poisoned {
+                reason: reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn poison(&self, error: JournalError) -> JournalError {
+        let _first = self.failure.set(error.to_string());
+        error
+    }
+}
+
+/// What the first segment of an open begins with.
+struct Begin<'a> {
+    first: u64,
+    predecessor: u32,
+    /// The last commit that counts.
+    last: u64,
+    /// The highest number ever seen.
+    highest: u64,
+    last_time_ms: i64,
+    /// Number, time and body of commits that may not be durable.
+    rewritten: Vec<(u64, i64, &'a [u8])>,
+}
+
+impl Default for Begin<'_> {
+    fn default() -> Self {
+        Self {
+            first: 1,
+            predecessor: 0,
+            last: 0,
+            highest: 0,
+            last_time_ms: 0,
+            rewritten: Vec::new(),
+        }
+    }
+}
+
+/// A published segment, open for writing.
+fn reopen(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn DiskFile>, JournalError> {
+    disk.open_for_writing(path)
+        .map_err(|e| JournalError::io("open", path, e))
+}

@@ -1,0 +1,27 @@
+//! The journal of a database: numbered commits in segments, sorted checkpoints, and the merged
+//! stream of both.
+//!
+//! It knows trees by their numbers and records as bytes; not what they mean.
+
+mod bytes;
+pub mod checkpoint;
+pub mod commit;
+mod correct;
+pub mod digest;
+pub mod disk;
+mod error;
+mod format;
+mod frame;
+mod group;
+mod journal;
+mod mark;
+mod merged;
+mod scan;
+mod segment;
+mod tail;
+
+pub use error::JournalError;
+pub use journal::{Journal, SEGMENT_SIZE};
+pub use mark::Mark;
+pub use merged::Merged;
+pub use scan::Scan;

@@ -1,0 +1,141 @@
+//! The merged stream: a checkpoint and the commits after it, as one ordered state.
+//!
+//! `state(N) = checkpoint(C) merged with the commits C+1 ..= N`. In memory are the keys of the
+//! commits, not their values, and one block of the checkpoint.
+
+use std::path::Path;
+
+use crate::checkpoint::{Checkpoint, Record};
+use crate::disk::Disk;
+use crate::error::JournalError;
+use crate::scan::Scan;
+use crate::tail::{Place, Tail};
+
+/// How often a reader beside a writer looks again when files vanish under it.
+const TRIES: usize = 100;
+
+/// The state of a store at one commit, read from its journal alone.
+#[derive(Debug)]
+pub struct Merged {
+    base: Option<Checkpoint>,
+    tail: Tail,
+    through: u64,
+    store_id: [u8; 16],
+}
+
+impl Merged {
+    /// The state at commit `limit`, or at the last one before it, of the journal in `directory`.
+    /// Needs no lock and changes nothing; a writer may go on.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`] if the state cannot be told; errors of [`Scan::read`].
+    pub fn open(disk: &dyn Disk, directory: &Path, limit: u64) -> Result<Self, JournalError> {
+        let mut tries = 0;
+        loop {
+            match Scan::read(disk, directory, limit) {
+                // A writer removed or replaced what was just listed.
+                Err(JournalError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && tries < TRIES =>
+                {
+                    tries += 1;
+                }
+                Ok(scan) if scan.damage().is_empty() => return Ok(Self::of(scan)),
+                Ok(_) if tries < 3 => tries += 1,
+                Ok(scan) => {
+                    return Err(JournalError::Damaged {
+                        directory: directory.to_owned(),
+                        damage: scan.damage().to_vec(),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The state that a scan found.
+    pub fn of(scan: Scan) -> Self {
+        Self {
+            base: scan.base,
+            tail: scan.tail,
+            through: scan.last,
+            store_id: scan.store_id,
+        }
+    }
+
+    /// The commit at which this is the state.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// The id of the store.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.store_id
+    }
+
+    /// The checkpoint below, if there is one.
+    pub fn base(&self) -> Option<&Checkpoint> {
+        self.base.as_ref()
+    }
+
+    /// The value under a key.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Checkpoint`], [`JournalError::Io`].
+    pub fn get(&self, tree: u8, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        match (self.tail.get(tree, key), &self.base) {
+            (Some(place), _) => self.read(place),
+            (None, Some(base)) => base.get(tree, key),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The records from a key on, in the order of tree and key. After an error it ends.
+    pub fn records_from(
+        &self,
+        tree: u8,
+        key: &[u8],
+    ) -> impl Iterator<Item = Result<Record, JournalError>> {
+        let base = self.base.as_ref().map(|base| base.records_from(tree, key));
+        let mut base = base.into_iter().flatten().peekable();
+        let mut tail = self.tail.from(tree, key).peekable();
+        let mut failed = false;
+        std::iter::from_fn(move || {
+            while !failed {
+                let next = match (base.peek(), tail.peek()) {
+                    (Some(Err(_)), _) | (Some(_), None) => base.next(),
+                    (Some(Ok((tree, key, _))), Some(((to, changed), _)))
+                        if (tree, key.as_slice()) < (to, changed) =>
+                    {
+                        base.next()
+                    }
+                    (replaced, Some(((tree, key), place))) => {
+                        let (tree, key) = (*tree, key.to_vec());
+                        let same =
+                            matches!(replaced, Some(Ok((t, k, _))) if *t == tree && *k == key);
+                        let value = self.read(place);
+                        tail.next();
+                        if same {
+                            base.next();
+                        }
+                        match value {
+                            Ok(None) => continue,
+                            Ok(Some(value)) => Some(Ok((tree, key, value))),
+                            Err(error) => Some(Err(error)),
+                        }
+                    }
+                    (None, None) => None,
+                };
+                failed = matches!(next, None | Some(Err(_)));
+                return next;
+            }
+            None
+        })
+    }
+
+    fn read(&self, place: &Place) -> Result<Option<Vec<u8>>, JournalError> {
+        let value = self.tail.read(place);
+        value.map_err(|source| JournalError::io("read a segment of", Path::new("journal"), source))
+    }
+}

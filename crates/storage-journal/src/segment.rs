@@ -1,0 +1,143 @@
+//! Segments: files of frames, one after the other.
+//!
+//! ```text
+//!  0  8  magic "NONOSLOG"          28  8  term, of the open that made it
+//!  8  4  version 1                 36  8  first number that a frame in it may have
+//! 12 16  store id                  44  4  checksum of the last frame before it, 0 if there is none
+//!                                  48  4  crc32 of the bytes before
+//! 52  -  frames
+//! ```
+//!
+//! A segment is named by its first number. Frames of an older segment with that number or a higher
+//! one do not count: they are the tail that a power cut left, rewritten here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::bytes::Fields;
+use crate::correct::correct;
+use crate::disk::{Disk, read_file};
+use crate::frame::{self, Frame};
+
+/// Bytes before the first frame.
+pub(crate) const HEADER_LEN: usize = 52;
+
+const MAGIC: &[u8; 8] = b"NONOSLOG";
+const VERSION: u32 = 1;
+const ENDING: &str = ".log";
+
+/// The header of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) store_id: [u8; 16],
+    pub(crate) term: u64,
+    pub(crate) first: u64,
+    pub(crate) predecessor: u32,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_LEN);
+        bytes.extend(MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(self.store_id);
+        bytes.extend(self.term.to_le_bytes());
+        bytes.extend(self.first.to_le_bytes());
+        bytes.extend(self.predecessor.to_le_bytes());
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// The header, and whether a flipped bit was corrected in reading.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, bool)> {
+        let mut whole = Fields(bytes);
+        let mut message = whole.take(HEADER_LEN - 4)?.to_vec();
+        let stored = whole.u32()?;
+        let corrected = crc32fast::hash(&message) != stored;
+        if corrected && !correct(&mut message, stored) {
+            return None;
+        }
+        let mut fields = Fields(&message);
+        if fields.array()? != *MAGIC || fields.u32()? != VERSION {
+            return None;
+        }
+        let header = Self {
+            store_id: fields.array()?,
+            term: fields.u64()?,
+            first: fields.u64()?,
+            predecessor: fields.u32()?,
+        };
+        Some((header, corrected))
+    }
+}
+
+/// The name of the segment whose first number this is.
+pub(crate) fn name(first: u64) -> String {
+    format!("{first:020}{ENDING}")
+}
+
+/// The first number of the segment of this name.
+pub(crate) fn first_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(ENDING)?;
+    let number = digits.parse().ok()?;
+    (self::name(number) == name).then_some(number)
+}
+
+/// A segment read whole. At most [`SEGMENT_SIZE`](crate::journal::SEGMENT_SIZE) and one commit long.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    pub(crate) first: u64,
+    pub(crate) bytes: Vec<u8>,
+    /// `None` if it is damaged beyond correction.
+    pub(crate) header: Option<(Header, bool)>,
+}
+
+impl Segment {
+    pub(crate) fn read(disk: &dyn Disk, directory: &Path, first: u64) -> io::Result<Self> {
+        let path = directory.join(name(first));
+        let bytes = read_file(disk, &path, usize::MAX)?;
+        let header = Header::decode(&bytes);
+        Ok(Self {
+            path,
+            first,
+            header: header.filter(|(header, _)| header.first == first),
+            bytes,
+        })
+    }
+
+    /// Its frames and their offsets, up to the first that is not whole.
+    pub(crate) fn frames(&self) -> Frames<'_> {
+        Frames {
+            bytes: &self.bytes,
+            offset: HEADER_LEN,
+        }
+    }
+
+    /// The next offset from `from` on at which a whole frame lies, if there is any: then what is
+    /// before it is damage, not an end.
+    pub(crate) fn next_frame_after(&self, from: usize) -> Option<usize> {
+        (from..self.bytes.len()).find(|&offset| {
+            let rest = self.bytes.get(offset..).unwrap_or_default();
+            frame::decode_intact(rest).is_some()
+        })
+    }
+}
+
+/// Iterates over frames; afterwards [`offset`](Self::offset) is where they end.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames<'a> {
+    bytes: &'a [u8],
+    pub(crate) offset: usize,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = (usize, Frame<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let offset = self.offset;
+        let frame = frame::decode(self.bytes.get(offset..)?)?;
+        self.offset += frame.len;
+        Some((offset, frame))
+    }
+}

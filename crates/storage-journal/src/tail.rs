@@ -1,0 +1,98 @@
+//! The tail: for each key that the commits after a checkpoint changed, where its last value is.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::commit;
+use crate::disk::DiskFile;
+
+/// Keys by tree and order, with the place of their values.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    places: BTreeMap<(u8, Box<[u8]>), Place>,
+    segments: Vec<Arc<dyn DiskFile>>,
+}
+
+/// Where a value is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Deleted,
+    At {
+        segment: usize,
+        offset: u64,
+        len: usize,
+    },
+    /// In a frame that was corrected in reading: the file has other bytes.
+    Here(Box<[u8]>),
+}
+
+impl Tail {
+    pub(crate) fn add_segment(&mut self, file: Arc<dyn DiskFile>) -> usize {
+        self.segments.push(file);
+        self.segments.len() - 1
+    }
+
+    /// Takes the changes of a commit whose body lies at `offset`; `false` if it is malformed.
+    pub(crate) fn apply(
+        &mut self,
+        segment: usize,
+        offset: usize,
+        body: &[u8],
+        corrected: bool,
+    ) -> bool {
+        for change in commit::decode(body) {
+            let Some(change) = change else {
+                return false;
+            };
+            let place = match change.value {
+                None => Place::Deleted,
+                Some(value) if corrected => Place::Here(value.into()),
+                Some(value) => {
+                    // Both are parts of one allocation, so the difference is the offset in it.
+                    let at = value.as_ptr().addr() - body.as_ptr().addr();
+                    Place::At {
+                        segment,
+                        offset: u64::try_from(offset + at).unwrap_or(u64::MAX),
+                        len: value.len(),
+                    }
+                }
+            };
+            self.places.insert((change.tree, change.key.into()), place);
+        }
+        true
+    }
+
+    pub(crate) fn get(&self, tree: u8, key: &[u8]) -> Option<&Place> {
+        self.places.get(&(tree, key.into()))
+    }
+
+    /// The keys from one on, in order.
+    pub(crate) fn from(&self, tree: u8, key: &[u8]) -> Range<'_, (u8, Box<[u8]>), Place> {
+        let start = Bound::Included((tree, Box::from(key)));
+        self.places.range((start, Bound::Unbounded))
+    }
+
+    /// The value at a place; `None` if it was deleted.
+    pub(crate) fn read(&self, place: &Place) -> io::Result<Option<Vec<u8>>> {
+        match place {
+            Place::Deleted => Ok(None),
+            Place::Here(value) => Ok(Some(value.to_vec())),
+            Place::At {
+                segment,
+                offset,
+                len,
+            } => {
+                let file = self.segments.get(*segment);
+                let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+                let mut value = vec![0; *len];
+                if file.read_at(*offset, &mut value)? == *len {
+                    return Ok(Some(value));
+                }
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+        }
+    }
+}
