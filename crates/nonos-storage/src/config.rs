@@ -60,7 +60,8 @@ impl StorageConfig {
 
 fn expand_home(path: &Path) -> Result<PathBuf, ConfigError> {
     let Ok(below_home) = path.strip_prefix("~") else {
-        return Ok(path.to_owned());
+        // Without what changes nothing: a slash at the end, a dot in the middle.
+        return Ok(path.components().collect());
     };
     match std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) {
         Some(home) => Ok(home.join(below_home)),

@@ -23,6 +23,8 @@ pub(crate) fn apply(
     tree: TreeId,
     entries: Entries,
 ) -> Result<usize, CoreError> {
+    // An empty batch is no commit, but no success on a closed handle either.
+    db.len(tree)?;
     let given = entries.len();
     let mut entries = entries.into_iter().peekable();
     let mut applied_chunks = 0;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Counters since the database was opened.
 #[derive(Debug, Default)]
 pub struct StorageMetrics {
-    /// Records read, by key or in a range, from the cache or from the index.
+    /// Reads by key, found or not, and records read in ranges, from the cache or from the index.
+    /// Reads inside the closure of `update` are a part of the write.
     pub reads: AtomicU64,
     /// Records put by commits that were applied. Audit entries count as well.
     pub writes: AtomicU64,

@@ -73,7 +73,7 @@ impl Db {
     /// [`CoreError::NotADirectory`], [`CoreError::Locked`] after the timeout,
     /// [`CoreError::IndexDamaged`], and errors of the file system. What was there is unchanged.
     pub fn open(options: &DbOptions) -> Result<Self, CoreError> {
-        let path = &options.path;
+        let path = &options.path.components().collect::<PathBuf>();
         match fs::metadata(path) {
             Ok(found) if !found.is_dir() => {
                 let path = path.clone();
@@ -89,6 +89,8 @@ impl Db {
         {
             create_directory(parent)?;
         }
+        // By whatever name the database is opened, its lock is at the same place.
+        let path = &resolve(path)?;
         let lock = Lock::take(path, options.lock_timeout, options.now)?;
         create_directory(path)?;
         // Records cost more decoded than stored, and are worth more: a quarter of the cache is theirs.
@@ -235,11 +237,14 @@ impl Db {
 
     /// How the database is doing.
     pub fn health(&self) -> Health {
-        match self.inner.failure.get() {
-            Some(reason) => Health::Poisoned {
+        match (self.inner.failure.get(), self.inner.index()) {
+            (Some(reason), _) => Health::Poisoned {
                 reason: reason.clone(),
             },
-            None => Health::Ok,
+            (None, Err(closed)) => Health::Poisoned {
+                reason: closed.to_string(),
+            },
+            (None, Ok(_)) => Health::Ok,
         }
     }
 
@@ -542,6 +547,21 @@ fn create_directory(path: &Path) -> Result<(), CoreError> {
         .mode(0o700)
         .create(path)
         .map_err(|e| CoreError::io("create", path, e))
+}
+
+/// The path without links; its last part may not exist yet.
+fn resolve(path: &Path) -> Result<PathBuf, CoreError> {
+    let io = |e| CoreError::io("resolve", path, e);
+    match fs::canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).map_err(io)?;
+            Ok(parent.join(path.file_name().unwrap_or_default()))
+        }
+        found => found.map_err(io),
+    }
 }
 
 /// Everything on disk that belongs to the database at `path`.

@@ -283,10 +283,16 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
         let range = self
             .bound(start)
             .and_then(|start| Ok((start, self.bound(end)?)));
-        Pages::new(db, self.id, range).map(move |entry| {
+        let mut failed = false;
+        let entries = Pages::new(db, self.id, range).map(move |entry| {
             let (key, frame) = entry?;
             let record = codec::decode(tree.id, &key, &frame)?;
             Ok((tree.key(&key)?, record))
+        });
+        entries.take_while(move |entry| {
+            let after = failed;
+            failed = entry.is_err();
+            !after
         })
     }
 

@@ -75,6 +75,16 @@ pub(crate) fn kind(value: &Value) -> &'static str {
 struct Reader<'a>(&'a Value);
 
 impl Reader<'_> {
+    /// A float, or an integer that a float holds exactly: serde would round it.
+    fn float(self) -> Result<f64, ValueError> {
+        match self.0 {
+            Value::Float(number) => Ok(*number),
+            Value::Integer(number) => exact(i128::from(*number))
+                .ok_or_else(|| self.expected("a number that a float holds exactly")),
+            _ => Err(self.expected("a number")),
+        }
+    }
+
     fn expected(self, what: &'static str) -> ValueError {
         ValueError(format!("found {}, expected {what}", kind(self.0)))
     }
@@ -122,21 +132,35 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.0 {
-            Value::Float(wide) => match narrow(*wide) {
-                Some(number) => visitor.visit_f32(number),
-                None => Err(ValueError::invalid_value(Unexpected::Float(*wide), &"f32")),
-            },
-            _ => Err(self.expected("a float")),
+        let wide = self.float()?;
+        match narrow(wide) {
+            Some(number) => visitor.visit_f32(number),
+            None => Err(ValueError::invalid_value(Unexpected::Float(wide), &"f32")),
         }
     }
 
-    /// serde would read an integer as a float, and round it.
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_f64(self.float()?)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.0 {
-            Value::Float(_) => self.deserialize_any(visitor),
-            _ => Err(self.expected("a float")),
+            Value::Text(text) => visitor.visit_str(text),
+            _ => Err(self.expected("text")),
         }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.deserialize_str(visitor)
+    }
+
+    /// Names of fields: by number or by bytes they would match whatever map comes along.
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.deserialize_str(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -205,8 +229,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 char str string unit unit_struct seq tuple
-        tuple_struct identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 unit unit_struct seq tuple tuple_struct
+        ignored_any
     }
 }
 
@@ -239,6 +263,16 @@ fn big(bytes: &[u8]) -> Option<u128> {
             .iter()
             .fold(0, |number, byte| number << 8 | u128::from(*byte)),
     )
+}
+
+/// The `f64` of the same value.
+#[expect(clippy::as_conversions, reason = "i128 to f64 has no other conversion")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "beyond 2^53 nothing is converted"
+)]
+fn exact(number: i128) -> Option<f64> {
+    (number.unsigned_abs() <= 1 << 53).then_some(number as f64)
 }
 
 /// The `f32` of the same value, NaN for NaN.

@@ -1,1 +1,9 @@
-//! x
+//! What the tests of this workspace share: strategies for records and keys, temporary databases on
+//! disk, and what is in them byte by byte.
+
+mod dump;
+mod fixture;
+pub mod strategy;
+
+pub use dump::{Entry, dump};
+pub use fixture::Directory;

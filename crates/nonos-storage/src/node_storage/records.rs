@@ -382,17 +382,18 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// None today.
+    /// `POISONED` after closing.
     pub fn schema_version(&self) -> NonosResult<u32> {
-        Ok(self.schema.version)
+        Ok(self.schema_info()?.version)
     }
 
     /// The schema of the database and how it came to it.
     ///
     /// # Errors
     ///
-    /// None today.
+    /// `POISONED` after closing.
     pub fn schema_info(&self) -> NonosResult<SchemaInfo> {
+        self.done(self.db.len(TreeId::Schema))?;
         Ok(self.schema.clone())
     }
 }

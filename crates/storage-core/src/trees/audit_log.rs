@@ -64,11 +64,10 @@ pub(crate) fn append(
 /// As [`Tree::scan`].
 pub fn latest(from: &dyn Read, count: usize) -> Result<Vec<AuditLogEntry>, CoreError> {
     let mut entries = Vec::new();
-    if count == 0 {
-        return Ok(entries);
-    }
     AUDIT_LOG.scan(from, None, None, Order::Descending, |_, entry| {
-        entries.push(entry);
+        if entries.len() < count {
+            entries.push(entry);
+        }
         entries.len() < count
     })?;
     Ok(entries)

@@ -117,9 +117,7 @@ pub fn range(
     end: i64,
 ) -> Result<Vec<(i64, StoredMetrics)>, CoreError> {
     let mut samples = Vec::new();
-    let Some((start, end)) = since_1970(start, end) else {
-        return Ok(samples);
-    };
+    let (start, end) = since_1970(start, end);
     let order = Order::Ascending;
     METRICS.scan(
         from,
@@ -141,8 +139,7 @@ pub fn iter(
     start: i64,
     end: i64,
 ) -> impl Iterator<Item = Result<(i64, StoredMetrics), CoreError>> {
-    // A range that ends before 1970 is empty, as a reversed one is.
-    let (start, end) = since_1970(start, end).unwrap_or((1, 0));
+    let (start, end) = since_1970(start, end);
     let samples = METRICS.iter(db, Some(&start), Some(&end));
     samples.map(|sample| sample.map(|(TimestampKey(time), metrics)| (time, metrics)))
 }
@@ -154,16 +151,15 @@ pub fn iter(
 /// As [`Tree::scan`].
 pub fn latest(from: &dyn Read, count: usize) -> Result<Vec<(i64, StoredMetrics)>, CoreError> {
     let mut samples = Vec::new();
-    if count == 0 {
-        return Ok(samples);
-    }
     METRICS.scan(
         from,
         None,
         None,
         Order::Descending,
         |TimestampKey(time), metrics| {
-            samples.push((time, metrics));
+            if samples.len() < count {
+                samples.push((time, metrics));
+            }
             samples.len() < count
         },
     )?;
@@ -171,7 +167,8 @@ pub fn latest(from: &dyn Read, count: usize) -> Result<Vec<(i64, StoredMetrics)>
     Ok(samples)
 }
 
-/// The part of a range that can hold samples: none is before 1970.
-fn since_1970(start: i64, end: i64) -> Option<(i64, i64)> {
-    (end >= 0).then_some((start.max(0), end))
+/// The part of a range that can hold samples: none is before 1970. A range that ends before it is
+/// empty, as a reversed one is.
+fn since_1970(start: i64, end: i64) -> (i64, i64) {
+    if end < 0 { (1, 0) } else { (start.max(0), end) }
 }

@@ -1,0 +1,157 @@
+//! This test binary, run again as another process that plays one part.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use nonos_storage::{EpochNumber, NodeStorage, NonosError, StorageConfig};
+
+use crate::TestResult;
+use crate::contents::{chain, claim, peer};
+
+const PART: &str = "NONOS_TEST_PART";
+const DATABASE: &str = "NONOS_TEST_DATABASE";
+/// Begins what a part says; the test harness prints lines of its own.
+const SAYS: &str = "@";
+
+/// The command that plays `part` on the database at `path`, in the executable at `exe`.
+pub(crate) fn command(exe: &Path, part: &str, path: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command
+        .args(["--exact", "child::plays_its_part"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(PART, part)
+        .env(DATABASE, path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// A running child; killed at drop.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    _stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    pub(crate) fn start(part: &str, path: &Path) -> io::Result<Self> {
+        Self::spawn(&mut command(&env::current_exe()?, part, path))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self {
+            child,
+            _stdin: stdin,
+            stdout: BufReader::new(stdout),
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the next thing that the child says.
+    pub(crate) fn hear(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.stdout.read_line(&mut line)? == 0 {
+                return Err(io::Error::other("the child ended without a word"));
+            }
+            if let Some(said) = line.trim_end().strip_prefix(SAYS) {
+                return Ok(said.to_owned());
+            }
+        }
+    }
+
+    /// Kills it with SIGKILL and returns what it had said until then.
+    pub(crate) fn kill(mut self) -> io::Result<Vec<String>> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest)?;
+        let whole_lines = rest.split_inclusive('\n').filter(|l| l.ends_with('\n'));
+        let said = whole_lines.filter_map(|line| line.trim_end().strip_prefix(SAYS));
+        Ok(said.map(str::to_owned).collect())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "\n{SAYS}{text}")?;
+    stdout.flush()
+}
+
+/// Stays until the parent closes the other end, or kills it.
+fn wait_for_parent() -> io::Result<()> {
+    io::stdin().read_to_end(&mut Vec::new()).map(drop)
+}
+
+fn play(part: &str, path: PathBuf) -> TestResult {
+    let config = StorageConfig {
+        path,
+        flush_every_ms: None,
+        ..Default::default()
+    };
+    match part {
+        // Says the code of opening, and whether there is a remedy.
+        "open" => match NodeStorage::open(config) {
+            Ok(storage) => say(&format!("OK {}", storage.data_path().display()))?,
+            Err(NonosError::Storage(error)) => {
+                let remedy = error.remedy().unwrap_or("no remedy");
+                say(&format!("{} {} ({remedy})", error.code(), chain(&error)))?;
+            }
+            Err(error) => say(&chain(&error))?,
+        },
+        // Opens what an unconfigured program opens.
+        "default" => {
+            let storage = NodeStorage::open(StorageConfig::default())?;
+            storage.store_peer("a", &peer("a"))?;
+            let path = storage.data_path().to_owned();
+            storage.close()?;
+            say(&format!("OK {}", path.display()))?;
+        }
+        // Holds the database with something durable in it.
+        "hold" => {
+            let storage = NodeStorage::open(config)?;
+            storage.store_claim(EpochNumber(1), &claim(1))?;
+            storage.store_peer("a", &peer("a"))?;
+            storage.flush()?;
+            say("holding")?;
+            wait_for_parent()?;
+        }
+        // Stores claims for ever, and says each one that is durable.
+        "claim" => {
+            let storage = NodeStorage::open(config)?;
+            for epoch in 1.. {
+                storage.store_claim(EpochNumber(epoch), &claim(epoch))?;
+                say(&epoch.to_string())?;
+            }
+        }
+        part => return Err(format!("no part {part:?}").into()),
+    }
+    Ok(())
+}
+
+#[test]
+fn plays_its_part() -> TestResult {
+    let (Ok(part), Some(path)) = (env::var(PART), env::var_os(DATABASE)) else {
+        return Ok(());
+    };
+    let path: OsString = path;
+    play(&part, path.into())
+}

@@ -1,0 +1,70 @@
+//! Temporary databases on disk.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use storage_core::{CoreError, Db, DbOptions};
+use tempfile::TempDir;
+
+/// A directory for one database, removed at drop.
+#[derive(Debug)]
+pub struct Directory {
+    root: TempDir,
+}
+
+impl Directory {
+    /// An empty one.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the file system.
+    pub fn new() -> io::Result<Self> {
+        let root = tempfile::Builder::new()
+            .prefix("nonos-storage-")
+            .tempdir()?;
+        Ok(Self { root })
+    }
+
+    /// The directory that everything of the database lies in.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Where the database is, or will be: `data.sled` in the root.
+    pub fn database(&self) -> PathBuf {
+        self.root().join("data.sled")
+    }
+
+    /// Opens the database below the facade, to look at its entries or to damage them. Whoever
+    /// opened it before must have closed it.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`Db::open`].
+    pub fn open_core(&self) -> Result<Db, CoreError> {
+        Db::open(&DbOptions::new(self.database(), 0))
+    }
+
+    /// Every file and directory below the root, by its path from there.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the file system.
+    pub fn files(&self) -> io::Result<BTreeSet<PathBuf>> {
+        let mut found = BTreeSet::new();
+        let mut directories = vec![self.root().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    directories.push(entry.path());
+                }
+                let path = entry.path();
+                found.insert(path.strip_prefix(self.root()).unwrap_or(&path).to_owned());
+            }
+        }
+        Ok(found)
+    }
+}
