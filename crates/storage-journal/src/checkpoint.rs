@@ -13,6 +13,7 @@
 //! A checkpoint appears under its name only when it is whole, durable, and was read back.
 
 use std::io;
+use std::ops::{Bound, Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::bytes::{Fields, len_u64, put_sized};
 use crate::digest::{Digests, MAX_TREES};
 use crate::disk::{Disk, DiskFile, UNPUBLISHED, directory_of, remove_if_there, unpublished};
 use crate::error::JournalError;
+use crate::tail::is_empty;
 
 mod block;
 mod index;
@@ -100,7 +102,7 @@ impl About {
 }
 
 /// The name of the checkpoint at a commit.
-pub(crate) fn name(commit: u64) -> String {
+pub fn name(commit: u64) -> String {
     format!("checkpoint-{commit:020}.nonos")
 }
 
@@ -317,14 +319,45 @@ impl Checkpoint {
         Ok(found.ok().map(|at| entries.swap_remove(at).1))
     }
 
-    /// The records from a key on, in order.
-    pub fn records_from(&self, tree: u8, key: &[u8]) -> Records {
-        Records {
-            next_block: self.index.find(tree, key),
-            block: (0, Vec::new().into_iter()),
-            from: Some((tree, key.to_vec())),
+    /// The entries of a range of a tree, in key order or against it. A reversed range is empty.
+    pub(crate) fn entries(
+        &self,
+        tree: u8,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+    ) -> Entries {
+        let (start, end) = range;
+        // The blocks that may hold a part of the range.
+        let first = match start {
+            Bound::Included(key) | Bound::Excluded(key) => self.index.find(tree, key),
+            Bound::Unbounded => self.index.first_of(tree),
+        };
+        let behind = match end {
+            Bound::Included(key) | Bound::Excluded(key) => self.index.find(tree, key) + 1,
+            Bound::Unbounded => self.index.first_of(tree.saturating_add(1)),
+        };
+        Entries {
             checkpoint: self.clone(),
+            tree,
+            range: (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec)),
+            backwards,
+            blocks: if is_empty(range) { 0..0 } else { first..behind },
+            block: Vec::new().into_iter(),
         }
+    }
+
+    /// All records, in the order of tree and key.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record, JournalError>> {
+        (0..self.index.places.len()).flat_map(|number| {
+            let (tree, entries, error) = match self.block(number) {
+                Ok((tree, entries)) => (tree, entries, None),
+                Err(error) => (0, Vec::new(), Some(error)),
+            };
+            let records = entries
+                .into_iter()
+                .map(move |(key, value)| Ok((tree, key, value)));
+            records.chain(error.map(Err))
+        })
     }
 
     /// Reads the whole file: every block, the counts and digests, and the hash of it all.
@@ -352,7 +385,7 @@ impl Checkpoint {
         }
         let mut found = Digests::empty(MAX_TREES);
         let mut last: Option<(u8, Vec<u8>)> = None;
-        for record in self.records_from(0, &[]) {
+        for record in self.records() {
             let (tree, key, value) = record?;
             let digest = found.of_mut(tree).ok_or_else(|| self.damaged("block"))?;
             digest.add(&key, &value);
@@ -402,40 +435,45 @@ impl Checkpoint {
     }
 }
 
-/// Records of a checkpoint, in order. After an error it ends.
+/// Entries of a range of a tree. After an error it ends.
 #[derive(Debug)]
-pub struct Records {
+pub(crate) struct Entries {
     checkpoint: Checkpoint,
-    next_block: usize,
-    block: (u8, std::vec::IntoIter<block::Entry>),
-    /// Where to begin in the first block.
-    from: Option<(u8, Vec<u8>)>,
+    tree: u8,
+    range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    backwards: bool,
+    blocks: Range<usize>,
+    block: std::vec::IntoIter<block::Entry>,
 }
 
-impl Iterator for Records {
-    type Item = Result<Record, JournalError>;
+impl Iterator for Entries {
+    type Item = Result<block::Entry, JournalError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (tree, entries) = &mut self.block;
-            for (key, value) in entries {
-                let place = (*tree, key);
-                if self.from.as_ref().is_none_or(|from| place >= *from) {
-                    self.from = None;
-                    return Some(Ok((place.0, place.1, value)));
-                }
+            let next = if self.backwards {
+                self.block.next_back()
+            } else {
+                self.block.next()
+            };
+            match next {
+                Some((key, value)) if self.range.contains(&key) => return Some(Ok((key, value))),
+                Some(_) => continue,
+                None => {}
             }
-            if self.next_block >= self.checkpoint.index.places.len() {
-                return None;
-            }
-            match self.checkpoint.block(self.next_block) {
-                Ok((tree, entries)) => self.block = (tree, entries.into_iter()),
+            let number = if self.backwards {
+                self.blocks.next_back()
+            } else {
+                self.blocks.next()
+            };
+            match self.checkpoint.block(number?) {
+                Ok((tree, entries)) if tree == self.tree => self.block = entries.into_iter(),
+                Ok(_) => {}
                 Err(error) => {
-                    self.next_block = usize::MAX;
+                    self.blocks = 0..0;
                     return Some(Err(error));
                 }
             }
-            self.next_block += 1;
         }
     }
 }

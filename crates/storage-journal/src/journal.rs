@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::bytes::len_u64;
-use crate::checkpoint::{self, About};
+use crate::checkpoint::{self, About, Checkpoint};
 use crate::commit::MAX_COMMIT_SIZE;
 use crate::disk::{Disk, DiskFile, directory_of, publish, remove_if_there};
 use crate::error::JournalError;
@@ -54,6 +54,7 @@ struct Writer {
     last_time_ms: i64,
     last_checksum: u32,
     since_checkpoint: u64,
+    checkpoint_size: u64,
 }
 
 impl Journal {
@@ -104,18 +105,20 @@ impl Journal {
             remove_if_there(&*disk, path).map_err(|e| JournalError::io("remove", path, e))?;
         }
         format::write(&*disk, directory, &scan.store_id)?;
+        let unsynced = scan.unsynced.front();
+        let first = unsynced.map_or(scan.last + 1, |commit| commit.number);
         let begin = Begin {
-            first: scan
-                .unsynced
-                .front()
-                .map_or(scan.last + 1, |commit| commit.number),
-            predecessor: scan
-                .unsynced
-                .front()
-                .map_or(scan.last_checksum, |commit| commit.before),
+            first,
+            predecessor: match scan.last_segment {
+                // A segment without a durable commit is replaced, with the marks in it.
+                (replaced, before) if replaced == first => before,
+                _ => unsynced.map_or(scan.last_checksum, |commit| commit.before),
+            },
             last: scan.last,
             highest: scan.highest,
             last_time_ms: scan.last_time_ms,
+            since_checkpoint: scan.tail_bytes,
+            checkpoint_size: scan.base.as_ref().map_or(0, Checkpoint::size),
             rewritten: scan
                 .unsynced
                 .iter()
@@ -123,6 +126,29 @@ impl Journal {
                 .collect(),
         };
         Self::begin(disk, directory, scan.store_id, term, begin)
+    }
+
+    /// Begins anew above commit `last`, at which a checkpoint was just published: what lies below is
+    /// damaged and not read any more.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn restart(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        store_id: [u8; 16],
+        term: u64,
+        last: u64,
+    ) -> Result<Self, JournalError> {
+        format::write(&*disk, directory, &store_id)?;
+        let begin = Begin {
+            first: last + 1,
+            last,
+            highest: last,
+            ..Begin::default()
+        };
+        Self::begin(disk, directory, store_id, term, begin)
     }
 
     /// Publishes the segment that an open writes to.
@@ -171,7 +197,8 @@ impl Journal {
                 last: begin.highest.max(begin.last),
                 last_time_ms: begin.last_time_ms,
                 last_checksum,
-                since_checkpoint: 0,
+                since_checkpoint: begin.since_checkpoint,
+                checkpoint_size: begin.checkpoint_size,
             }),
             failure: OnceLock::new(),
             disk,
@@ -218,6 +245,11 @@ impl Journal {
     /// Bytes appended since the last checkpoint of this open.
     pub fn since_checkpoint(&self) -> u64 {
         self.writer().since_checkpoint
+    }
+
+    /// The length of the last checkpoint in bytes; 0 before the first.
+    pub fn checkpoint_size(&self) -> u64 {
+        self.writer().checkpoint_size
     }
 
     /// Why nothing more is written, if that is so.
@@ -364,30 +396,55 @@ impl Journal {
             let writer = self.writer();
             (writer.last, writer.since_checkpoint)
         };
-        let commit = self.export(&self.directory, last, schema_version, created_at)?;
+        let merged = self.merged(last)?;
+        let path = self.directory.join(checkpoint::name(merged.through()));
+        let written = self.write_checkpoint(&path, &merged, schema_version, created_at)?;
         {
             let mut writer = self.writer();
             writer.since_checkpoint = writer.since_checkpoint.saturating_sub(size);
+            writer.checkpoint_size = written.1;
         }
         self.remove_needless()?;
-        Ok(commit)
+        Ok(written)
     }
 
-    /// Writes the state at commit `last` as a checkpoint file of its own name into `to`.
-    fn export(
+    /// Writes the state at the last commit, as a checkpoint, to a file anywhere on this disk, beside
+    /// the writers. Returns its commit and its length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn export(
         &self,
-        to: &Path,
-        last: u64,
+        path: &Path,
         schema_version: u32,
         created_at: i64,
     ) -> Result<(u64, u64), JournalError> {
+        let last = self.writer().last;
+        let merged = self.merged(last)?;
+        self.write_checkpoint(path, &merged, schema_version, created_at)
+    }
+
+    /// The state at commit `last`, made durable first.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`], [`JournalError::Io`].
+    pub fn merged(&self, last: u64) -> Result<Merged, JournalError> {
         self.sync_through(last)?;
-        let merged = Merged::open(&*self.disk, &self.directory, last)?;
+        Merged::open(&*self.disk, &self.directory, last)
+    }
+
+    fn write_checkpoint(
+        &self,
+        path: &Path,
+        merged: &Merged,
+        schema_version: u32,
+        created_at: i64,
+    ) -> Result<(u64, u64), JournalError> {
         let commit = merged.through();
         let about = self.about(commit, schema_version, created_at);
-        let path = to.join(checkpoint::name(commit));
-        let records = merged.records_from(0, &[]);
-        let size = checkpoint::write(&*self.disk, &path, &about, records)?;
+        let size = checkpoint::write(&*self.disk, path, &about, merged.records())?;
         Ok((commit, size))
     }
 
@@ -469,6 +526,8 @@ struct Begin<'a> {
     last_time_ms: i64,
     /// Number, time and body of commits that may not be durable.
     rewritten: Vec<(u64, i64, &'a [u8])>,
+    since_checkpoint: u64,
+    checkpoint_size: u64,
 }
 
 impl Default for Begin<'_> {
@@ -480,6 +539,8 @@ impl Default for Begin<'_> {
             highest: 0,
             last_time_ms: 0,
             rewritten: Vec::new(),
+            since_checkpoint: 0,
+            checkpoint_size: 0,
         }
     }
 }

@@ -3,9 +3,13 @@
 //! `state(N) = checkpoint(C) merged with the commits C+1 ..= N`. In memory are the keys of the
 //! commits, not their values, and one block of the checkpoint.
 
+use std::cmp::Ordering;
+use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, Record};
+use crate::digest::MAX_TREES;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::scan::Scan;
@@ -18,7 +22,7 @@ const TRIES: usize = 100;
 #[derive(Debug)]
 pub struct Merged {
     base: Option<Checkpoint>,
-    tail: Tail,
+    tail: Arc<Tail>,
     through: u64,
     store_id: [u8; 16],
 }
@@ -40,7 +44,7 @@ impl Merged {
                 {
                     tries += 1;
                 }
-                Ok(scan) if scan.damage().is_empty() => return Ok(Self::of(scan)),
+                Ok(scan) if scan.damage().is_empty() => return Ok(Self::of(&scan)),
                 Ok(_) if tries < 3 => tries += 1,
                 Ok(scan) => {
                     return Err(JournalError::Damaged {
@@ -54,10 +58,10 @@ impl Merged {
     }
 
     /// The state that a scan found.
-    pub fn of(scan: Scan) -> Self {
+    pub fn of(scan: &Scan) -> Self {
         Self {
-            base: scan.base,
-            tail: scan.tail,
+            base: scan.base.clone(),
+            tail: Arc::clone(&scan.tail),
             through: scan.last,
             store_id: scan.store_id,
         }
@@ -91,44 +95,63 @@ impl Merged {
         }
     }
 
-    /// The records from a key on, in the order of tree and key. After an error it ends.
-    pub fn records_from(
-        &self,
+    /// All records, in the order of tree and key. After an error it ends.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record, JournalError>> {
+        let mut failed = false;
+        let trees = (0..MAX_TREES).filter_map(|tree| u8::try_from(tree).ok());
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        let records = trees.flat_map(move |tree| {
+            let entries = self.entries(tree, everything, false);
+            entries.map(move |entry| entry.map(|(key, value)| (tree, key, value)))
+        });
+        records.take_while(move |record| {
+            let after = failed;
+            failed = record.is_err();
+            !after
+        })
+    }
+
+    /// The entries of a range of a tree, in key order or against it. A reversed range is empty.
+    /// After an error it ends.
+    pub fn entries<'a>(
+        &'a self,
         tree: u8,
-        key: &[u8],
-    ) -> impl Iterator<Item = Result<Record, JournalError>> {
-        let base = self.base.as_ref().map(|base| base.records_from(tree, key));
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), JournalError>> + use<'a> {
+        let base = self
+            .base
+            .as_ref()
+            .map(|base| base.entries(tree, range, backwards));
         let mut base = base.into_iter().flatten().peekable();
-        let mut tail = self.tail.from(tree, key).peekable();
+        let mut tail = self.tail.entries(tree, range, backwards).peekable();
         let mut failed = false;
         std::iter::from_fn(move || {
             while !failed {
-                let next = match (base.peek(), tail.peek()) {
-                    (Some(Err(_)), _) | (Some(_), None) => base.next(),
-                    (Some(Ok((tree, key, _))), Some(((to, changed), _)))
-                        if (tree, key.as_slice()) < (to, changed) =>
-                    {
-                        base.next()
-                    }
-                    (replaced, Some(((tree, key), place))) => {
-                        let (tree, key) = (*tree, key.to_vec());
-                        let same =
-                            matches!(replaced, Some(Ok((t, k, _))) if *t == tree && *k == key);
-                        let value = self.read(place);
-                        tail.next();
-                        if same {
-                            base.next();
-                        }
-                        match value {
-                            Ok(None) => continue,
-                            Ok(Some(value)) => Some(Ok((tree, key, value))),
-                            Err(error) => Some(Err(error)),
-                        }
-                    }
-                    (None, None) => None,
+                let order = match (base.peek(), tail.peek()) {
+                    (None, None) => return None,
+                    (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (Some(Ok((key, _))), Some((changed, _))) if backwards => (**changed).cmp(key),
+                    (Some(Ok((key, _))), Some((changed, _))) => key.as_slice().cmp(changed),
                 };
-                failed = matches!(next, None | Some(Err(_)));
-                return next;
+                if order == Ordering::Less {
+                    let next = base.next();
+                    failed = matches!(next, Some(Err(_)));
+                    return next;
+                }
+                if order == Ordering::Equal {
+                    base.next();
+                }
+                let (key, place) = tail.next()?;
+                match self.read(place) {
+                    Ok(None) => {}
+                    Ok(Some(value)) => return Some(Ok((key.to_vec(), value))),
+                    Err(error) => {
+                        failed = true;
+                        return Some(Err(error));
+                    }
+                }
             }
             None
         })

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::commit;
@@ -28,7 +29,7 @@ pub struct Scan {
     pub(crate) directory: PathBuf,
     pub(crate) store_id: [u8; 16],
     pub(crate) base: Option<Checkpoint>,
-    pub(crate) tail: Tail,
+    pub(crate) tail: Arc<Tail>,
     pub(crate) last: u64,
     pub(crate) highest: u64,
     pub(crate) watermark: u64,
@@ -39,12 +40,18 @@ pub struct Scan {
     pub(crate) unsynced: VecDeque<Unsynced>,
     /// Checksum of the last frame that counts.
     pub(crate) last_checksum: u32,
+    /// First number of the last segment, and the checksum of the last frame before it.
+    pub(crate) last_segment: (u64, u32),
     /// Whole files with a flipped bit corrected.
     pub(crate) corrected: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) leftovers: Vec<PathBuf>,
     cut_bytes: u64,
+    /// Bytes of the segments that were read.
+    pub(crate) tail_bytes: u64,
     notes: Vec<String>,
     damage: Vec<String>,
+    /// The number before the first commit behind the last damage.
+    sound_after: u64,
 }
 
 /// A commit that may not be durable.
@@ -90,7 +97,7 @@ impl Scan {
             directory: directory.to_owned(),
             store_id: [0; 16],
             base: None,
-            tail: Tail::default(),
+            tail: Arc::default(),
             last: 0,
             highest: 0,
             watermark: 0,
@@ -99,11 +106,14 @@ impl Scan {
             clean: false,
             unsynced: VecDeque::new(),
             last_checksum: 0,
+            last_segment: (0, 0),
             corrected: Vec::new(),
             leftovers: leftovers.map(|name| directory.join(name)).collect(),
             cut_bytes: 0,
+            tail_bytes: 0,
             notes: Vec::new(),
             damage: Vec::new(),
+            sound_after: 0,
         };
         scan.choose_base(disk, &checkpoints, limit)?;
         let mut identity = format.store_id();
@@ -159,8 +169,7 @@ impl Scan {
         let needed = segments.get(start..).unwrap_or_default();
         match needed.first() {
             Some(&first) if first > base + 1 => {
-                self.damage
-                    .push(format!("commits {} to {} are missing", base + 1, first - 1));
+                self.damaged(format!("commits {} to {} are missing", base + 1, first - 1));
             }
             _ => {}
         }
@@ -168,6 +177,7 @@ impl Scan {
             let path = self.directory.join(segment::name(first));
             let read = Segment::read(disk, &self.directory, first);
             let segment = read.map_err(|e| JournalError::io("read", &path, e))?;
+            self.tail_bytes += u64::try_from(segment.bytes.len()).unwrap_or(u64::MAX);
             let next = needed.get(at + 1).copied();
             self.read_segment(disk, &segment, at == 0, next, identity, limit)?;
         }
@@ -189,12 +199,11 @@ impl Scan {
             Some((header, was_corrected)) => {
                 corrected = *was_corrected;
                 if *identity.get_or_insert(header.store_id) != header.store_id {
-                    self.damage
-                        .push(format!("{shown}: belongs to another store"));
+                    self.damaged(format!("{shown}: belongs to another store"));
                     return Ok(());
                 }
                 if !is_first && header.predecessor != self.last_checksum {
-                    self.damage.push(format!(
+                    self.damaged(format!(
                         "commits after {} and before {} are missing",
                         self.last, segment.first
                     ));
@@ -202,11 +211,14 @@ impl Scan {
                 // Everything before a segment is durable before the segment appears.
                 self.watermark = self.watermark.max(segment.first.saturating_sub(1));
             }
-            None => self.damage.push(format!("{shown}: the header is damaged")),
+            None => self.damaged(format!("{shown}: the header is damaged")),
         }
+        self.last_segment = (segment.first, self.last_checksum);
+        // An open made this segment, so the close before it is not the last word.
+        self.clean = false;
         let file = disk.open(&segment.path);
         let file = file.map_err(|e| JournalError::io("read", &segment.path, e))?;
-        let number = self.tail.add_segment(file);
+        let number = Arc::make_mut(&mut self.tail).add_segment(file);
         let mut frames = segment.frames();
         let mut fixed: Option<Vec<u8>> = None;
         loop {
@@ -235,7 +247,7 @@ impl Scan {
                 }
                 break;
             };
-            self.damage.push(format!(
+            self.damaged(format!(
                 "{shown}: bytes {bad} to {resumed} are damaged, after commit {}",
                 self.last
             ));
@@ -277,6 +289,12 @@ impl Scan {
         }
     }
 
+    /// Notes damage where the scan is.
+    fn damaged(&mut self, what: String) {
+        self.damage.push(what);
+        self.sound_after = self.last;
+    }
+
     fn take_frame(&mut self, segment: usize, offset: usize, frame: &Frame<'_>) {
         let header = frame.header;
         self.watermark = self.watermark.max(header.synced_through);
@@ -287,12 +305,9 @@ impl Scan {
             Kind::Commit if header.number > self.last => {
                 self.last = header.number;
                 let body_at = offset + crate::frame::HEADER_LEN;
-                if !self
-                    .tail
-                    .apply(segment, body_at, &frame.body, frame.corrected)
-                {
-                    self.damage
-                        .push(format!("commit {} is malformed", header.number));
+                let tail = Arc::make_mut(&mut self.tail);
+                if !tail.apply(segment, body_at, &frame.body, frame.corrected) {
+                    self.damaged(format!("commit {} is malformed", header.number));
                 }
                 self.unsynced.push_back(Unsynced {
                     number: header.number,
@@ -319,6 +334,16 @@ impl Scan {
             self.unsynced.pop_front();
         }
         self.last_checksum = frame.checksum;
+    }
+
+    /// The number before the first commit behind the last damage; what comes after it is whole.
+    pub fn sound_after(&self) -> u64 {
+        self.sound_after
+    }
+
+    /// The highest number seen anywhere.
+    pub fn highest(&self) -> u64 {
+        self.highest
     }
 
     /// The id of the store.
@@ -360,6 +385,22 @@ impl Scan {
     /// What is damaged beyond reading; a line each. Empty if the journal is sound.
     pub fn damage(&self) -> &[String] {
         &self.damage
+    }
+
+    /// The same, with a damage that was found in reading on.
+    #[must_use]
+    pub fn with_damage(mut self, damage: String) -> Self {
+        self.damage.push(damage);
+        self
+    }
+
+    /// Reads the checkpoint below whole, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Checkpoint`] names what is damaged; [`JournalError::Io`].
+    pub fn verify_base(&self) -> Result<(), JournalError> {
+        self.base.as_ref().map_or(Ok(()), Checkpoint::verify)
     }
 
     /// Calls `visit` with each commit after `after`, in order, until it returns `false`.

@@ -1,18 +1,18 @@
 //! The tail: for each key that the commits after a checkpoint changed, where its last value is.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::commit;
+use crate::digest::MAX_TREES;
 use crate::disk::DiskFile;
 
 /// Keys by tree and order, with the place of their values.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
-    places: BTreeMap<(u8, Box<[u8]>), Place>,
+    places: [BTreeMap<Box<[u8]>, Place>; MAX_TREES],
     segments: Vec<Arc<dyn DiskFile>>,
 }
 
@@ -60,19 +60,39 @@ impl Tail {
                     }
                 }
             };
-            self.places.insert((change.tree, change.key.into()), place);
+            let Some(places) = self.places.get_mut(usize::from(change.tree)) else {
+                return false;
+            };
+            places.insert(change.key.into(), place);
         }
         true
     }
 
     pub(crate) fn get(&self, tree: u8, key: &[u8]) -> Option<&Place> {
-        self.places.get(&(tree, key.into()))
+        self.places.get(usize::from(tree))?.get(key)
     }
 
-    /// The keys from one on, in order.
-    pub(crate) fn from(&self, tree: u8, key: &[u8]) -> Range<'_, (u8, Box<[u8]>), Place> {
-        let start = Bound::Included((tree, Box::from(key)));
-        self.places.range((start, Bound::Unbounded))
+    /// The changed keys of a range of a tree, in key order or against it.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        tree: u8,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+    ) -> Box<dyn Iterator<Item = (&'a [u8], &'a Place)> + 'a> {
+        let Some(places) = self.places.get(usize::from(tree)) else {
+            return Box::new(std::iter::empty());
+        };
+        if is_empty(range) {
+            return Box::new(std::iter::empty());
+        }
+        let entries = places
+            .range::<[u8], _>(range)
+            .map(|(key, place)| (&**key, place));
+        if backwards {
+            Box::new(entries.rev())
+        } else {
+            Box::new(entries)
+        }
     }
 
     /// The value at a place; `None` if it was deleted.
@@ -94,5 +114,15 @@ impl Tail {
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
         }
+    }
+}
+
+/// Whether no key can be in the range: `BTreeMap` panics on a reversed one.
+pub(crate) fn is_empty((start, end): (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    use Bound::{Excluded, Included, Unbounded};
+    match (start, end) {
+        (Unbounded, _) | (_, Unbounded) => false,
+        (Included(start), Included(end)) => start > end,
+        (Included(start) | Excluded(start), Included(end) | Excluded(end)) => start >= end,
     }
 }

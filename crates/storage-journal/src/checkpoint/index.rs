@@ -55,6 +55,11 @@ impl BlockIndex {
         fields.is_empty().then_some(Self { places, digests })
     }
 
+    /// The first block of a tree, or where it would be.
+    pub(crate) fn first_of(&self, tree: u8) -> usize {
+        self.places.partition_point(|place| place.tree < tree)
+    }
+
     /// The block that may hold a key: the last that begins with it or before it.
     pub(crate) fn find(&self, tree: u8, key: &[u8]) -> usize {
         let after = self

@@ -30,7 +30,7 @@ fn check_recovered(
         "{case}: {durable} was durable, {last} is the last"
     );
     let journal = Journal::open(Arc::new(disk.clone()), &found, 99)?;
-    let state = contents(&Merged::of(found))?;
+    let state = contents(&Merged::of(&found))?;
     assert_eq!(
         Some(&state),
         history.states.get(&last),

@@ -32,7 +32,7 @@ fn every_flipped_bit_of_a_segment_is_corrected() -> TestResult {
             let case = format!("bit {bit} of {}", path.display());
             assert!(found.damage().is_empty(), "{case}: {:?}", found.damage());
             assert_eq!(found.last(), last, "{case}");
-            assert_eq!(&contents(&Merged::of(found))?, state, "{case}");
+            assert_eq!(&contents(&Merged::of(&found))?, state, "{case}");
         }
     }
     Ok(())
@@ -92,7 +92,7 @@ fn a_zeroed_stretch_or_a_missing_file_is_never_silent() -> TestResult {
                         last >= durable || last >= found.watermark(),
                         "{case}: {last} of {durable}"
                     );
-                    if let Ok(state) = contents(&Merged::of(found)) {
+                    if let Ok(state) = contents(&Merged::of(&found)) {
                         assert_eq!(Some(&state), history.states.get(&last), "{case}");
                     }
                 }

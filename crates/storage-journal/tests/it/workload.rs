@@ -1,6 +1,7 @@
 //! A journal with a history, and the model of it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -128,12 +129,37 @@ pub(crate) fn scan(disk: &SimulatedDisk) -> Result<Scan, JournalError> {
 
 /// The whole state, read in order; looked up as well.
 pub(crate) fn contents(merged: &Merged) -> Result<State, JournalError> {
-    let records: Vec<Record> = merged.records_from(0, &[]).collect::<Result<_, _>>()?;
+    let records: Vec<Record> = merged.records().collect::<Result<_, _>>()?;
     assert!(records.is_sorted_by(|a, b| (a.0, &a.1) < (b.0, &b.1)));
     for (tree, key, value) in &records {
         assert_eq!(merged.get(*tree, key)?.as_ref(), Some(value));
     }
     assert_eq!(merged.get(0, b"absent")?, None);
+    for tree in 0..TREES {
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        let mut back: Vec<_> = merged
+            .entries(tree, everything, true)
+            .collect::<Result<_, _>>()?;
+        back.reverse();
+        let here = records.iter().filter(|record| record.0 == tree);
+        let here: Vec<_> = here
+            .map(|(_, key, value)| (key.clone(), value.clone()))
+            .collect();
+        assert_eq!(back, here);
+        for (start, end) in [
+            (b"key-1", b"key-4"),
+            (b"key-4", b"key-4"),
+            (b"key-5", b"key-1"),
+        ] {
+            let range = (Bound::Excluded(&start[..]), Bound::Included(&end[..]));
+            let found: Vec<_> = merged
+                .entries(tree, range, false)
+                .collect::<Result<_, _>>()?;
+            let inside = |(key, _): &&(Vec<u8>, Vec<u8>)| **key > start[..] && **key <= end[..];
+            let expected: Vec<_> = here.iter().filter(inside).cloned().collect();
+            assert_eq!(found, expected);
+        }
+    }
     Ok(records
         .into_iter()
         .map(|(tree, key, value)| ((tree, key), value))
