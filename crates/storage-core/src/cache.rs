@@ -70,6 +70,10 @@ impl RecordCache {
         Ok(Found::Miss(Some(record)))
     }
 
+    pub(crate) fn clear(&self) {
+        self.cache.clear();
+    }
+
     pub(crate) fn remove(&self, tree: TreeId, key: &[u8]) {
         self.cache.remove(tagged(tree, key).as_slice());
     }

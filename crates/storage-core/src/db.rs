@@ -1,9 +1,11 @@
-//! An open database: the lock, the index, and the one door for writes.
+//! An open database: the lock, the journal, the index, and the one door for writes.
 //!
 //! # Invariants
 //!
-//! - Every write goes through [`Db::update`]: one at a time under the sequencer, numbered without a
-//!   gap, applied whole. Read-modify-write needs no other lock anywhere.
+//! - Every write goes through [`Db::update`]: one at a time under the sequencer, appended to the
+//!   journal, then applied to the index, whole. Read-modify-write needs no other lock anywhere.
+//! - The journal is what happened: once its bytes are with the operating system, killing the process
+//!   loses nothing. The index is what is: it can be rebuilt.
 //! - A read of several records runs between two commits, never across one.
 //! - After a failed write or sync the handle is poisoned: no later write returns `Ok`.
 //!
@@ -16,19 +18,41 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
+use storage_journal::checkpoint::{self, About};
+use storage_journal::commit::{self, Change};
+use storage_journal::digest::Digests;
+use storage_journal::disk::{Disk, RealDisk};
+use storage_journal::{Journal, Mark, Merged};
+
+use crate::background::Background;
 use crate::cache::{Found, RecordCache};
 use crate::commit::Commit;
 use crate::counters::{self, StorageMetrics};
 use crate::error::CoreError;
-use crate::flush::Timer;
-use crate::index::Index;
-use crate::index::memory::MemoryIndex;
-use crate::index::sled::SledIndex;
+use crate::index::memory::{MemoryIndex, SimulatedHome};
+use crate::index::merged::MergedIndex;
+use crate::index::sled::SledHome;
+use crate::index::{Index, IndexHome, Witness};
 use crate::lock::{self, Lock};
 use crate::options::DbOptions;
+use crate::report::OpeningReport;
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order, Read, Visit};
+
+mod compact;
+mod compare;
+pub(crate) mod recovery;
+mod reserve;
+
+pub use compact::Compacted;
+
+use recovery::{Accept, Place, Recovered, chain};
+use reserve::Reserve;
+
+/// How long closing waits for reads that are under way.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When `update` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +86,22 @@ pub enum Health {
 #[derive(Debug)]
 pub struct Db {
     inner: Arc<Inner>,
-    timer: Mutex<Option<Timer>>,
+    background: Mutex<Option<Background>>,
 }
 
 impl Db {
-    /// Opens the database on disk, and creates it where there is none.
+    /// Opens the database on disk, and creates it where there is none. Whatever a crash, a power cut
+    /// or damage left is brought to order first; [`opening_report`](Self::opening_report) says what
+    /// was done.
+    ///
+    /// `accept` is asked before an index without journal is adopted.
     ///
     /// # Errors
     ///
-    /// [`CoreError::NotADirectory`], [`CoreError::Locked`] after the timeout,
-    /// [`CoreError::IndexDamaged`], and errors of the file system. What was there is unchanged.
-    pub fn open(options: &DbOptions) -> Result<Self, CoreError> {
+    /// [`CoreError::NotADirectory`], [`CoreError::Locked`] after the timeout, [`CoreError::Sibling`],
+    /// errors of `accept` and of the file system: what was there is unchanged.
+    /// [`CoreError::Journal`] if both copies are damaged: it names what is lost.
+    pub fn open(options: &DbOptions, accept: Accept<'_>) -> Result<Self, CoreError> {
         let path = &options.path.components().collect::<PathBuf>();
         match fs::metadata(path) {
             Ok(found) if !found.is_dir() => {
@@ -90,41 +119,158 @@ impl Db {
             create_directory(parent)?;
         }
         // By whatever name the database is opened, its lock is at the same place.
-        let path = &resolve(path)?;
-        let lock = Lock::take(path, options.lock_timeout, options.now)?;
-        create_directory(path)?;
+        let path = resolve(path)?;
+        let lock = Lock::take(&path, options.lock_timeout, options.now())?;
         // Records cost more decoded than stored, and are worth more: a quarter of the cache is theirs.
-        let for_records = options.cache_capacity_bytes / 4;
-        let index = SledIndex::open(path, options.cache_capacity_bytes - for_records)?;
-        let inner = Inner::new(
-            Arc::new(index),
+        let for_pages = options.cache_capacity_bytes - options.cache_capacity_bytes / 4;
+        let home = Arc::new(SledHome::new(path.clone(), for_pages));
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::open_at(
+            disk,
+            home,
+            &journal_path(&path),
             Some(lock),
-            options.compression,
-            for_records,
-        )?;
-        let inner = Arc::new(inner);
-        let timer = match options.flush_every_ms {
-            Some(period) => Some(Timer::start(Arc::clone(&inner), period)?),
-            None => None,
+            options,
+            accept,
+        )
+    }
+
+    /// Opens a database on a simulated disk, with an index in memory: for tests of crashes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_simulated(
+        disk: Arc<dyn Disk>,
+        home: &SimulatedHome,
+        options: &DbOptions,
+    ) -> Result<Self, CoreError> {
+        let home = Arc::new(home.clone());
+        let directory = journal_path(&options.path);
+        Self::open_at(disk, home, &directory, None, options, &|_| Ok(()))
+    }
+
+    fn open_at(
+        disk: Arc<dyn Disk>,
+        home: Arc<dyn IndexHome>,
+        directory: &Path,
+        lock: Option<Lock>,
+        options: &DbOptions,
+        accept: Accept<'_>,
+    ) -> Result<Self, CoreError> {
+        let place = Place {
+            disk: &disk,
+            home: &*home,
+            directory,
+            schema_version: options.schema_version,
+            now_ms: (options.clock)(),
         };
+        let Recovered {
+            index,
+            journal,
+            digests,
+            report,
+        } = recovery::open(place, accept)?;
+        let durable = Durable {
+            reserve: Reserve::new(disk, directory.to_owned()),
+            journal,
+            home,
+            last_mark: Mutex::new(0),
+        };
+        let inner = Inner::new(index, lock, Some(durable), digests, report, options);
+        let inner = Arc::new(inner);
+        let background = Background::start(Arc::clone(&inner), options.flush_every_ms)?;
         Ok(Self {
             inner,
-            timer: Mutex::new(timer),
+            background: Mutex::new(Some(background)),
+        })
+    }
+
+    /// Opens the state that the journal of the database at `options.path` holds, for reading only:
+    /// without a lock, without a write, beside a running writer. [`refresh`](Self::refresh) goes on to
+    /// a newer state.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Journal`] if there is no journal, or if it is damaged.
+    pub fn open_readonly(options: &DbOptions) -> Result<Self, CoreError> {
+        let path = &options.path.components().collect::<PathBuf>();
+        let path = resolve(path)?;
+        let directory = journal_path(&path);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let state = Merged::open(&*disk, &directory, u64::MAX)?;
+        let through = state.through();
+        let merged = Arc::new(MergedIndex::of(state));
+        let digests = compare::digests(&*merged)?;
+        let report = OpeningReport {
+            clean: true,
+            ..OpeningReport::default()
+        };
+        let index: Arc<dyn Index> = Arc::<MergedIndex>::clone(&merged);
+        let mut inner = Inner::new(index, None, None, digests, report, options);
+        inner.path = Some(path);
+        inner.last_commit = AtomicU64::new(through);
+        inner.merged = Some(ReadOnly {
+            disk,
+            directory,
+            index: merged,
+        });
+        Ok(Self {
+            inner: Arc::new(inner),
+            background: Mutex::new(None),
         })
     }
 
     /// A database in memory, gone at drop. It touches no file.
+    pub fn in_memory(options: &DbOptions) -> Self {
+        let index = Arc::new(MemoryIndex::default());
+        let digests = Digests::empty(TreeId::ALL.len());
+        let report = OpeningReport {
+            clean: true,
+            ..OpeningReport::default()
+        };
+        let inner = Inner::new(index, None, None, digests, report, options);
+        Self {
+            inner: Arc::new(inner),
+            background: Mutex::new(None),
+        }
+    }
+
+    /// What opening found and did.
+    pub fn opening_report(&self) -> &OpeningReport {
+        &self.inner.report
+    }
+
+    /// Whether it is open for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.merged.is_some()
+    }
+
+    /// Goes on to the state that the writer has now, if this is open for reading only; returns the
+    /// number of its last commit.
     ///
     /// # Errors
     ///
-    /// None today; the signature is that of [`open`](Self::open).
-    pub fn in_memory(cache_capacity_bytes: u64, compression: bool) -> Result<Self, CoreError> {
-        let index = Arc::new(MemoryIndex::default());
-        let inner = Inner::new(index, None, compression, cache_capacity_bytes / 4)?;
-        Ok(Self {
-            inner: Arc::new(inner),
-            timer: Mutex::new(None),
-        })
+    /// [`CoreError::Journal`]: the state stays as it was.
+    pub fn refresh(&self) -> Result<u64, CoreError> {
+        let inner = &self.inner;
+        inner.index()?;
+        let Some(merged) = &inner.merged else {
+            return Ok(inner.last_commit.load(Ordering::Acquire));
+        };
+        let newer = Merged::open(&*merged.disk, &merged.directory, u64::MAX)?;
+        let through = newer.through();
+        merged.index.exchange(newer);
+        let digests = compare::digests(&*merged.index)?;
+        inner.cache.clear();
+        inner.set_counts(&digests);
+        inner.last_commit.store(through, Ordering::Release);
+        Ok(through)
+    }
+
+    /// The number of the last commit.
+    pub fn last_commit(&self) -> u64 {
+        self.inner.last_commit.load(Ordering::Acquire)
     }
 
     /// Makes one commit: `f` reads the view and fills the commit, which is then applied whole.
@@ -152,7 +298,8 @@ impl Db {
         };
         let mut commit = Commit::new(inner.compression);
         let result = f(&view, &mut commit)?;
-        let number = inner.apply(&commit)?;
+        let mut turn = turn;
+        let number = inner.apply(&commit, durability, &mut turn.sequence)?;
         drop(turn);
         if durability == Durability::Durable && !commit.is_empty() {
             inner.sync_through(number)?;
@@ -195,7 +342,7 @@ impl Db {
     /// As `flush`, and [`CoreError::Thread`] if the thread cannot be started.
     pub async fn flush_async(&self) -> Result<(), CoreError> {
         let inner = Arc::clone(&self.inner);
-        crate::flush::on_own_thread(move || inner.flush()).await
+        crate::background::on_own_thread(move || inner.flush()).await
     }
 
     /// Makes everything durable and closes. A second call does nothing; any other later call on this
@@ -206,13 +353,11 @@ impl Db {
     /// [`CoreError::Reentrant`] inside the closure of `update`: nothing happened. Otherwise the
     /// handle is closed, and the error says what was not made durable.
     pub fn shutdown(&self) -> Result<(), CoreError> {
+        // The background takes turns itself, so it ends before this takes the last one.
+        drop(self.inner.take_turn()?);
+        let background = self.background.lock();
+        drop(background.unwrap_or_else(PoisonError::into_inner).take());
         let turn = self.inner.take_turn()?;
-        let timer = self
-            .timer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(timer);
         let mut slot = self
             .inner
             .index
@@ -222,17 +367,15 @@ impl Db {
             return Ok(());
         };
         drop(slot);
-        let synced = match self.inner.failure.get() {
+        let closed = match self.inner.failure.get() {
             Some(reason) => Err(CoreError::Poisoned {
                 reason: reason.clone(),
             }),
-            None => index.sync(),
+            None => self.inner.close(index, &turn.sequence),
         };
-        drop(index);
         let lock = self.inner.lock.lock();
         drop(lock.unwrap_or_else(PoisonError::into_inner).take());
-        drop(turn);
-        synced
+        closed
     }
 
     /// How the database is doing.
@@ -244,8 +387,66 @@ impl Db {
             (None, Err(closed)) => Health::Poisoned {
                 reason: closed.to_string(),
             },
-            (None, Ok(_)) => Health::Ok,
+            (None, Ok(_)) => {
+                let degraded = self.inner.degraded.lock();
+                match &*degraded.unwrap_or_else(PoisonError::into_inner) {
+                    Some(reason) => Health::Degraded {
+                        reason: reason.clone(),
+                    },
+                    None => Health::Ok,
+                }
+            }
         }
+    }
+
+    /// Writes the state at the last commit to a checkpoint file, beside the writers; returns its
+    /// commit and its length in bytes. A database in memory is written as it is between two commits.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Journal`], [`CoreError::Closed`]: no file is left.
+    pub fn export(&self, path: &Path) -> Result<(u64, u64), CoreError> {
+        let inner = &*self.inner;
+        let index = inner.index()?;
+        let created_at = (inner.clock)().div_euclid(1000);
+        if let Some(Durable { journal, .. }) = &inner.durable {
+            return Ok(journal.export(path, inner.schema_version, created_at)?);
+        }
+        let about = |commit, store_id| About {
+            store_id,
+            term: 0,
+            schema_version: inner.schema_version,
+            commit,
+            created_at,
+            program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        if let Some(ReadOnly { index, .. }) = &inner.merged {
+            let state = index.state();
+            let about = about(state.through(), state.store_id());
+            let size = checkpoint::write(&RealDisk, path, &about, state.records())?;
+            return Ok((state.through(), size));
+        }
+        let turn = inner.take_turn()?;
+        let commit = self.last_commit();
+        let records = recovery::records(&*index);
+        let size = checkpoint::write(&RealDisk, path, &about(commit, [0; 16]), records)?;
+        drop(turn);
+        Ok((commit, size))
+    }
+
+    /// Writes a checkpoint into the journal now.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Journal`]: nothing changed. [`CoreError::ReadOnly`], [`CoreError::Poisoned`],
+    /// [`CoreError::Closed`].
+    pub fn checkpoint(&self) -> Result<(), CoreError> {
+        self.inner.check_writable()?;
+        if let Some(Durable { journal, .. }) = &self.inner.durable {
+            let created_at = (self.inner.clock)().div_euclid(1000);
+            journal.checkpoint(self.inner.schema_version, created_at)?;
+        }
+        Ok(())
     }
 
     /// The counters of this handle.
@@ -264,7 +465,8 @@ impl Db {
     ///
     /// [`CoreError::Closed`] and errors of the file system.
     pub fn size_on_disk(&self) -> Result<u64, CoreError> {
-        match self.inner.index()?.path() {
+        self.inner.index()?;
+        match &self.inner.path {
             Some(path) => files_of(path)
                 .iter()
                 .map(|file| crate::size::of(file))
@@ -356,26 +558,56 @@ impl Read for View<'_> {
     }
 }
 
-/// What the handle, its timer and its flushes share.
+/// What the handle and its background share.
 #[derive(Debug)]
 pub(crate) struct Inner {
     /// Tells this database from others in [`IN_UPDATE`].
     id: u64,
     index: RwLock<Option<Arc<dyn Index>>>,
+    /// Where the state comes from, if this is open for reading only.
+    merged: Option<ReadOnly>,
     lock: Mutex<Option<Lock>>,
-    sequencer: Mutex<()>,
+    path: Option<PathBuf>,
+    /// What makes it durable; a database in memory or for reading has nothing.
+    durable: Option<Durable>,
+    sequencer: Mutex<Sequence>,
     /// Held for writing while a commit is applied.
     applying: RwLock<()>,
     /// The number of the last commit applied.
     last_commit: AtomicU64,
-    /// The number of the last commit known durable. The lock is held while syncing, so commits that
-    /// wait for it share the next sync.
-    synced: Mutex<u64>,
     counts: PerTree<AtomicUsize>,
     cache: RecordCache,
     counters: Arc<StorageMetrics>,
     failure: OnceLock<String>,
+    degraded: Mutex<Option<String>>,
     compression: bool,
+    schema_version: u32,
+    clock: fn() -> i64,
+    report: OpeningReport,
+}
+
+/// The journal, and the place of the index that it can rebuild.
+#[derive(Debug)]
+struct Durable {
+    journal: Journal,
+    home: Arc<dyn IndexHome>,
+    reserve: Reserve,
+    /// The commit of the last mark. Held while marking.
+    last_mark: Mutex<u64>,
+}
+
+/// A state of the journal of a database that somebody else may write.
+#[derive(Debug)]
+struct ReadOnly {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    index: Arc<MergedIndex>,
+}
+
+/// What one update changes after the other.
+#[derive(Debug)]
+struct Sequence {
+    digests: Digests,
 }
 
 thread_local! {
@@ -389,33 +621,48 @@ impl Inner {
     fn new(
         index: Arc<dyn Index>,
         lock: Option<Lock>,
-        compression: bool,
-        record_cache_bytes: u64,
-    ) -> Result<Self, CoreError> {
-        let last_commit = index.last_commit()?;
-        let counts = PerTree::try_new(|tree| {
-            let mut count = 0;
-            let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-            index.scan(tree, &everything, Order::Ascending, &mut |_, _| {
-                count += 1;
-                Ok(true)
-            })?;
-            Ok::<_, CoreError>(AtomicUsize::new(count))
-        })?;
-        Ok(Self {
+        durable: Option<Durable>,
+        digests: Digests,
+        report: OpeningReport,
+        options: &DbOptions,
+    ) -> Self {
+        let last_commit = durable.as_ref().map_or(0, |d| d.journal.next_number() - 1);
+        let inner = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             index: RwLock::new(Some(index)),
+            merged: None,
+            path: durable
+                .as_ref()
+                .and_then(|durable| durable.home.path().map(Path::to_owned)),
             lock: Mutex::new(lock),
-            sequencer: Mutex::new(()),
+            durable,
+            sequencer: Mutex::new(Sequence {
+                digests: Digests::default(),
+            }),
             applying: RwLock::new(()),
             last_commit: AtomicU64::new(last_commit),
-            synced: Mutex::new(last_commit),
-            counts,
-            cache: RecordCache::new(record_cache_bytes),
+            counts: PerTree::default(),
+            cache: RecordCache::new(options.cache_capacity_bytes / 4),
             counters: Arc::default(),
             failure: OnceLock::new(),
-            compression,
-        })
+            degraded: Mutex::new(None),
+            compression: options.compression,
+            schema_version: options.schema_version,
+            clock: options.clock,
+            report,
+        };
+        inner.set_counts(&digests);
+        let sequence = inner.sequencer.lock();
+        sequence.unwrap_or_else(PoisonError::into_inner).digests = digests;
+        inner
+    }
+
+    fn set_counts(&self, digests: &Digests) {
+        for tree in TreeId::ALL {
+            let count = digests.of(tree.number()).count();
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            self.counts.of(tree).store(count, Ordering::Release);
+        }
     }
 
     fn index(&self) -> Result<Arc<dyn Index>, CoreError> {
@@ -423,9 +670,14 @@ impl Inner {
         slot.clone().ok_or(CoreError::Closed)
     }
 
+    /// Whether this thread is inside the closure of an update of this database.
+    fn is_in_update(&self) -> bool {
+        IN_UPDATE.with_borrow(|inside| inside.contains(&self.id))
+    }
+
     /// Waits for this thread's turn to write.
     fn take_turn(&self) -> Result<Turn<'_>, CoreError> {
-        if IN_UPDATE.with_borrow(|inside| inside.contains(&self.id)) {
+        if self.is_in_update() {
             return Err(CoreError::Reentrant);
         }
         // A panic in a closure poisons the mutex and nothing else: its commit was never applied.
@@ -433,12 +685,15 @@ impl Inner {
         let sequencer = sequencer.unwrap_or_else(PoisonError::into_inner);
         IN_UPDATE.with_borrow_mut(|inside| inside.push(self.id));
         Ok(Turn {
-            _sequencer: sequencer,
+            sequence: sequencer,
         })
     }
 
     fn check_writable(&self) -> Result<(), CoreError> {
         let _index = self.index()?;
+        if self.merged.is_some() {
+            return Err(CoreError::ReadOnly);
+        }
         match self.failure.get() {
             Some(reason) => Err(CoreError::Poisoned {
                 reason: reason.clone(),
@@ -447,23 +702,50 @@ impl Inner {
         }
     }
 
-    /// Applies a commit whole and returns its number. Called on the caller's turn.
-    fn apply(&self, commit: &Commit) -> Result<u64, CoreError> {
+    /// Appends a commit to the journal, applies it whole and returns its number.
+    fn apply(
+        &self,
+        commit: &Commit,
+        durability: Durability,
+        sequence: &mut Sequence,
+    ) -> Result<u64, CoreError> {
         let last = self.last_commit.load(Ordering::Acquire);
         if commit.is_empty() {
             return Ok(last);
         }
-        let number = last + 1;
         let index = self.index()?;
+        let number = match &self.durable {
+            Some(durable) => {
+                let body = commit::encode(commit.changes().map(|(tree, key, value)| Change {
+                    tree: tree.number(),
+                    key,
+                    value,
+                }));
+                durable.reserve.check(body.len(), durability)?;
+                let appended = durable.journal.append((self.clock)(), &body);
+                appended.map_err(|e| self.latch(e.into()))?
+            }
+            None => last + 1,
+        };
         let applying = self.applying.write();
         let _applying = applying.unwrap_or_else(PoisonError::into_inner);
         for (tree, key, value) in commit.changes() {
-            let existed = index.apply(tree, key, value).map_err(|e| self.poison(e))?;
+            let mut existed = false;
+            let mut digest = sequence.digests.of(tree.number());
+            let applied = index.apply(tree, key, value, &mut |replaced| {
+                existed = true;
+                digest.remove(key, replaced);
+            });
+            applied.map_err(|e| self.poison(e))?;
+            if let Some(value) = value {
+                digest.add(key, value);
+            }
+            if let Some(kept) = sequence.digests.of_mut(tree.number()) {
+                *kept = digest;
+            }
             self.cache.remove(tree, key);
             self.count_change(tree, key, value, existed);
         }
-        let numbered = index.set_last_commit(number);
-        numbered.map_err(|e| self.poison(e))?;
         self.last_commit.store(number, Ordering::Release);
         Ok(number)
     }
@@ -481,32 +763,122 @@ impl Inner {
         }
     }
 
+    /// Makes everything durable, in the journal and in the index.
     fn flush(&self) -> Result<(), CoreError> {
-        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sync(&mut synced)
-    }
-
-    /// Makes commit `number` durable, unless the sync of another one has done so.
-    fn sync_through(&self, number: u64) -> Result<(), CoreError> {
-        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-        if *synced >= number {
-            return Ok(());
-        }
-        self.sync(&mut synced)
-    }
-
-    /// For the timer: makes durable what is not.
-    pub(crate) fn sync_if_needed(&self) -> Result<(), CoreError> {
-        self.sync_through(self.last_commit.load(Ordering::Acquire))
-    }
-
-    fn sync(&self, synced: &mut MutexGuard<'_, u64>) -> Result<(), CoreError> {
         self.check_writable()?;
-        let through = self.last_commit.load(Ordering::Acquire);
-        self.index()?.sync().map_err(|e| self.poison(e))?;
-        **synced = through;
+        self.sync_through(self.last_commit.load(Ordering::Acquire))?;
+        // Inside the closure of `update` the digests are not this commit's nor the last one's.
+        if !self.is_in_update() {
+            self.mark()?;
+        }
         counters::add(&self.counters.flushes, 1);
         Ok(())
+    }
+
+    /// Returns once commit `number` is durable.
+    fn sync_through(&self, number: u64) -> Result<(), CoreError> {
+        self.check_writable()?;
+        let Some(Durable { journal, .. }) = &self.durable else {
+            return Ok(());
+        };
+        if journal.synced() < number {
+            let synced = journal.sync_through(number);
+            synced.map_err(|e| self.latch(e.into()))?;
+            counters::add(&self.counters.flushes, 1);
+        }
+        Ok(())
+    }
+
+    /// Makes the index durable and says so in the journal, if there is a commit since it was said.
+    fn mark(&self) -> Result<(), CoreError> {
+        let Some(durable) = &self.durable else {
+            return Ok(());
+        };
+        let mut last_mark = durable
+            .last_mark
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (number, digests) = {
+            let turn = self.take_turn()?;
+            let number = self.last_commit.load(Ordering::Acquire);
+            (number, turn.sequence.digests.clone())
+        };
+        if *last_mark == number {
+            return Ok(());
+        }
+        let index = self.index()?;
+        self.sync_through(number)?;
+        durable
+            .mark(&*index, number, digests, (self.clock)())
+            .map_err(|e| self.poison(e))?;
+        *last_mark = number;
+        Ok(())
+    }
+
+    /// Ends with a clean mark, where nothing stands in the way. Called after the last commit.
+    fn close(&self, index: Arc<dyn Index>, sequence: &Sequence) -> Result<(), CoreError> {
+        let Some(durable) = &self.durable else {
+            return Ok(());
+        };
+        let number = self.last_commit.load(Ordering::Acquire);
+        let now_ms = (self.clock)();
+        durable.journal.sync_through(number)?;
+        durable.mark(&*index, number, sequence.digests.clone(), now_ms)?;
+        if let_go(index).is_err() {
+            // A read is still under way: what it reads must stay. The next open compares.
+            tracing::warn!("closing beside a read that does not end: the next opening compares");
+            return Ok(durable.journal.sync()?);
+        }
+        // What the engine wrote since it was opened, it recovers from damage silently wrong; what it
+        // found at an opening, never. So it is opened once more.
+        let reopened = durable.home.open()?;
+        if let_go(reopened).is_err() {
+            return Ok(durable.journal.sync()?);
+        }
+        let mark = Mark {
+            digests: sequence.digests.clone(),
+            clean: Some(durable.home.fingerprint()?),
+        };
+        durable.journal.mark(number, now_ms, &mark)?;
+        Ok(durable.journal.sync()?)
+    }
+
+    /// For the background: makes durable what is not.
+    pub(crate) fn flush_if_needed(&self) -> Result<(), CoreError> {
+        self.mark()
+    }
+
+    /// For the background: writes a checkpoint where the policy asks for one.
+    pub(crate) fn checkpoint_if_needed(&self) {
+        let Some(durable) = &self.durable else {
+            return;
+        };
+        if self.failure.get().is_some() || !durable.checkpoint_is_due() {
+            return;
+        }
+        let created_at = (self.clock)().div_euclid(1000);
+        let written = durable.journal.checkpoint(self.schema_version, created_at);
+        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok((commit, bytes)) => {
+                tracing::info!(commit, bytes, "wrote a checkpoint");
+                *degraded = None;
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::error!(%reason, "no checkpoint could be written");
+                *degraded = Some(format!("no checkpoint could be written: {reason}"));
+            }
+        }
+    }
+
+    /// An error of the journal: latched if the journal takes no more.
+    fn latch(&self, error: CoreError) -> CoreError {
+        let journal = self.durable.as_ref().map(|durable| &durable.journal);
+        if journal.is_some_and(|journal| journal.failure().is_some()) {
+            return self.poison(error);
+        }
+        error
     }
 
     /// Latches the first error: what failed once is not believed later.
@@ -521,7 +893,7 @@ impl Inner {
 /// A thread's turn to write; ends at drop, on a panic as well.
 #[derive(Debug)]
 struct Turn<'a> {
-    _sequencer: MutexGuard<'a, ()>,
+    sequence: MutexGuard<'a, Sequence>,
 }
 
 impl Drop for Turn<'_> {
@@ -530,18 +902,49 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+impl Durable {
+    fn mark(
+        &self,
+        index: &dyn Index,
+        number: u64,
+        digests: Digests,
+        now_ms: i64,
+    ) -> Result<(), CoreError> {
+        index.set_witness(Witness {
+            store_id: self.journal.store_id(),
+            term: self.journal.term(),
+            durable_through: number,
+        })?;
+        index.sync()?;
+        let mark = Mark {
+            digests,
+            clean: None,
+        };
+        Ok(self.journal.mark(number, now_ms, &mark)?)
     }
-    text
+
+    /// When what came since the last checkpoint is more than min(64 MiB, max(8 MiB, its size)).
+    fn checkpoint_is_due(&self) -> bool {
+        const MIB: u64 = 1024 * 1024;
+        let limit = self.journal.checkpoint_size().clamp(8 * MIB, 64 * MIB);
+        self.journal.since_checkpoint() > limit
+    }
 }
 
-fn create_directory(path: &Path) -> Result<(), CoreError> {
+/// Waits until nobody else uses the index, and drops it; gives it back if somebody still does.
+fn let_go(index: Arc<dyn Index>) -> Result<(), Arc<dyn Index>> {
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
+    while Arc::strong_count(&index) > 1 {
+        if Instant::now() > deadline {
+            return Err(index);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(index);
+    Ok(())
+}
+
+pub(crate) fn create_directory(path: &Path) -> Result<(), CoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -550,7 +953,7 @@ fn create_directory(path: &Path) -> Result<(), CoreError> {
 }
 
 /// The path without links; its last part may not exist yet.
-fn resolve(path: &Path) -> Result<PathBuf, CoreError> {
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf, CoreError> {
     let io = |e| CoreError::io("resolve", path, e);
     match fs::canonicalize(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -565,6 +968,13 @@ fn resolve(path: &Path) -> Result<PathBuf, CoreError> {
 }
 
 /// Everything on disk that belongs to the database at `path`.
-fn files_of(path: &Path) -> [PathBuf; 2] {
-    [path.to_owned(), lock::lock_path(path)]
+fn files_of(path: &Path) -> [PathBuf; 3] {
+    [path.to_owned(), lock::lock_path(path), journal_path(path)]
+}
+
+/// The journal of the database at `path`: its name with `.journal` appended.
+pub(crate) fn journal_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".journal");
+    PathBuf::from(name)
 }

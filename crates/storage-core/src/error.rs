@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use storage_journal::JournalError;
+
 use crate::hex::hex;
 use crate::key::KeyError;
 use crate::lock::Holder;
@@ -222,6 +224,34 @@ pub enum CoreError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Nothing is at the path, but something beside it says that there was a database: an empty one
+    /// is not made in its place.
+    #[error("there is no database, but {} says that there was one", path.display())]
+    Sibling {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Random bytes cannot be had.
+    #[error("the operating system gives no random bytes")]
+    Random {
+        /// What it says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The database is open for reading only. Nothing was written.
+    #[error("the database is open for reading only")]
+    ReadOnly,
+    /// An index without journal is not adopted. Nothing was written.
+    #[error("the database was not accepted")]
+    NotAccepted,
+    /// A newly made index has other contents than the database: a fault of this program.
+    #[error("the new index differs from the database")]
+    Diverged,
+    /// A read that does not end stands in the way. Nothing was changed.
+    #[error("a read that does not end stands in the way")]
+    Busy,
     /// The engine panicked. Opening the database again recovers.
     #[error("the engine panicked")]
     EnginePanic,
@@ -253,7 +283,7 @@ impl CoreError {
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Locked { .. } | Self::IndexLocked { .. } => ErrorCode::Locked,
+            Self::Locked { .. } | Self::IndexLocked { .. } | Self::Busy => ErrorCode::Locked,
             Self::NotADirectory { .. }
             | Self::Key { .. }
             | Self::Record { .. }
@@ -261,9 +291,13 @@ impl CoreError {
             | Self::Reentrant => ErrorCode::InvalidArgument,
             Self::Serialization { .. } => ErrorCode::Serialization,
             Self::WrongType { .. } => ErrorCode::WrongType,
-            Self::Corrupt { .. } | Self::IndexDamaged { .. } => ErrorCode::Corrupt,
+            Self::Corrupt { .. } | Self::IndexDamaged { .. } | Self::Diverged => ErrorCode::Corrupt,
             Self::DiskFull { .. } => ErrorCode::DiskFull,
-            Self::Io { .. } | Self::Thread { .. } => ErrorCode::Io,
+            Self::Journal(error) => journal_code(error),
+            Self::Sibling { .. } => ErrorCode::IncompleteSwap,
+            Self::ReadOnly => ErrorCode::ReadOnly,
+            Self::NotAccepted => ErrorCode::SchemaMismatch,
+            Self::Io { .. } | Self::Thread { .. } | Self::Random { .. } => ErrorCode::Io,
             Self::EnginePanic | Self::Poisoned { .. } | Self::Closed => ErrorCode::Poisoned,
             Self::Batch { source, .. } => source.code(),
         }
@@ -278,17 +312,25 @@ impl CoreError {
             Self::NotADirectory { .. } => Some("name a directory, or a path that does not exist"),
             Self::Reentrant => Some("write through the Update that the closure is given"),
             Self::DiskFull { .. } => Some("free disk space, then open the database again"),
-            Self::EnginePanic | Self::Poisoned { .. } => {
+            Self::EnginePanic
+            | Self::Poisoned { .. }
+            | Self::Journal(JournalError::Poisoned { .. }) => {
                 Some("close the database and open it again")
             }
             Self::Closed => Some("open the database again"),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as the user who owns the directory, or change its permissions")
             }
-            Self::IndexDamaged { .. } | Self::Corrupt { .. } => {
+            Self::IndexDamaged { .. }
+            | Self::Corrupt { .. }
+            | Self::Journal(JournalError::Damaged { .. }) => {
                 Some("restore the database from a backup")
             }
             Self::Batch { source, .. } => source.remedy(),
+            Self::ReadOnly => Some("open the database for writing"),
+            Self::Sibling { .. } => {
+                Some("restore a backup, or move what is left of the old database away")
+            }
             _ => None,
         }
     }
@@ -319,5 +361,19 @@ impl CoreError {
             key_hex: hex(key),
             source: source.into(),
         }
+    }
+}
+
+fn journal_code(error: &JournalError) -> ErrorCode {
+    match error {
+        JournalError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            ErrorCode::DiskFull
+        }
+        JournalError::TooLarge { .. } => ErrorCode::InvalidArgument,
+        JournalError::Poisoned { .. } => ErrorCode::Poisoned,
+        JournalError::Damaged { .. } | JournalError::Checkpoint { .. } => ErrorCode::Corrupt,
+        JournalError::TooNew { .. } => ErrorCode::SchemaTooNew,
+        JournalError::Missing { .. } => ErrorCode::NotFound,
+        _ => ErrorCode::Io,
     }
 }

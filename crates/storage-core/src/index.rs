@@ -1,24 +1,41 @@
 //! The index: what answers the reads of an open database.
 //!
 //! It keeps the current entries of the nine trees and can be rebuilt, so it needs neither
-//! transactions nor durability of its own. [`Index`] is all that the rest of the crate knows of it.
+//! transactions nor durability of its own. [`Index`] is all that the rest of the crate knows of it,
+//! [`IndexHome`] all that it knows of its files.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::CoreError;
 use crate::tree::TreeId;
-use crate::view::{KeyRange, Order, Visit};
+use crate::view::{KeyRange, Order, Read, Visit};
 
 pub(crate) mod memory;
+pub(crate) mod merged;
 pub(crate) mod sled;
+
+/// Which store an index belongs to, and through which commit it was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Witness {
+    pub(crate) store_id: [u8; 16],
+    pub(crate) term: u64,
+    pub(crate) durable_through: u64,
+}
 
 /// Entries of the nine trees, in key order.
 pub(crate) trait Index: fmt::Debug + Send + Sync {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError>;
 
-    /// Puts or, without a value, removes an entry; returns whether there was one.
-    fn apply(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>) -> Result<bool, CoreError>;
+    /// Puts or, without a value, removes an entry; calls `replaced` with the value that was there.
+    fn apply(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        replaced: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CoreError>;
 
     fn scan(
         &self,
@@ -28,14 +45,63 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
         visit: Visit<'_>,
     ) -> Result<(), CoreError>;
 
-    /// The number of the last commit that was applied whole; 0 before the first.
-    fn last_commit(&self) -> Result<u64, CoreError>;
+    fn witness(&self) -> Result<Option<Witness>, CoreError>;
 
-    fn set_last_commit(&self, number: u64) -> Result<(), CoreError>;
+    fn set_witness(&self, witness: Witness) -> Result<(), CoreError>;
 
     /// Everything applied before the call survives a power cut once it returns.
     fn sync(&self) -> Result<(), CoreError>;
+}
 
-    /// The directory that holds the index; an index in memory has none.
+/// Where an index is kept. No method is called while an index that it opened is in use, but
+/// [`path`](Self::path) and the making of a new one beside it.
+pub(crate) trait IndexHome: fmt::Debug + Send + Sync {
+    fn exists(&self) -> Result<bool, CoreError>;
+
+    /// Opens the index, and makes an empty one where there is none.
+    fn open(&self) -> Result<Arc<dyn Index>, CoreError>;
+
+    /// Tells one state of the closed files from another.
+    fn fingerprint(&self) -> Result<Vec<u8>, CoreError>;
+
+    /// Renames the index, so that another can take its place; returns its new path.
+    fn move_aside(&self, now: i64) -> Result<PathBuf, CoreError>;
+
+    /// Opens a copy of the index: opening may change it, and the original stays as it is.
+    fn open_copy(&self) -> Result<Arc<dyn Index>, CoreError>;
+
+    /// An empty index beside this one.
+    fn open_beside(&self) -> Result<Arc<dyn Index>, CoreError>;
+
+    /// Puts the index that was made beside, and is closed, in place of this one, which is closed.
+    fn swap(&self) -> Result<(), CoreError>;
+
+    /// Removes copies and indexes beside that an interruption left.
+    fn remove_leftovers(&self) -> Result<(), CoreError>;
+
+    /// Anything beside the path that says that there was a database.
+    fn sibling(&self) -> Result<Option<PathBuf>, CoreError>;
+
+    /// The directory of the index; an index in memory has none.
     fn path(&self) -> Option<&Path>;
+}
+
+/// An index as a state to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexReader<'a>(pub(crate) &'a dyn Index);
+
+impl Read for IndexReader<'_> {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        self.0.get(tree, key)
+    }
+
+    fn scan(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), CoreError> {
+        self.0.scan(tree, range, order, visit)
+    }
 }

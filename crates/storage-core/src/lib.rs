@@ -5,6 +5,7 @@
 //!
 //! This crate alone knows the engine, and no type of it is in a public signature.
 
+mod background;
 mod batch;
 mod cache;
 mod codec;
@@ -12,14 +13,16 @@ mod commit;
 mod counters;
 mod db;
 mod error;
-mod flush;
 mod frame;
 mod hex;
+pub mod history;
 mod index;
 mod key;
 mod lock;
 mod options;
 mod pages;
+mod report;
+mod restore;
 mod size;
 mod tree;
 pub mod trees;
@@ -30,12 +33,16 @@ pub use batch::MAX_BATCH_SIZE;
 pub use codec::{DecodeError, RECORD_VERSION};
 pub use commit::{Commit, Pending};
 pub use counters::{StorageMetrics, StorageMetricsSnapshot};
-pub use db::{Db, Durability, Health, View};
+pub use db::recovery::Accept;
+pub use db::{Compacted, Db, Durability, Health, View};
 pub use error::{CoreError, ErrorCode, RecordError};
 pub use frame::{Encoding, Frame, FrameError, open as open_frame, seal as seal_frame};
+pub use index::memory::SimulatedHome;
 pub use key::{EpochNumber, Key, KeyError, MAX_NAME_LEN, TextKey, TimestampKey};
 pub use lock::{Holder, holder, lock_path};
 pub use options::DbOptions;
+pub use report::OpeningReport;
+pub use restore::{begin_from, remains};
 pub use tree::{Tree, TreeId};
 pub use value::ValueError;
 pub use view::{KeyRange, Order, Read, Visit};

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DbOptions {
-    /// The directory of the index; the lock and everything else are siblings of it.
+    /// The directory of the index; the lock, the journal and everything else are siblings of it.
     pub path: PathBuf,
     /// Bytes for caches: the index's pages and decoded records.
     pub cache_capacity_bytes: u64,
@@ -18,20 +18,28 @@ pub struct DbOptions {
     pub compression: bool,
     /// How long to wait for another holder of the lock.
     pub lock_timeout: Duration,
-    /// The time of opening in Unix seconds, for the lock file.
-    pub now: i64,
+    /// The schema version of the records, for checkpoints.
+    pub schema_version: u32,
+    /// The clock: Unix milliseconds.
+    pub clock: fn() -> i64,
 }
 
 impl DbOptions {
-    /// The defaults, for the database at `path` opened at `now` (Unix seconds).
-    pub fn new(path: PathBuf, now: i64) -> Self {
+    /// The defaults, for the database at `path`, with records of `schema_version`.
+    pub fn new(path: PathBuf, schema_version: u32, clock: fn() -> i64) -> Self {
         Self {
             path,
             cache_capacity_bytes: 64 * 1024 * 1024,
             flush_every_ms: Some(30_000),
             compression: true,
             lock_timeout: Duration::from_millis(500),
-            now,
+            schema_version,
+            clock,
         }
+    }
+
+    /// Unix seconds.
+    pub(crate) fn now(&self) -> i64 {
+        (self.clock)().div_euclid(1000)
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::ops::Bound;
 
-use crate::db::Db;
 use crate::error::CoreError;
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Read};
@@ -14,8 +13,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// Entries in key order. Each page is read whole between two commits; the next one starts after
 /// the last key, so no lock is held in between.
 #[derive(Debug)]
-pub(crate) struct Pages<'db> {
-    db: &'db Db,
+pub(crate) struct Pages<R> {
+    from: R,
     tree: TreeId,
     page: VecDeque<(Vec<u8>, Vec<u8>)>,
     start: Bound<Vec<u8>>,
@@ -24,16 +23,16 @@ pub(crate) struct Pages<'db> {
     error: Option<CoreError>,
 }
 
-impl<'db> Pages<'db> {
+impl<R: Read> Pages<R> {
     /// The entries of `range`; if there is none, its error is the one item.
-    pub(crate) fn new(db: &'db Db, tree: TreeId, range: Result<KeyRange, CoreError>) -> Self {
+    pub(crate) fn new(from: R, tree: TreeId, range: Result<KeyRange, CoreError>) -> Self {
         let (range, error) = match range {
             Ok(range) => (range, None),
             Err(error) => ((Bound::Unbounded, Bound::Unbounded), Some(error)),
         };
         let (start, end) = range;
         Self {
-            db,
+            from,
             tree,
             page: VecDeque::new(),
             start,
@@ -48,13 +47,13 @@ impl<'db> Pages<'db> {
         let range = (self.start.clone(), self.end.clone());
         let page = &mut self.page;
         let mut full = false;
-        let view = self.db.view();
-        view.scan(self.tree, &range, Order::Ascending, &mut |key, value| {
-            bytes += key.len() + value.len();
-            page.push_back((key.to_vec(), value.to_vec()));
-            full = page.len() >= PAGE_ENTRIES || bytes >= PAGE_BYTES;
-            Ok(!full)
-        })?;
+        self.from
+            .scan(self.tree, &range, Order::Ascending, &mut |key, value| {
+                bytes += key.len() + value.len();
+                page.push_back((key.to_vec(), value.to_vec()));
+                full = page.len() >= PAGE_ENTRIES || bytes >= PAGE_BYTES;
+                Ok(!full)
+            })?;
         self.last_page = !full;
         if let Some((last, _)) = page.back() {
             self.start = Bound::Excluded(last.clone());
@@ -63,7 +62,7 @@ impl<'db> Pages<'db> {
     }
 }
 
-impl Iterator for Pages<'_> {
+impl<R: Read> Iterator for Pages<R> {
     type Item = Result<(Vec<u8>, Vec<u8>), CoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -82,6 +82,22 @@ impl TreeId {
         }
     }
 
+    /// The tree of this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Schema),
+            1 => Some(Self::Identity),
+            2 => Some(Self::Peers),
+            3 => Some(Self::Metrics),
+            4 => Some(Self::Epochs),
+            5 => Some(Self::Config),
+            6 => Some(Self::Claims),
+            7 => Some(Self::Secrets),
+            8 => Some(Self::AuditLog),
+            _ => None,
+        }
+    }
+
     /// The longest record the tree takes, in bytes of its encoded body: 64 KiB for secrets,
     /// 1 MiB otherwise.
     pub const fn max_body_size(self) -> usize {
@@ -93,7 +109,7 @@ impl TreeId {
 }
 
 /// One value for each tree.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PerTree<T>([T; 9]);
 
 impl<T> PerTree<T> {
@@ -284,7 +300,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
             .bound(start)
             .and_then(|start| Ok((start, self.bound(end)?)));
         let mut failed = false;
-        let entries = Pages::new(db, self.id, range).map(move |entry| {
+        let entries = Pages::new(db.view(), self.id, range).map(move |entry| {
             let (key, frame) = entry?;
             let record = codec::decode(tree.id, &key, &frame)?;
             Ok((tree.key(&key)?, record))

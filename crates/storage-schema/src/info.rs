@@ -1,9 +1,7 @@
 //! What the `schema` tree says: one record, under `__schema_version__`.
 
 use serde::{Deserialize, Serialize};
-use storage_core::{
-    Commit, CoreError, Encoding, Order, Read, TextKey, Tree, TreeId, View, open_frame,
-};
+use storage_core::{Commit, CoreError, Encoding, Order, Read, TextKey, Tree, TreeId, open_frame};
 
 use crate::error::SchemaError;
 
@@ -59,7 +57,7 @@ pub enum Recorded {
 ///
 /// [`SchemaError::Unreadable`] for a schema record that neither implementation wrote, and
 /// [`SchemaError::Core`] for errors of the index.
-pub fn recorded(view: &View<'_>) -> Result<Recorded, SchemaError> {
+pub fn recorded(view: &dyn Read) -> Result<Recorded, SchemaError> {
     let key = VERSION_KEY.as_bytes();
     let Some(stored) = view.get(TreeId::Schema, key)? else {
         return Ok(if holds_anything(view)? {
@@ -90,7 +88,7 @@ pub fn recorded(view: &View<'_>) -> Result<Recorded, SchemaError> {
     }
 }
 
-fn holds_anything(view: &View<'_>) -> Result<bool, CoreError> {
+fn holds_anything(view: &dyn Read) -> Result<bool, CoreError> {
     let mut found = false;
     let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
     for tree in TreeId::ALL {
@@ -124,7 +122,7 @@ fn first_implementation(stored: &[u8]) -> Option<u32> {
 /// # Errors
 ///
 /// [`SchemaError::Core`] if it is missing or does not decode.
-pub(crate) fn load(view: &View<'_>) -> Result<SchemaInfo, SchemaError> {
+pub(crate) fn load(view: &dyn Read) -> Result<SchemaInfo, SchemaError> {
     SCHEMA.get(view, VERSION_KEY)?.ok_or(SchemaError::Missing)
 }
 

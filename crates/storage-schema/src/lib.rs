@@ -1,6 +1,6 @@
 //! The schema version of a database, and what opening does about it.
 //!
-//! [`plan`] decides from what is recorded and touches nothing; [`prepare`] carries the plan out.
+//! [`plan`] decides from what is recorded and touches nothing; [`open`] carries the plan out.
 
 mod error;
 mod info;
@@ -11,5 +11,5 @@ mod version;
 pub use error::SchemaError;
 pub use info::{MigrationRecord, Recorded, SchemaInfo, recorded};
 pub use plan::{Plan, plan};
-pub use runner::prepare;
+pub use runner::{load, open, prepare};
 pub use version::CURRENT_SCHEMA_VERSION;

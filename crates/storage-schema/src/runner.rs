@@ -1,23 +1,69 @@
 //! Carries a plan out.
 
-use storage_core::{Db, Durability};
+use std::cell::RefCell;
+
+use storage_core::{CoreError, Db, DbOptions, Durability, Read};
 
 use crate::error::SchemaError;
 use crate::info::{self, SchemaInfo};
 use crate::plan::{Plan, plan};
 use crate::version::CURRENT_SCHEMA_VERSION;
 
-/// Brings a database that was just opened to the current schema, at `now` (Unix seconds); returns
-/// its schema record.
+/// Opens a database on disk at the current schema, and creates it where there is none.
 ///
 /// # Errors
 ///
 /// [`SchemaError::TooNew`], [`SchemaError::Unversioned`], [`SchemaError::Unreadable`],
 /// [`SchemaError::MigrationNeeded`]: nothing was written. [`SchemaError::Core`].
+pub fn open(options: &DbOptions) -> Result<(Db, SchemaInfo), SchemaError> {
+    let refused = RefCell::new(None);
+    let accept = |records: &dyn Read| match decide(records) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            refused.replace(Some(error));
+            Err(CoreError::NotAccepted)
+        }
+    };
+    let opened = Db::open(options, &accept);
+    if let Some(error) = refused.into_inner() {
+        return Err(error);
+    }
+    let db = opened?;
+    let info = prepare(&db, (options.clock)().div_euclid(1000))?;
+    Ok((db, info))
+}
+
+/// Brings a database that was just opened to the current schema, at `now` (Unix seconds); returns
+/// its schema record.
+///
+/// # Errors
+///
+/// As [`open`].
 pub fn prepare(db: &Db, now: i64) -> Result<SchemaInfo, SchemaError> {
-    match plan(info::recorded(&db.view())?) {
-        Plan::Ready => info::load(&db.view()),
-        Plan::Initialize => initialize(db, now),
+    if decide(&db.view())? {
+        initialize(db, now)
+    } else {
+        info::load(&db.view())
+    }
+}
+
+/// The schema record of a database that is open for reading only.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn load(db: &Db) -> Result<SchemaInfo, SchemaError> {
+    if decide(&db.view())? {
+        return Err(SchemaError::Missing);
+    }
+    info::load(&db.view())
+}
+
+/// Whether the schema is yet to be recorded; an error if the records are not of the current one.
+fn decide(records: &dyn Read) -> Result<bool, SchemaError> {
+    match plan(info::recorded(records)?) {
+        Plan::Ready => Ok(false),
+        Plan::Initialize => Ok(true),
         Plan::Migrate { from } => Err(SchemaError::MigrationNeeded { from }),
         Plan::TooNew { found } => Err(SchemaError::TooNew {
             found,

@@ -44,7 +44,7 @@ impl Directory {
     ///
     /// Errors of [`Db::open`].
     pub fn open_core(&self) -> Result<Db, CoreError> {
-        Db::open(&DbOptions::new(self.database(), 0))
+        Db::open(&DbOptions::new(self.database(), 2, || 0), &|_| Ok(()))
     }
 
     /// Every file and directory below the root, by its path from there.

@@ -11,13 +11,15 @@
 //! the pieces lie in a private tree under tree number, key, generation and piece number. A reader
 //! beside a writer meets either generation whole, or looks again.
 
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::Index;
+use super::{Index, IndexHome, Witness};
 use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
@@ -34,8 +36,17 @@ const ENGINE_FLUSH_MS: u64 = 500;
 
 const PIECES_TREE: &str = "__nonos_pieces";
 const META_TREE: &str = "__nonos_meta";
-const LAST_COMMIT: &str = "last_commit";
+const WITNESS: &str = "witness";
 const GENERATION: &str = "generation";
+
+/// How long the engine may take to open; after that it is taken to hang.
+const OPEN_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Endings of directories beside the index.
+const DAMAGED: &str = ".damaged-";
+const COPY: &str = ".copy";
+const NEW: &str = ".new";
+const OLD: &str = ".old";
 
 #[derive(Debug)]
 pub(crate) struct SledIndex {
@@ -50,7 +61,8 @@ pub(crate) struct SledIndex {
 
 impl SledIndex {
     /// Opens or creates the index in the directory `path`. Our own lock is held by the caller.
-    pub(crate) fn open(path: &Path, cache_capacity_bytes: u64) -> Result<Self, CoreError> {
+    fn open(path: &Path, cache_capacity_bytes: u64) -> Result<Self, CoreError> {
+        create_directory(path)?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_capacity_bytes)
@@ -79,9 +91,7 @@ impl SledIndex {
     /// Names of files are durable only after this: once, as sled makes its files while opening.
     fn sync_directories(&self) -> Result<(), CoreError> {
         let conf = self.path.join("conf");
-        let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        for path in [conf.as_path(), &self.path, parent] {
+        for path in [conf.as_path(), &self.path, directory_of(&self.path)] {
             File::open(path)
                 .and_then(|file| file.sync_all())
                 .map_err(|e| CoreError::io("sync", path, e))?;
@@ -137,29 +147,17 @@ impl SledIndex {
         Ok(())
     }
 
-    /// Commits are applied one at a time, so reading and writing the counter needs no lock.
+    /// Commits are applied one at a time, so reading and writing the counter needs no lock. A
+    /// number that a crash made forgotten may come again: then its pieces are overwritten.
     fn next_generation(&self) -> Result<u64, CoreError> {
-        let generation = self.meta_number(GENERATION)?.wrapping_add(1);
-        self.set_meta_number(GENERATION, generation)?;
-        Ok(generation)
-    }
-
-    fn meta_number(&self, name: &str) -> Result<u64, CoreError> {
-        let stored = self.meta.get(name);
-        let Some(stored) = stored.map_err(|e| engine("read", &self.path, e))? else {
-            return Ok(0);
-        };
-        let bytes: [u8; 8] = stored.as_ref().try_into().map_err(|source| {
-            let source = io::Error::new(io::ErrorKind::InvalidData, source);
-            CoreError::io("read the commit number of", &self.path, source)
-        })?;
-        Ok(u64::from_be_bytes(bytes))
-    }
-
-    fn set_meta_number(&self, name: &str, number: u64) -> Result<(), CoreError> {
-        let put = self.meta.insert(name, &number.to_be_bytes());
+        let stored = self.meta.get(GENERATION);
+        let stored = stored.map_err(|e| engine("read", &self.path, e))?;
+        let last =
+            stored.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
+        let generation = last.unwrap_or(0).wrapping_add(1);
+        let put = self.meta.insert(GENERATION, &generation.to_be_bytes());
         put.map_err(|e| engine("write", &self.path, e))?;
-        Ok(())
+        Ok(generation)
     }
 }
 
@@ -182,7 +180,13 @@ impl Index for SledIndex {
         }
     }
 
-    fn apply(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>) -> Result<bool, CoreError> {
+    fn apply(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        replaced: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CoreError> {
         let entries = self.trees.of(tree);
         let before = match value {
             Some(value) => match self.split(tree, key, value)? {
@@ -193,9 +197,15 @@ impl Index for SledIndex {
         };
         let before = before.map_err(|e| engine("write", &self.path, e))?;
         if let Some(before) = &before {
-            self.remove_pieces(tree, key, before)?;
+            if before.first() == Some(&SPLIT) {
+                let whole = self.join(tree, key, before)?;
+                replaced(&whole.ok_or_else(|| CoreError::corrupt(tree, key, MissingPieces))?);
+                self.remove_pieces(tree, key, before)?;
+            } else {
+                replaced(before);
+            }
         }
-        Ok(before.is_some())
+        Ok(())
     }
 
     fn scan(
@@ -234,12 +244,22 @@ impl Index for SledIndex {
         Ok(())
     }
 
-    fn last_commit(&self) -> Result<u64, CoreError> {
-        self.meta_number(LAST_COMMIT)
+    fn witness(&self) -> Result<Option<Witness>, CoreError> {
+        let stored = self.meta.get(WITNESS);
+        let Some(stored) = stored.map_err(|e| engine("read", &self.path, e))? else {
+            return Ok(None);
+        };
+        let witness = Witness::decode(&stored);
+        witness.map(Some).ok_or_else(|| CoreError::IndexDamaged {
+            path: self.path.clone(),
+            source: "its witness does not decode".into(),
+        })
     }
 
-    fn set_last_commit(&self, number: u64) -> Result<(), CoreError> {
-        self.set_meta_number(LAST_COMMIT, number)
+    fn set_witness(&self, witness: Witness) -> Result<(), CoreError> {
+        let put = self.meta.insert(WITNESS, witness.encode());
+        put.map_err(|e| engine("write", &self.path, e))?;
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), CoreError> {
@@ -249,9 +269,29 @@ impl Index for SledIndex {
         let synced = self.log.sync_data();
         synced.map_err(|e| CoreError::io("sync", &self.path, e))
     }
+}
 
-    fn path(&self) -> Option<&Path> {
-        Some(&self.path)
+impl Witness {
+    /// Store id, term and number, then a CRC-32 of them; the numbers big-endian.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.store_id.to_vec();
+        bytes.extend(self.term.to_be_bytes());
+        bytes.extend(self.durable_through.to_be_bytes());
+        bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (message, checksum) = bytes.split_last_chunk::<4>()?;
+        let (store_id, rest) = message.split_first_chunk::<16>()?;
+        let (term, rest) = rest.split_first_chunk::<8>()?;
+        let sound = crc32fast::hash(message) == u32::from_be_bytes(*checksum);
+        let durable_through = u64::from_be_bytes(rest.try_into().ok()?);
+        sound.then_some(Self {
+            store_id: *store_id,
+            term: u64::from_be_bytes(*term),
+            durable_through,
+        })
     }
 }
 
@@ -299,19 +339,220 @@ fn piece_key(tree: TreeId, key: &[u8], generation: u64, number: u32) -> Vec<u8> 
     bytes
 }
 
-/// Opens sled; waits while another handle still holds its lock; catches its panics on damage.
+/// The directory of a sled index, and the indexes that are made beside it.
+#[derive(Debug)]
+pub(crate) struct SledHome {
+    path: PathBuf,
+    cache_capacity_bytes: u64,
+}
+
+impl SledHome {
+    pub(crate) fn new(path: PathBuf, cache_capacity_bytes: u64) -> Self {
+        Self {
+            path,
+            cache_capacity_bytes,
+        }
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    }
+
+    /// Opens on a thread of its own: the engine may panic on damage, or hang.
+    fn open_at(&self, path: PathBuf) -> Result<Arc<dyn Index>, CoreError> {
+        let (sender, opened) = mpsc::channel();
+        let cache = self.cache_capacity_bytes;
+        let at = path.clone();
+        let opening = std::thread::Builder::new().name("nonos-open-index".into());
+        let thread = opening.spawn(move || {
+            let opened = panic::catch_unwind(AssertUnwindSafe(|| SledIndex::open(&at, cache)));
+            // Nobody waits any more where opening took too long.
+            let _sent = sender.send(opened);
+        });
+        thread.map_err(|source| CoreError::Thread { source })?;
+        match opened.recv_timeout(OPEN_TIMEOUT) {
+            Ok(Ok(opened)) => Ok(Arc::new(opened?)),
+            Ok(Err(_)) => Err(CoreError::IndexDamaged {
+                path,
+                source: "the engine panicked while opening".into(),
+            }),
+            Err(_) => Err(CoreError::IndexDamaged {
+                path,
+                source: "the engine did not open in time".into(),
+            }),
+        }
+    }
+
+    fn sync_parent(&self) -> Result<(), CoreError> {
+        let parent = directory_of(&self.path);
+        let synced = File::open(parent).and_then(|directory| directory.sync_all());
+        synced.map_err(|e| CoreError::io("sync", parent, e))
+    }
+}
+
+impl IndexHome for SledHome {
+    fn exists(&self) -> Result<bool, CoreError> {
+        match fs::read_dir(&self.path) {
+            Ok(mut files) => Ok(files.next().is_some()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(CoreError::io("read", &self.path, e)),
+        }
+    }
+
+    fn open(&self) -> Result<Arc<dyn Index>, CoreError> {
+        self.open_at(self.path.clone())
+    }
+
+    /// Names, lengths and times of all files.
+    fn fingerprint(&self) -> Result<Vec<u8>, CoreError> {
+        let io = |e| CoreError::io("look at", &self.path, e);
+        let mut files = Vec::new();
+        let mut directories = vec![self.path.clone()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory).map_err(io)? {
+                let entry = entry.map_err(io)?;
+                let found = entry.metadata().map_err(io)?;
+                if found.is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    let name = entry.path();
+                    files.push((name, found.len(), found.mtime(), found.mtime_nsec()));
+                }
+            }
+        }
+        files.sort();
+        let mut hasher = crc32fast::Hasher::new();
+        let mut total: u64 = 0;
+        for (name, len, seconds, nanoseconds) in files {
+            hasher.update(
+                name.strip_prefix(&self.path)
+                    .unwrap_or(&name)
+                    .as_os_str()
+                    .as_encoded_bytes(),
+            );
+            hasher.update(&len.to_be_bytes());
+            hasher.update(&seconds.to_be_bytes());
+            hasher.update(&nanoseconds.to_be_bytes());
+            total = total.wrapping_add(len);
+        }
+        let mut fingerprint = total.to_be_bytes().to_vec();
+        fingerprint.extend(hasher.finalize().to_be_bytes());
+        Ok(fingerprint)
+    }
+
+    fn move_aside(&self, now: i64) -> Result<PathBuf, CoreError> {
+        let mut aside = self.beside(&format!("{DAMAGED}{now}"));
+        let mut again = 1;
+        while aside.exists() {
+            aside = self.beside(&format!("{DAMAGED}{now}-{again}"));
+            again += 1;
+        }
+        fs::rename(&self.path, &aside).map_err(|e| CoreError::io("rename", &self.path, e))?;
+        self.sync_parent()?;
+        Ok(aside)
+    }
+
+    fn open_copy(&self) -> Result<Arc<dyn Index>, CoreError> {
+        let copy = self.beside(COPY);
+        remove_directory(&copy)?;
+        let log = self.path.join("db");
+        let held = File::open(&log).map_err(|e| CoreError::io("open", &log, e))?;
+        // The engine's own lock: a program that does not know ours must not write meanwhile.
+        held.try_lock()
+            .map_err(|e| CoreError::IndexLocked { source: e.into() })?;
+        copy_directory(&self.path, &copy)?;
+        drop(held);
+        self.open_at(copy)
+    }
+
+    fn open_beside(&self) -> Result<Arc<dyn Index>, CoreError> {
+        let new = self.beside(NEW);
+        remove_directory(&new)?;
+        self.open_at(new)
+    }
+
+    fn swap(&self) -> Result<(), CoreError> {
+        let (new, old) = (self.beside(NEW), self.beside(OLD));
+        remove_directory(&old)?;
+        // Between the two renames there is no index: an open then rebuilds it from the journal.
+        fs::rename(&self.path, &old).map_err(|e| CoreError::io("rename", &self.path, e))?;
+        fs::rename(&new, &self.path).map_err(|e| CoreError::io("rename", &new, e))?;
+        self.sync_parent()?;
+        remove_directory(&old)
+    }
+
+    fn remove_leftovers(&self) -> Result<(), CoreError> {
+        [COPY, NEW, OLD]
+            .iter()
+            .try_for_each(|ending| remove_directory(&self.beside(ending)))
+    }
+
+    fn sibling(&self) -> Result<Option<PathBuf>, CoreError> {
+        let parent = directory_of(&self.path);
+        let io = |e| CoreError::io("read", parent, e);
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let lock = format!("{name}.lock");
+        let mut siblings = Vec::new();
+        for entry in fs::read_dir(parent).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let found = entry.file_name().to_string_lossy().into_owned();
+            let journal = format!("{name}.journal");
+            let says_so = found.starts_with(&format!("{name}.")) && found != lock;
+            if says_so && found != journal {
+                siblings.push(entry.path());
+            }
+        }
+        siblings.sort();
+        Ok(siblings.into_iter().next())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+fn create_directory(path: &Path) -> Result<(), CoreError> {
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.map_err(|e| CoreError::io("create", path, e))
+}
+
+fn remove_directory(path: &Path) -> Result<(), CoreError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CoreError::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<(), CoreError> {
+    create_directory(to)?;
+    let io = |e| CoreError::io("copy", from, e);
+    for entry in fs::read_dir(from).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().map_err(io)?.is_dir() {
+            copy_directory(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target).map_err(io)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens sled; waits while another handle still holds its lock.
 fn open_patiently(config: &sled::Config, path: &Path) -> Result<sled::Db, CoreError> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
     let mut pause = Duration::from_millis(1);
     loop {
-        let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
-        let Ok(opened) = opened else {
-            return Err(CoreError::IndexDamaged {
-                path: path.to_owned(),
-                source: "the engine panicked while opening".into(),
-            });
-        };
-        match opened {
+        match config.open() {
             Ok(db) => return Ok(db),
             Err(sled::Error::Io(e)) if is_lock_error(&e) && Instant::now() < deadline => {
                 std::thread::sleep(pause);

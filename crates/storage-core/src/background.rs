@@ -1,4 +1,4 @@
-//! Flushing beside the callers: by the timer, and for `flush_async`.
+//! What runs beside the callers: the timer, checkpoints, and `flush_async`.
 
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
@@ -6,36 +6,47 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::db::Inner;
 use crate::error::CoreError;
 
-/// Makes buffered commits durable every so often, until dropped.
+/// How often it is looked whether a checkpoint is due.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// A thread that makes buffered commits durable every so often, and writes checkpoints when they
+/// are due, until dropped.
 #[derive(Debug)]
-pub(crate) struct Timer {
+pub(crate) struct Background {
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Timer {
-    pub(crate) fn start(inner: Arc<Inner>, period_ms: u64) -> Result<Self, CoreError> {
-        let period = Duration::from_millis(period_ms);
+impl Background {
+    pub(crate) fn start(inner: Arc<Inner>, flush_every_ms: Option<u64>) -> Result<Self, CoreError> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
         let run = move || {
-            let (flag, wake) = &*stopped;
-            let mut stop = flag.lock().unwrap_or_else(PoisonError::into_inner);
-            while !*stop {
-                let waited = wake.wait_timeout_while(stop, period, |stop| !*stop);
-                stop = waited.unwrap_or_else(PoisonError::into_inner).0;
-                // An error is latched and logged where it happens; the next write reports it.
-                if !*stop && inner.sync_if_needed().is_err() {
+            let flush_every = flush_every_ms.map(Duration::from_millis);
+            let mut next_flush = flush_every.map(|every| Instant::now() + every);
+            loop {
+                let now = Instant::now();
+                let to_flush = next_flush.map(|at| at.saturating_duration_since(now));
+                let pause = to_flush.map_or(CHECKPOINT_EVERY, |left| left.min(CHECKPOINT_EVERY));
+                if wait(&stopped, pause) {
                     return;
                 }
+                if next_flush.is_some_and(|at| Instant::now() >= at) {
+                    // An error is latched and logged where it happens; the next write reports it.
+                    let _latched = inner.flush_if_needed();
+                    next_flush = flush_every.map(|every| Instant::now() + every);
+                }
+                inner.checkpoint_if_needed();
             }
         };
-        let thread = thread::Builder::new().name("nonos-flush".into()).spawn(run);
+        let thread = thread::Builder::new()
+            .name("nonos-background".into())
+            .spawn(run);
         Ok(Self {
             stop,
             thread: Some(thread.map_err(|source| CoreError::Thread { source })?),
@@ -43,7 +54,14 @@ impl Timer {
     }
 }
 
-impl Drop for Timer {
+/// Waits for the end or the pause, whichever is first; returns whether it was the end.
+fn wait((flag, wake): &(Mutex<bool>, Condvar), pause: Duration) -> bool {
+    let stop = flag.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = wake.wait_timeout_while(stop, pause, |stop| !*stop);
+    *waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+impl Drop for Background {
     fn drop(&mut self) {
         let (flag, wake) = &*self.stop;
         *flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -51,7 +69,7 @@ impl Drop for Timer {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the flush timer panicked");
+            tracing::error!("the background thread panicked");
         }
     }
 }

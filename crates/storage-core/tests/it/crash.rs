@@ -1,0 +1,185 @@
+//! Crashes at every point of what disk and index were told, and errors at every call.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use storage_core::history::SimulatedDisk;
+use storage_core::{CoreError, Db, Durability, SimulatedHome};
+use storage_journal::disk::{Crash, Fault};
+
+use crate::workload::{Random, State, TestResult, dump, open, step};
+
+/// The states that a crash may leave: by number of the last commit.
+type States = BTreeMap<u64, State>;
+
+fn check_recovered(
+    disk: &SimulatedDisk,
+    home: &SimulatedHome,
+    states: &States,
+    durable: u64,
+    case: &str,
+) -> TestResult {
+    let db = open(disk, home).map_err(|e| format!("{case}: {e}"))?;
+    let found = dump(&db)?;
+    let matching = states.range(durable..).any(|(_, state)| *state == found);
+    assert!(
+        matching,
+        "{case}: no state from commit {durable} on is what was found"
+    );
+    assert!(
+        db.opening_report().damage.is_empty(),
+        "{case}: {:?}",
+        db.opening_report()
+    );
+    // It takes commits again, and closes so that nothing has to be compared.
+    let (_, number) = step(&db, &mut Random(1))?;
+    assert!(number > durable, "{case}: number {number} again");
+    let expected = dump(&db)?;
+    db.shutdown()?;
+    drop(db);
+    let again = open(disk, home).map_err(|e| format!("{case}, again: {e}"))?;
+    assert!(
+        again.opening_report().clean,
+        "{case}: {:?}",
+        again.opening_report()
+    );
+    assert_eq!(dump(&again)?, expected, "{case}, again");
+    Ok(())
+}
+
+fn keep(seed: u64) -> impl FnMut(usize) -> bool {
+    let mut random = Random(seed);
+    move |_| random.below(2) == 0
+}
+
+#[test]
+fn a_crash_at_any_point_leaves_a_state_that_was_and_every_durable_commit() -> TestResult {
+    let mut reopenings = 0;
+    for seed in 0..5 {
+        let (disk, mut random) = (SimulatedDisk::default(), Random(seed));
+        let home = SimulatedHome::beside(&disk);
+        let mut db = open(&disk, &home)?;
+        let mut states = States::from([(0, dump(&db)?)]);
+        let mut durable = 0;
+        for number in 0..24 {
+            let (before, durable_before) = (disk.trace_len(), durable);
+            match random.below(10) {
+                0 => db.flush()?,
+                1 => db.checkpoint()?,
+                2 => {
+                    db.shutdown()?;
+                    db = open(&disk, &home)?;
+                }
+                3 => {
+                    db.compact()?;
+                }
+                _ => {
+                    let (durability, commit) = step(&db, &mut random)?;
+                    states.insert(commit, dump(&db)?);
+                    if durability == Durability::Durable {
+                        durable = commit;
+                    }
+                }
+            }
+            let now = disk.trace_len();
+            for prefix in before..=now {
+                let durable = if prefix == now {
+                    durable
+                } else {
+                    durable_before
+                };
+                let mut crashes = vec![Crash::Kill, Crash::Drop];
+                crashes.extend((0..8).flat_map(|seed| [Crash::Torn(seed), Crash::Reordered(seed)]));
+                for (seed, crash) in (0..).zip(crashes) {
+                    let case = format!("step {number}, {crash:?} after {prefix}");
+                    let index = home.at(prefix).crash(keep(seed));
+                    let disk = disk.crash(prefix, crash);
+                    check_recovered(&disk, &index, &states, durable, &case)?;
+                    reopenings += 2;
+                }
+            }
+        }
+    }
+    assert!(reopenings >= 20_000, "{reopenings} reopenings");
+    Ok(())
+}
+
+/// Opens and works until the fault strikes; returns the database if it was opened.
+fn until_it_fails(
+    disk: &SimulatedDisk,
+    home: &SimulatedHome,
+    states: &mut States,
+    durable: &mut u64,
+) -> Option<Db> {
+    let db = open(disk, home).ok()?;
+    let mut random = Random(5);
+    states.insert(0, dump(&db).ok()?);
+    for number in 0..14 {
+        let done: Result<(), CoreError> = match number % 5 {
+            3 => db.flush(),
+            4 => db.checkpoint(),
+            _ => match step(&db, &mut random) {
+                Ok((durability, commit)) => {
+                    states.insert(commit, dump(&db).ok()?);
+                    if durability == Durability::Durable {
+                        *durable = commit;
+                    }
+                    Ok(())
+                }
+                Err(error) => {
+                    // Whether the commit is there is open: its state is one that may be found.
+                    states.insert(db.last_commit() + 1, dump(&db).ok()?);
+                    Err(error)
+                }
+            },
+        };
+        if done.is_err() {
+            break;
+        }
+    }
+    Some(db)
+}
+
+#[test]
+fn an_error_at_any_call_loses_nothing_that_was_acknowledged() -> TestResult {
+    let calls = {
+        let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+        until_it_fails(&disk, &home, &mut States::new(), &mut 0).ok_or("did not open")?;
+        disk.calls()
+    };
+    for at_call in 0..calls {
+        for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
+            let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+            disk.fail(Some(Fault { at_call, kind }));
+            let (mut states, mut durable) = (States::from([(0, State::new())]), 0);
+            let db = until_it_fails(&disk, &home, &mut states, &mut durable);
+            let case = format!("{kind:?} at call {at_call}");
+            if let Some(db) = &db
+                && matches!(db.health(), storage_core::Health::Poisoned { .. })
+            {
+                assert!(
+                    step(db, &mut Random(0)).is_err(),
+                    "{case}: a write after an error"
+                );
+                dump(db).map_err(|e| format!("{case}: reading after an error: {e}"))?;
+            }
+            disk.fail(None);
+            let (disk_then, index_then) = (disk.crash(disk.trace_len(), Crash::Kill), home.fork());
+            drop(db);
+            // What was in the midst of being written may be there or not, whole.
+            let reopened = open(&disk_then, &index_then).map_err(|e| format!("{case}: {e}"))?;
+            let found = dump(&reopened)?;
+            let known = states.range(durable..).any(|(_, state)| *state == found);
+            assert!(
+                known || reopened.last_commit() > durable,
+                "{case}: not from commit {durable} on"
+            );
+            assert!(
+                reopened.opening_report().damage.is_empty(),
+                "{case}: {:?}",
+                reopened.opening_report()
+            );
+        }
+    }
+    Ok(())
+}

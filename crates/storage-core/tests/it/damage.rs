@@ -1,0 +1,152 @@
+//! Damage to either copy, and to both.
+
+use std::path::PathBuf;
+
+use storage_core::history::SimulatedDisk;
+use storage_core::{CoreError, ErrorCode, SimulatedHome, TreeId};
+use storage_journal::disk::Crash;
+
+use crate::workload::{Random, State, TestResult, dump, open, step};
+
+/// A database with a checkpoint and commits after it, closed cleanly or not.
+fn database(clean: bool) -> Result<(SimulatedDisk, SimulatedHome, State), CoreError> {
+    let (disk, home, mut random) = (
+        SimulatedDisk::default(),
+        SimulatedHome::default(),
+        Random(9),
+    );
+    let db = open(&disk, &home)?;
+    for number in 0..30 {
+        step(&db, &mut random)?;
+        if number == 15 {
+            db.checkpoint()?;
+        }
+    }
+    db.flush()?;
+    let state = dump(&db)?;
+    if clean {
+        db.shutdown()?;
+    }
+    let crashed = (disk.crash(disk.trace_len(), Crash::Kill), home.fork());
+    Ok((crashed.0, crashed.1, state))
+}
+
+fn journal_files(disk: &SimulatedDisk) -> Vec<PathBuf> {
+    disk.files()
+}
+
+fn copy(disk: &SimulatedDisk) -> SimulatedDisk {
+    disk.crash(disk.trace_len(), Crash::Kill)
+}
+
+#[test]
+fn whatever_happens_to_the_index_is_healed_from_the_journal() -> TestResult {
+    for clean in [false, true] {
+        let (disk, home, state) = database(clean)?;
+        for tree in [TreeId::Peers, TreeId::Metrics, TreeId::Claims] {
+            for kind in 0..4 {
+                let (disk, home) = (copy(&disk), home.fork());
+                home.damage(tree, |entries| match kind {
+                    0 => entries.clear(),
+                    1 => entries.values_mut().for_each(|value| value[0] ^= 1),
+                    2 => drop(entries.pop_first()),
+                    _ => drop(entries.insert(b"never".to_vec(), b"stored".to_vec())),
+                });
+                // A clean mark is compared with the fingerprint of files, which damage changes.
+                let home = home.crash(|_| true);
+                let db = open(&disk, &home)?;
+                let case = format!("{tree:?}, kind {kind}, clean {clean}");
+                assert_eq!(dump(&db)?, state, "{case}");
+                assert!(db.opening_report().healed_records > 0, "{case}");
+            }
+        }
+        home.remove();
+        assert_eq!(
+            dump(&open(&disk, &home)?)?,
+            state,
+            "without an index, clean {clean}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn every_flipped_bit_of_the_journal_is_healed() -> TestResult {
+    for clean in [false, true] {
+        let (disk, home, state) = database(clean)?;
+        for path in journal_files(&disk) {
+            let len = disk.content(&path).unwrap_or_default().len();
+            for bit in (0..len * 8).step_by(5) {
+                let (disk, home) = (copy(&disk), home.fork());
+                disk.damage(&path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+                let case = format!("bit {bit} of {}, clean {clean}", path.display());
+                let db = open(&disk, &home).map_err(|e| format!("{case}: {e}"))?;
+                assert_eq!(dump(&db)?, state, "{case}");
+                db.shutdown()?;
+                drop(db);
+                let again = open(&disk, &home).map_err(|e| format!("{case}, again: {e}"))?;
+                assert_eq!(dump(&again)?, state, "{case}, again");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything was marked, so the index is whole through the end: nothing may be lost.
+#[test]
+fn a_damaged_or_missing_file_of_the_journal_is_healed_from_the_index() -> TestResult {
+    for clean in [false, true] {
+        let (disk, home, state) = database(clean)?;
+        for path in journal_files(&disk) {
+            let len = disk.content(&path).unwrap_or_default().len();
+            for start in (0..len).step_by(97) {
+                for truncate in [false, true] {
+                    let (disk, home) = (copy(&disk), home.fork());
+                    disk.damage(&path, |bytes| {
+                        if truncate {
+                            bytes.truncate(start);
+                        } else {
+                            bytes[start..]
+                                .iter_mut()
+                                .take(64)
+                                .for_each(|byte| *byte = 0);
+                        }
+                    });
+                    let case = format!(
+                        "{} at {start}, cut {truncate}, clean {clean}",
+                        path.display()
+                    );
+                    let db = open(&disk, &home).map_err(|e| format!("{case}: {e}"))?;
+                    assert_eq!(dump(&db)?, state, "{case}: {:?}", db.opening_report());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn damage_to_both_copies_is_refused_and_named() -> TestResult {
+    let (disk, home, _) = database(false)?;
+    home.damage(TreeId::Peers, |entries| {
+        for value in entries.values_mut() {
+            value[0] ^= 1;
+        }
+    });
+    let segments = journal_files(&disk);
+    let first = segments
+        .iter()
+        .find(|path| path.extension().is_some_and(|e| e == "log"));
+    let checkpoints = segments
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "nonos"));
+    for path in first.into_iter().chain(checkpoints) {
+        disk.damage(path, |bytes| {
+            bytes[60..].iter_mut().take(300).for_each(|byte| *byte = 0);
+        });
+    }
+    let error = open(&disk, &home).err().ok_or("opened")?;
+    assert_eq!(error.code(), ErrorCode::Corrupt);
+    assert!(error.to_string().contains("damaged"), "{error}");
+    Ok(())
+}
