@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use storage_core::{CoreError, ErrorCode};
-use storage_ops::PruneError;
+use storage_ops::{BackupError, PruneError, RestoreError};
 use storage_schema::SchemaError;
 
 /// What methods of this crate return.
@@ -43,6 +43,12 @@ pub enum StorageError {
     /// Pruning.
     #[error(transparent)]
     Prune(#[from] PruneError),
+    /// A backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// Restoring a backup.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// This release cannot do it yet. Nothing happened.
     #[error("{operation} is not supported yet")]
     NotSupported {
@@ -58,6 +64,8 @@ impl StorageError {
             Self::Core(error) => error.code(),
             Self::Schema(error) => error.code(),
             Self::Prune(error) => error.code(),
+            Self::Backup(error) => error.code(),
+            Self::Restore(error) => error.code(),
             Self::NotSupported { .. } => ErrorCode::NotSupported,
         }
     }
@@ -68,6 +76,8 @@ impl StorageError {
             Self::Core(error) => error.remedy(),
             Self::Schema(error) => error.remedy(),
             Self::Prune(error) => error.remedy(),
+            Self::Backup(error) => error.remedy(),
+            Self::Restore(error) => error.remedy(),
             Self::NotSupported { .. } => None,
         }
     }

@@ -19,9 +19,7 @@ mod update;
 pub use config::{EncryptionMode, StorageConfig};
 pub use error::{ConfigError, CryptoError, NonosError, NonosResult, StorageError};
 pub use node_storage::NodeStorage;
-pub use report::{
-    BackupInfo, CompactionReport, IntegrityReport, RestoreReport, TreeIntegrityReport,
-};
+pub use report::{CompactionReport, IntegrityReport, RestoreReport, TreeIntegrityReport};
 pub use storage_core::trees::audit_log::AuditLogEntry;
 pub use storage_core::trees::claims::StoredClaim;
 pub use storage_core::trees::epochs::StoredEpochSummary;
@@ -30,9 +28,9 @@ pub use storage_core::trees::metrics::StoredMetrics;
 pub use storage_core::trees::peers::StoredPeerInfo;
 pub use storage_core::{
     CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, MAX_BATCH_SIZE,
-    RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId, ValueError, holder,
+    OpeningReport, RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId, ValueError, holder,
 };
-pub use storage_ops::{PruneError, TreeSizes};
+pub use storage_ops::{BackupError, BackupInfo, PruneError, RestoreError, TreeSizes};
 pub use storage_schema::{CURRENT_SCHEMA_VERSION, MigrationRecord, SchemaError, SchemaInfo};
 pub use update::Update;
 

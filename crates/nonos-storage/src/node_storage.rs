@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use storage_core::{Commit, CoreError, Db, DbOptions, Durability, Health, View};
-use storage_schema::SchemaInfo;
+use storage_core::{Commit, CoreError, Db, DbOptions, Durability, Health, OpeningReport, View};
+use storage_schema::{CURRENT_SCHEMA_VERSION, SchemaInfo};
 
 use crate::StorageMetrics;
 use crate::clock;
@@ -47,6 +47,8 @@ impl NodeStorage {
     ///
     /// - [`NonosError::Config`]: a setting is not allowed. Nothing was touched.
     /// - [`NonosError::Encryption`]: secrets cannot be sealed as configured. Nothing was touched.
+    /// - `CORRUPT`: both copies are damaged; the text says what is lost. `INCOMPLETE_SWAP`: something
+    ///   beside the path says that there was a database.
     /// - `LOCKED`: another handle or process has it; the text says which.
     /// - `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`, `MIGRATION_NEEDED`: nothing was modified.
     /// - `CORRUPT`, `DISK_FULL`, `IO`, `INVALID_ARGUMENT` for a path that is a file.
@@ -55,12 +57,9 @@ impl NodeStorage {
         if config.encryption_mode == EncryptionMode::SealedBox {
             return Err(CryptoError::NotSupported.into());
         }
-        let mut options = DbOptions::new(data_path.clone(), clock::now());
-        options.cache_capacity_bytes = config.cache_capacity_bytes;
-        options.flush_every_ms = config.flush_every_ms;
-        options.compression = config.compression_enabled;
-        let db = Db::open(&options)?;
-        Self::with(db, config, data_path, false)
+        let options = options(&config, data_path.clone());
+        let (db, schema) = storage_schema::open(&options).map_err(StorageError::from)?;
+        Ok(Self::with(db, schema, config, data_path, false))
     }
 
     /// Opens a database in memory, gone at drop. It touches no file.
@@ -70,8 +69,10 @@ impl NodeStorage {
     /// As [`open`](Self::open), for what can fail without a disk.
     pub fn in_memory() -> NonosResult<Self> {
         let config = StorageConfig::default();
-        let db = Db::in_memory(config.cache_capacity_bytes, config.compression_enabled)?;
-        Self::with(db, config, PathBuf::from(":memory:"), true)
+        let data_path = PathBuf::from(":memory:");
+        let db = Db::in_memory(&options(&config, data_path.clone()));
+        let schema = storage_schema::prepare(&db, clock::now()).map_err(StorageError::from)?;
+        Ok(Self::with(db, schema, config, data_path, true))
     }
 
     /// The same as [`in_memory`](Self::in_memory).
@@ -83,14 +84,39 @@ impl NodeStorage {
         Self::in_memory()
     }
 
+    /// Opens for reading, without a lock and without a write: beside a running daemon, on a
+    /// read-only mount. Shows the state at one commit; [`refresh`](Self::refresh) goes on to a newer
+    /// one. Every method that writes returns `READ_ONLY`.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND` if there is no database, `CORRUPT` if its journal is damaged, `SCHEMA_TOO_NEW`,
+    /// `MIGRATION_NEEDED`, `IO`.
+    pub fn open_readonly(config: StorageConfig) -> NonosResult<Self> {
+        let data_path = config.check()?;
+        let db = Db::open_readonly(&options(&config, data_path.clone()))?;
+        let schema = storage_schema::load(&db).map_err(StorageError::from)?;
+        Ok(Self::with(db, schema, config, data_path, false))
+    }
+
+    /// Goes on to the state that the writer has now, if this is open for reading only; returns the
+    /// number of the last commit.
+    ///
+    /// # Errors
+    ///
+    /// `CORRUPT`, `IO`: the state stays as it was. `POISONED` after closing.
+    pub fn refresh(&self) -> NonosResult<u64> {
+        self.done(self.db.refresh())
+    }
+
     fn with(
         db: Db,
+        schema: SchemaInfo,
         config: StorageConfig,
         data_path: PathBuf,
         in_memory: bool,
-    ) -> NonosResult<Self> {
-        let schema = storage_schema::prepare(&db, clock::now()).map_err(StorageError::from)?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             db,
             config,
             data_path,
@@ -98,18 +124,12 @@ impl NodeStorage {
             schema,
             opened_at: Instant::now(),
             plain_secrets_warned: Once::new(),
-        })
+        }
     }
 
-    /// Opens for reading beside whoever writes.
-    ///
-    /// # Errors
-    ///
-    /// `NOT_SUPPORTED`, always, in this release.
-    #[expect(clippy::needless_pass_by_value, reason = "the contract, as open")]
-    pub fn open_readonly(config: StorageConfig) -> NonosResult<Self> {
-        config.check()?;
-        not_supported("open_readonly")
+    /// What opening found and did.
+    pub fn opening_report(&self) -> &OpeningReport {
+        self.db.opening_report()
     }
 
     /// Makes everything durable and closes, from a shared handle. A second call does nothing.
@@ -207,7 +227,7 @@ impl NodeStorage {
 
     /// Whether it refuses to write.
     pub fn is_read_only(&self) -> bool {
-        false
+        self.db.is_read_only()
     }
 
     /// One commit of one operation.
@@ -234,6 +254,14 @@ impl NodeStorage {
             error.into()
         })
     }
+}
+
+fn options(config: &StorageConfig, path: PathBuf) -> DbOptions {
+    let mut options = DbOptions::new(path, CURRENT_SCHEMA_VERSION, clock::now_ms);
+    options.cache_capacity_bytes = config.cache_capacity_bytes;
+    options.flush_every_ms = config.flush_every_ms;
+    options.compression = config.compression_enabled;
+    options
 }
 
 fn not_supported<T>(operation: &'static str) -> NonosResult<T> {

@@ -1,6 +1,10 @@
 //! What operations on the whole database report.
 
-use storage_ops::TreeSizes;
+use std::time::Duration;
+
+use storage_core::Compacted;
+use storage_ops::Restored;
+use storage_schema::CURRENT_SCHEMA_VERSION;
 
 /// What `verify_integrity` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,25 +47,32 @@ pub struct CompactionReport {
     pub duration_ms: u64,
 }
 
-/// What a backup file holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackupInfo {
-    /// The database that it was made of.
-    pub store_id: [u8; 16],
-    /// The schema of its records.
-    pub schema_version: u32,
-    /// The commit that it holds the state of.
-    pub commit: u64,
-    /// When it was made, in Unix seconds.
-    pub created_at: i64,
-    /// Records in it.
-    pub entries: u64,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// The program that made it.
-    pub program_version: String,
-    /// Records in each tree.
-    pub trees: TreeSizes,
+impl CompactionReport {
+    pub(crate) fn of(compacted: Compacted, took: Duration) -> Self {
+        Self {
+            bytes_before: compacted.bytes_before,
+            bytes_after: compacted.bytes_after,
+            entries: compacted.entries,
+            duration_ms: milliseconds(took),
+        }
+    }
+}
+
+impl RestoreReport {
+    pub(crate) fn of(restored: Restored, took: Duration) -> Self {
+        let older = restored.schema_version < CURRENT_SCHEMA_VERSION;
+        Self {
+            commit: restored.commit,
+            entries: restored.entries,
+            bytes: restored.bytes,
+            migrated_from: older.then_some(restored.schema_version),
+            duration_ms: milliseconds(took),
+        }
+    }
+}
+
+fn milliseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What `restore_backup` did.

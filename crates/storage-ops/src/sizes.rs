@@ -16,6 +16,21 @@ pub struct TreeSizes {
     pub audit_log: usize,
 }
 
+impl TreeSizes {
+    pub(crate) fn of(len: impl Fn(TreeId) -> usize) -> Self {
+        Self {
+            identity: len(TreeId::Identity),
+            peers: len(TreeId::Peers),
+            metrics: len(TreeId::Metrics),
+            epochs: len(TreeId::Epochs),
+            config: len(TreeId::Config),
+            claims: len(TreeId::Claims),
+            secrets: len(TreeId::Secrets),
+            audit_log: len(TreeId::AuditLog),
+        }
+    }
+}
+
 /// Counts the records of each tree; the database keeps the counts, so this costs no read.
 ///
 /// # Errors

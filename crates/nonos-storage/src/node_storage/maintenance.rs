@@ -1,13 +1,14 @@
 //! Operations on the whole database: each method is one delegation.
 
 use std::path::Path;
+use std::time::Instant;
 
-use storage_ops::TreeSizes;
+use storage_ops::{BackupInfo, TreeSizes};
 
 use super::{NodeStorage, not_supported};
 use crate::config::StorageConfig;
-use crate::error::NonosResult;
-use crate::report::{BackupInfo, CompactionReport, IntegrityReport, RestoreReport};
+use crate::error::{NonosResult, StorageError};
+use crate::report::{CompactionReport, IntegrityReport, RestoreReport};
 
 /// # Maintenance
 impl NodeStorage {
@@ -47,13 +48,17 @@ impl NodeStorage {
         self.done(self.db.size_on_disk())
     }
 
-    /// Returns free space to the disk.
+    /// Makes the index anew, which returns free space to the disk and heals what is damaged in it.
+    /// Reads and writes go on but for a moment at the end.
     ///
     /// # Errors
     ///
-    /// `NOT_SUPPORTED`, always, in this release.
+    /// `READ_ONLY`, `POISONED`, `CORRUPT` if the journal is damaged, `DISK_FULL`, `IO`. Killed
+    /// anywhere, the next open finds everything.
     pub fn compact(&self) -> NonosResult<CompactionReport> {
-        self.done(not_supported("compact"))
+        let started = Instant::now();
+        let compacted = self.done(self.db.compact())?;
+        Ok(CompactionReport::of(compacted, started.elapsed()))
     }
 
     /// Reads every record and reports what is damaged.
@@ -65,38 +70,46 @@ impl NodeStorage {
         self.done(not_supported("verify_integrity"))
     }
 
-    /// Writes everything to a backup file and returns its length in bytes.
+    /// Writes everything, exact at one commit, to a file and returns its length in bytes. Writers
+    /// go on meanwhile.
+    ///
+    /// The file appears under its name once it is whole, durable and was read back; one that has
+    /// the name is replaced then.
     ///
     /// # Errors
     ///
-    /// `NOT_SUPPORTED`, always, in this release; no file is made.
+    /// `IO`, `DISK_FULL`, `CORRUPT` if the journal is damaged, `POISONED`: no new file appears.
     pub fn export_backup(&self, path: impl AsRef<Path>) -> NonosResult<u64> {
-        let _path = path;
-        self.done(not_supported("export_backup"))
+        self.done(storage_ops::export_backup(&self.db, path.as_ref()))
     }
 
-    /// Reads a backup file whole and says what it holds.
+    /// Reads a backup file whole, down to the hash of it all, and says what it holds.
     ///
     /// # Errors
     ///
-    /// `NOT_SUPPORTED`, always, in this release.
+    /// `BACKUP_INVALID` names the first thing that is wrong; `IO`.
     pub fn verify_backup(path: impl AsRef<Path>) -> NonosResult<BackupInfo> {
-        let _path = path;
-        not_supported("verify_backup")
+        let verified = storage_ops::verify_backup(path.as_ref());
+        Ok(verified.map_err(StorageError::from)?)
     }
 
-    /// Makes a database of a backup file.
+    /// Makes the database at `config.path` of a backup file, which is verified first, and opens it
+    /// once to build its index.
     ///
     /// # Errors
     ///
-    /// `NOT_SUPPORTED`, always, in this release; nothing is made.
-    #[expect(clippy::needless_pass_by_value, reason = "the contract, as open")]
+    /// `INVALID_ARGUMENT` if a database is there: it is unchanged. `BACKUP_INVALID`,
+    /// `SCHEMA_TOO_NEW`, `IO`, `DISK_FULL`: there is no database, or one that the next open
+    /// completes.
     pub fn restore_backup(
         path: impl AsRef<Path>,
         config: StorageConfig,
     ) -> NonosResult<RestoreReport> {
-        let _path = path;
-        config.check()?;
-        not_supported("restore_backup")
+        let started = Instant::now();
+        let options = super::options(&config, config.check()?);
+        let restored = storage_ops::restore_backup(path.as_ref(), &options);
+        let restored = restored.map_err(StorageError::from)?;
+        Self::open(config)?.close()?;
+        Ok(RestoreReport::of(restored, started.elapsed()))
     }
 }

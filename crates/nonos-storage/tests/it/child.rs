@@ -6,10 +6,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use nonos_storage::{EpochNumber, NodeStorage, NonosError, StorageConfig};
+use nonos_storage::{EpochNumber, NodeStorage, NonosError, StorageConfig, StoredPeerInfo};
 
 use crate::TestResult;
-use crate::contents::{chain, claim, peer};
+use crate::contents::{chain, claim, peer, sample, summary};
 
 const PART: &str = "NONOS_TEST_PART";
 const DATABASE: &str = "NONOS_TEST_DATABASE";
@@ -90,6 +90,19 @@ impl Drop for Running {
     }
 }
 
+/// The peer that is overwritten in each round.
+pub(crate) fn rounds(round: u64) -> StoredPeerInfo {
+    rounds_of("last", round)
+}
+
+/// A peer that carries the number of a round.
+pub(crate) fn rounds_of(peer_id: &str, round: u64) -> StoredPeerInfo {
+    StoredPeerInfo {
+        connection_count: u32::try_from(round).unwrap_or(u32::MAX),
+        ..peer(peer_id)
+    }
+}
+
 fn say(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "\n{SAYS}{text}")?;
@@ -140,6 +153,26 @@ fn play(part: &str, path: PathBuf) -> TestResult {
             for epoch in 1.. {
                 storage.store_claim(EpochNumber(epoch), &claim(epoch))?;
                 say(&epoch.to_string())?;
+            }
+        }
+        // Writes everything, durable and not, from several trees, and says each round that returned.
+        "mix" => {
+            let storage = NodeStorage::open(config)?;
+            let first = storage.tree_sizes()?.metrics;
+            for round in u64::try_from(first)?.. {
+                let durable = round % 7 == 0;
+                storage.update(durable, |update| {
+                    if durable {
+                        update.store_claim(EpochNumber(round), &claim(round))?;
+                    }
+                    update.store_metrics(round.try_into().unwrap_or(0), &sample(round))?;
+                    update.store_epoch(EpochNumber(round), &summary(round))?;
+                    update.store_peer("last", &rounds(round))
+                })?;
+                if round % 31 == 0 {
+                    storage.flush()?;
+                }
+                say(&round.to_string())?;
             }
         }
         part => return Err(format!("no part {part:?}").into()),

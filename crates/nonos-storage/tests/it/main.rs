@@ -5,17 +5,21 @@
     reason = "names the collection where an assertion compares with one"
 )]
 
+mod backup;
 mod bad_input;
 mod batches;
 mod child;
 mod concurrency;
 mod config_values;
 mod contents;
+mod damage;
+mod kill;
 mod large_values;
 mod lifecycle;
 mod model;
 mod on_disk;
 mod processes;
+mod readonly;
 mod records;
 mod spec;
 mod until_its_issue;
