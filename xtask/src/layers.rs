@@ -18,7 +18,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ),
     ("nonos-daemon", &["nonos-storage"]),
     ("storage-testkit", &["storage-core"]),
-    ("xtask", &[]),
+    ("xtask", &["nonos-storage", "storage-journal"]),
 ];
 
 /// Only this crate may depend on the engine.

@@ -1,47 +1,74 @@
-//! The workspace's own checks: `cargo xtask <name>`. Each also runs as a test.
+//! The workspace's own checks and measurements: `cargo xtask <name>`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a program for the terminal"
 )]
 
+mod bench;
+mod disk_full;
 mod layers;
+mod mount;
+mod power_cut;
 mod tidy;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask <check>
+usage: cargo xtask <name>
 
-  layers    no crate imports one that its layer may not
-  tidy      the rules of the tree that no compiler checks
+checks, which also run as tests:
+  layers              no crate imports one that its layer may not
+  tidy                the rules of the tree that no compiler checks
+
+trials, which need root and loop devices (skipped with a message otherwise):
+  power-cut [TRIALS]  shuts a file system down under a writer, 100 times
+  disk-full           fills a file system of 24 MB under a writer
+
+measurements, to be run with --release:
+  bench               what a durable commit costs, alone and with others
 ";
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1);
-    let findings = match name.as_deref() {
-        Some("layers") => layers::check(&root()),
-        Some("tidy") => tidy::check(&root()),
+    let mut args = std::env::args().skip(1);
+    let name = args.next();
+    let argument = args.next();
+    let done = match name.as_deref() {
+        Some("layers") => layers::check(&root()).map(report),
+        Some("tidy") => tidy::check(&root()).map(report),
+        Some("power-cut") => power_cut::run(argument.as_deref()),
+        Some("disk-full") => disk_full::run(),
+        Some("bench") => bench::run(),
+        Some(writer::NAME) => writer::run(argument.as_deref()),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match findings {
-        Ok(findings) if findings.is_empty() => {
-            println!("ok");
-            ExitCode::SUCCESS
-        }
-        Ok(findings) => {
-            println!("{}", findings.join("\n"));
-            ExitCode::FAILURE
-        }
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints findings; none is success.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "used as a function of a value"
+)]
+fn report(findings: Vec<String>) -> bool {
+    if findings.is_empty() {
+        println!("ok");
+    } else {
+        println!("{}", findings.join("\n"));
+    }
+    findings.is_empty()
 }
 
 /// The workspace's directory.
@@ -60,6 +87,17 @@ enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("{what}: {source}")]
+    Process {
+        what: &'static str,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Storage(#[from] nonos_storage::NonosError),
+    #[error("{0}")]
+    Journal(#[from] storage_journal::JournalError),
+    #[error("{0}")]
+    Failed(String),
     #[error("{}: {source}", path.display())]
     Toml {
         path: PathBuf,

@@ -2,7 +2,7 @@
 //!
 //! One of the waiting threads syncs for all. Without more, groups alternate between one thread and
 //! all others, as those that were just released miss the next sync by microseconds. So the one that
-//! syncs first waits for as many as the last group had, for at most an eighth of what a sync takes.
+//! syncs first waits for as many as the last group had, for at most a quarter of what a sync takes.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ pub(crate) struct Group {
 struct State {
     synced: u64,
     syncing: bool,
-    waiting: usize,
+    /// Threads that came since the last sync began.
+    arrived: usize,
     last_group: usize,
     last_cost: Duration,
 }
@@ -57,7 +58,10 @@ impl Group {
         sync: impl Fn() -> Result<u64, E>,
     ) -> Result<(), E> {
         let mut state = self.lock();
-        state.waiting += 1;
+        if state.synced >= number {
+            return Ok(());
+        }
+        state.arrived += 1;
         self.changed.notify_all();
         let result = loop {
             if state.synced >= number {
@@ -69,7 +73,7 @@ impl Group {
             }
             state.syncing = true;
             state = self.gather(state);
-            let group = state.waiting;
+            let group = std::mem::take(&mut state.arrived);
             drop(state);
             let started = Instant::now();
             let synced = sync();
@@ -82,18 +86,17 @@ impl Group {
                 Err(error) => break Err(error),
             }
         };
-        state.waiting -= 1;
         drop(state);
         self.changed.notify_all();
         result
     }
 
     fn gather<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let patience = (state.last_cost / 8).min(MAX_GATHERING);
+        let patience = (state.last_cost / 4).min(MAX_GATHERING);
         let expected = state.last_group;
         let gathered = self
             .changed
-            .wait_timeout_while(state, patience, |state| state.waiting < expected);
+            .wait_timeout_while(state, patience, |state| state.arrived < expected);
         gathered.unwrap_or_else(PoisonError::into_inner).0
     }
 

@@ -1,0 +1,51 @@
+//! Power cuts on a real file system, under a real writer.
+
+use crate::Error;
+use crate::mount::Mount;
+use crate::writer::{Writer, check};
+
+const TRIALS: u64 = 100;
+
+/// Shuts a file system down while a process writes to it, mounts it again, and compares.
+pub(crate) fn run(trials: Option<&str>) -> Result<bool, Error> {
+    let trials = trials.map_or(Ok(TRIALS), str::parse);
+    let trials = trials.map_err(|e| Error::Failed(format!("the number of trials: {e}")))?;
+    let Some(mut mount) = Mount::new(256)? else {
+        return Ok(true);
+    };
+    let (mut rounds, mut faults) = (0, 0);
+    for trial in 0..trials {
+        // Ten cuts on one database, then a fresh one.
+        if trial % 10 == 0 && trial > 0 {
+            drop(mount);
+            match Mount::new(256)? {
+                Some(fresh) => mount = fresh,
+                None => return Ok(true),
+            }
+        }
+        let mut writer = Writer::start(&mount.path())?;
+        for _ in 0..=(trial * 7919 % 397) {
+            if !writer.next_round() {
+                break;
+            }
+        }
+        if !mount.shut_down() {
+            println!("skipped: this needs python3 and a file system that can be shut down");
+            return Ok(true);
+        }
+        let returned = writer.kill();
+        if !mount.unmount() || !mount.mount() {
+            return Err(Error::Failed(
+                "the file system cannot be mounted again".into(),
+            ));
+        }
+        let found = check(&mount.path(), returned, false);
+        rounds += found.rounds;
+        for fault in &found.faults {
+            faults += 1;
+            println!("trial {trial}: {fault}");
+        }
+    }
+    println!("power cuts: {trials} trials, {rounds} rounds compared, {faults} faults");
+    Ok(faults == 0)
+}
