@@ -98,6 +98,7 @@ impl Journal {
                 damage: scan.damage().to_vec(),
             });
         }
+        scan.set_bad_checkpoints_aside(&*disk)?;
         for (path, bytes) in &scan.corrected {
             publish(&*disk, path, bytes).map_err(|e| JournalError::io("heal", path, e))?;
         }

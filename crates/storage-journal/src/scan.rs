@@ -45,6 +45,7 @@ pub struct Scan {
     /// Whole files with a flipped bit corrected.
     pub(crate) corrected: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) leftovers: Vec<PathBuf>,
+    bad_checkpoints: Vec<PathBuf>,
     cut_bytes: u64,
     /// Bytes of the segments that were read.
     pub(crate) tail_bytes: u64,
@@ -72,6 +73,29 @@ impl Scan {
     /// [`JournalError::Missing`] if there is none, [`JournalError::TooNew`], [`JournalError::Io`].
     /// Damage is no error here: see [`damage`](Self::damage).
     pub fn read(disk: &dyn Disk, directory: &Path, limit: u64) -> Result<Self, JournalError> {
+        Self::read_from(disk, directory, limit, Checkpoint::open)
+    }
+
+    /// Reads the journal with every byte of the checkpoint that it begins with. A checkpoint that is
+    /// damaged anywhere is passed over for an older one, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_verified(disk: &dyn Disk, directory: &Path) -> Result<Self, JournalError> {
+        Self::read_from(disk, directory, u64::MAX, |disk, path| {
+            let base = Checkpoint::open(disk, path)?;
+            base.verify()?;
+            Ok(base)
+        })
+    }
+
+    fn read_from(
+        disk: &dyn Disk,
+        directory: &Path,
+        limit: u64,
+        open: impl Fn(&dyn Disk, &Path) -> Result<Checkpoint, JournalError>,
+    ) -> Result<Self, JournalError> {
         let io = |source| JournalError::io("read", directory, source);
         let names = match disk.list(directory) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -109,13 +133,14 @@ impl Scan {
             last_segment: (0, 0),
             corrected: Vec::new(),
             leftovers: leftovers.map(|name| directory.join(name)).collect(),
+            bad_checkpoints: Vec::new(),
             cut_bytes: 0,
             tail_bytes: 0,
             notes: Vec::new(),
             damage: Vec::new(),
             sound_after: 0,
         };
-        scan.choose_base(disk, &checkpoints, limit)?;
+        scan.choose_base(disk, &checkpoints, limit, open)?;
         let mut identity = format.store_id();
         if let Some(base) = &scan.base {
             identity = identity.or(Some(base.about().store_id));
@@ -129,27 +154,32 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Takes the newest checkpoint that can be opened.
+    /// Takes the newest checkpoint that is sound. What a damaged one held, an older one and the
+    /// segments after it hold as well; if they do not, the gap is found in reading them.
     fn choose_base(
         &mut self,
         disk: &dyn Disk,
         checkpoints: &[u64],
         limit: u64,
+        open: impl Fn(&dyn Disk, &Path) -> Result<Checkpoint, JournalError>,
     ) -> Result<(), JournalError> {
         for &commit in checkpoints.iter().rev().filter(|commit| **commit <= limit) {
-            match Checkpoint::open(disk, &self.directory.join(checkpoint::name(commit))) {
+            let path = self.directory.join(checkpoint::name(commit));
+            match open(disk, &path) {
                 Ok(base) if base.about().commit == commit => {
                     (self.last, self.highest, self.watermark) = (commit, commit, commit);
                     self.base = Some(base);
                     return Ok(());
                 }
-                Ok(_) => self.damage.push(format!(
-                    "{}: names another commit",
-                    checkpoint::name(commit)
-                )),
-                Err(error @ JournalError::Checkpoint { .. }) => self.damage.push(error.to_string()),
+                Ok(_) => {
+                    let shown = path.display();
+                    self.notes
+                        .push(format!("{shown} is damaged: it names another commit"));
+                }
+                Err(error @ JournalError::Checkpoint { .. }) => self.notes.push(error.to_string()),
                 Err(error) => return Err(error),
             }
+            self.bad_checkpoints.push(path);
         }
         Ok(())
     }
@@ -394,13 +424,20 @@ impl Scan {
         self
     }
 
-    /// Reads the checkpoint below whole, if there is one.
+    /// Renames the checkpoints that were found damaged, so that they do not count among those that
+    /// are kept.
     ///
     /// # Errors
     ///
-    /// [`JournalError::Checkpoint`] names what is damaged; [`JournalError::Io`].
-    pub fn verify_base(&self) -> Result<(), JournalError> {
-        self.base.as_ref().map_or(Ok(()), Checkpoint::verify)
+    /// [`JournalError::Io`].
+    pub fn set_bad_checkpoints_aside(&self, disk: &dyn Disk) -> Result<(), JournalError> {
+        for path in &self.bad_checkpoints {
+            let mut aside = path.clone().into_os_string();
+            aside.push(".damaged");
+            let renamed = disk.rename(path, Path::new(&aside));
+            renamed.map_err(|e| JournalError::io("rename", path, e))?;
+        }
+        Ok(())
     }
 
     /// Calls `visit` with each commit after `after`, in order, until it returns `false`.

@@ -74,6 +74,13 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
         accept(&IndexReader(&MergedIndex::of(Merged::of(&scan))))?;
     }
     place.home.remove_leftovers()?;
+    if scan.damage().is_empty()
+        && let Some(recovered) = place.open_clean(&scan, &mut report)?
+    {
+        return Ok(recovered);
+    }
+    // Everything is compared with the checkpoint below, so every byte of it is read first.
+    let scan = Scan::read_verified(&**place.disk, place.directory)?;
     report.damage.extend(scan.notes().iter().cloned());
     if scan.cut_bytes() > 0 {
         let (bytes, last) = (scan.cut_bytes(), scan.last());
@@ -87,7 +94,7 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
         return place.restart(&scan, report);
     }
     match place.reopen(&scan, &mut report) {
-        // The base of the journal is damaged where only reading it whole shows.
+        // It ends before the index does.
         Err(Failed::Journal(error)) => {
             let scan = scan.with_damage(error.to_string());
             place.restart(&scan, report)
@@ -183,42 +190,46 @@ impl Place<'_> {
         synced.map_err(|e| CoreError::io("sync", parent, e))
     }
 
-    /// The journal is sound, as far as it was read.
+    /// Opens without a comparison, if the journal ends with a clean mark that matches the index.
+    fn open_clean(
+        &self,
+        scan: &Scan,
+        report: &mut OpeningReport,
+    ) -> Result<Option<Recovered>, CoreError> {
+        let (Some(clean), Some((_, mark))) = (scan.clean(), scan.mark()) else {
+            return Ok(None);
+        };
+        if !self.home.exists()? || self.home.fingerprint()? != clean {
+            return Ok(None);
+        }
+        let opened = self.home.open();
+        let Some(index) = opened.ok().filter(|index| Self::belongs(&**index, scan)) else {
+            return Ok(None);
+        };
+        let term = u64::from_le_bytes(random()?);
+        let journal = Journal::open(Arc::clone(self.disk), scan, term)?;
+        report.clean = true;
+        report.damage.extend(scan.notes().iter().cloned());
+        Ok(Some(Recovered {
+            index,
+            journal,
+            digests: mark.digests.clone(),
+            report: std::mem::take(report),
+        }))
+    }
+
+    /// The journal is sound; the index is brought up to it, or made anew.
     fn reopen(&self, scan: &Scan, report: &mut OpeningReport) -> Result<Recovered, Failed> {
         let term = u64::from_le_bytes(random()?);
-        let exists = self.home.exists()?;
-        if let (Some(clean), Some((_, mark)), true) = (scan.clean(), scan.mark(), exists)
-            && self.home.fingerprint()? == clean
-            && let Ok(index) = self.home.open()
-            && Self::belongs(&*index, scan, report.adopted)?
-        {
-            let journal = Journal::open(Arc::clone(self.disk), scan, term)?;
-            report.clean = !report.adopted;
-            return Ok(Recovered {
-                index,
-                journal,
-                digests: mark.digests.clone(),
-                report: std::mem::take(report),
-            });
-        }
-        // Every block is read: an older checkpoint would serve, but this one is about to be trusted.
-        if let Err(error) = scan.verify_base() {
-            return Err(Failed::Journal(Box::new(error)));
-        }
         let mut index = None;
-        if exists {
+        if self.home.exists()? {
             match self.home.open() {
-                Ok(opened) if Self::belongs(&*opened, scan, report.adopted)? => {
-                    if let Some(witness) = opened.witness()?
-                        && witness.durable_through > scan.last()
-                    {
-                        let damage = format!(
-                            "commits {} to {} are missing",
-                            scan.last() + 1,
-                            witness.durable_through
-                        );
+                Ok(opened) if report.adopted || Self::belongs(&*opened, scan) => {
+                    let witness = opened.witness()?.map_or(0, |w| w.durable_through);
+                    if witness > scan.last() {
+                        let first = scan.last() + 1;
+                        let damage = vec![format!("commits {first} to {witness} are missing")];
                         let directory = self.directory.to_owned();
-                        let damage = vec![damage];
                         let error = JournalError::Damaged { directory, damage };
                         return Err(Failed::Journal(Box::new(error)));
                     }
@@ -226,7 +237,7 @@ impl Place<'_> {
                 }
                 Ok(foreign) => {
                     drop(foreign);
-                    self.set_aside("the index belongs to another store", report)?;
+                    self.set_aside("it is not the index of this store", report)?;
                 }
                 Err(error) => self.set_aside(&chain(&error), report)?,
             }
@@ -351,6 +362,7 @@ impl Place<'_> {
         let store_id = index
             .witness()?
             .map_or(scan.store_id(), |witness| witness.store_id);
+        scan.set_bad_checkpoints_aside(&*disk)?;
         let journal = Journal::restart(disk, self.directory, store_id, term, last)?;
         let merged = Merged::open(&**self.disk, self.directory, last)?;
         let digests = self.bring_up(&*index, &merged, last, false, &mut report)?;
@@ -403,12 +415,13 @@ impl Place<'_> {
         Ok(Some((witness.store_id, last)))
     }
 
-    /// An index without a witness is ours only if it was just adopted or is empty: a crash in its
-    /// making.
-    fn belongs(index: &dyn Index, scan: &Scan, adopted: bool) -> Result<bool, CoreError> {
-        match index.witness()? {
-            Some(witness) => Ok(witness.store_id == scan.store_id()),
-            None => Ok(adopted || records(index).next().is_none()),
+    /// Whether the index is this store's. One without a witness is only if it is empty: a crash in
+    /// its making.
+    fn belongs(index: &dyn Index, scan: &Scan) -> bool {
+        match index.witness() {
+            Ok(Some(witness)) => witness.store_id == scan.store_id(),
+            Ok(None) => records(index).next().is_none(),
+            Err(_) => false,
         }
     }
 

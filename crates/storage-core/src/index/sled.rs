@@ -460,8 +460,13 @@ impl IndexHome for SledHome {
         let log = self.path.join("db");
         let held = File::open(&log).map_err(|e| CoreError::io("open", &log, e))?;
         // The engine's own lock: a program that does not know ours must not write meanwhile.
-        held.try_lock()
-            .map_err(|e| CoreError::IndexLocked { source: e.into() })?;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        while let Err(e) = held.try_lock() {
+            if Instant::now() > deadline {
+                return Err(CoreError::IndexLocked { source: e.into() });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         copy_directory(&self.path, &copy)?;
         drop(held);
         self.open_at(copy)

@@ -150,3 +150,46 @@ fn damage_to_both_copies_is_refused_and_named() -> TestResult {
     assert!(error.to_string().contains("damaged"), "{error}");
     Ok(())
 }
+
+/// The last two checkpoints are kept with the segments between, so the older one serves.
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_older_one() -> TestResult {
+    let (disk, home, mut random) = (
+        SimulatedDisk::default(),
+        SimulatedHome::default(),
+        Random(9),
+    );
+    let db = open(&disk, &home)?;
+    for number in 0..60 {
+        step(&db, &mut random)?;
+        if number % 12 == 11 {
+            db.checkpoint()?;
+        }
+    }
+    db.flush()?;
+    let state = dump(&db)?;
+    db.shutdown()?;
+    drop(db);
+    let files = disk.files();
+    let is_checkpoint = |path: &&PathBuf| path.extension().is_some_and(|e| e == "nonos");
+    let newest = files.iter().rfind(is_checkpoint).ok_or("no checkpoint")?;
+    let len = disk.content(newest).unwrap_or_default().len();
+    for at in (0..len).step_by(31) {
+        let (disk, home) = (copy(&disk), home.fork());
+        disk.damage(newest, |bytes| bytes[at] ^= 0x55);
+        home.remove();
+        let db = open(&disk, &home).map_err(|e| format!("byte {at}: {e}"))?;
+        assert_eq!(dump(&db)?, state, "byte {at}");
+        assert!(
+            !db.opening_report().damage.is_empty(),
+            "byte {at} is not named"
+        );
+        db.checkpoint()?;
+        db.shutdown()?;
+        drop(db);
+        let again = open(&disk, &home)?;
+        assert!(again.opening_report().damage.is_empty(), "byte {at}, again");
+        assert_eq!(dump(&again)?, state, "byte {at}, again");
+    }
+    Ok(())
+}
