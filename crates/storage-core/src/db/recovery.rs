@@ -347,7 +347,12 @@ impl Place<'_> {
         };
         let whole = self.is_whole(&*copy, scan);
         let based = match whole {
-            Ok(Some((store_id, last))) => self.write_base(&*copy, store_id, last).map(|()| last),
+            // First those aside: the new one may have the name of one of them.
+            Ok(Some((store_id, last))) => scan
+                .set_bad_checkpoints_aside(&**self.disk)
+                .map_err(CoreError::from)
+                .and_then(|()| self.write_base(&*copy, store_id, last))
+                .map(|()| last),
             Ok(None) | Err(_) => Err(refuse().into()),
         };
         drop(copy);
@@ -362,7 +367,6 @@ impl Place<'_> {
         let store_id = index
             .witness()?
             .map_or(scan.store_id(), |witness| witness.store_id);
-        scan.set_bad_checkpoints_aside(&*disk)?;
         let journal = Journal::restart(disk, self.directory, store_id, term, last)?;
         let merged = Merged::open(&**self.disk, self.directory, last)?;
         let digests = self.bring_up(&*index, &merged, last, false, &mut report)?;

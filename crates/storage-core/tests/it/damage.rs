@@ -193,3 +193,40 @@ fn a_damaged_checkpoint_is_passed_over_for_the_older_one() -> TestResult {
     }
     Ok(())
 }
+
+/// The new base then has the name of the damaged one.
+#[test]
+fn a_damaged_checkpoint_at_the_last_commit_is_made_anew_from_the_index() -> TestResult {
+    for clean in [false, true] {
+        let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+        let mut db = open(&disk, &home)?;
+        for seed in 0..40 {
+            step(&db, &mut Random(seed))?;
+            // Each open begins a segment, so those before the older checkpoint go.
+            if seed % 10 == 0 {
+                db.shutdown()?;
+                db = open(&disk, &home)?;
+            }
+            if seed % 10 == 9 {
+                db.checkpoint()?;
+            }
+        }
+        db.flush()?;
+        let state = dump(&db)?;
+        if clean {
+            db.shutdown()?;
+        }
+        let (disk, home) = (copy(&disk), home.fork());
+        for path in disk.files() {
+            if path.extension().is_some_and(|e| e == "nonos") {
+                disk.damage(&path, |bytes| bytes[30] ^= 0x55);
+            }
+        }
+        for _ in 0..2 {
+            let db = open(&disk, &home)?;
+            assert_eq!(dump(&db)?, state, "clean {clean}");
+            db.shutdown()?;
+        }
+    }
+    Ok(())
+}
