@@ -11,48 +11,45 @@
 //!
 //! Other threads may read a commit before its `update` returns, and before it is durable.
 
-use std::cell::RefCell;
-use std::fs::{self, DirBuilder};
+use std::fs::{self};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use storage_journal::Merged;
 use storage_journal::checkpoint::{self, About};
-use storage_journal::commit::{self, Change};
 use storage_journal::digest::Digests;
 use storage_journal::disk::{Disk, RealDisk};
-use storage_journal::{Journal, Mark, Merged};
 
 use crate::background::Background;
-use crate::cache::{Found, RecordCache};
+use crate::cache::Found;
 use crate::commit::Commit;
 use crate::counters::{self, StorageMetrics};
 use crate::error::CoreError;
 use crate::index::memory::{MemoryIndex, SimulatedHome};
 use crate::index::merged::MergedIndex;
 use crate::index::sled::SledHome;
-use crate::index::{Index, IndexHome, Witness};
-use crate::lock::{self, Lock};
+use crate::index::{Index, IndexHome};
+use crate::lock::Lock;
 use crate::options::DbOptions;
+use crate::paths::{create_directory, directory_of, files_of, journal_path, resolve};
 use crate::report::OpeningReport;
-use crate::tree::{PerTree, TreeId};
+use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Read, Visit};
 
 mod compact;
 mod compare;
+mod inner;
 pub(crate) mod recovery;
 mod reserve;
 
 pub use compact::Compacted;
 
-use recovery::{Accept, Place, Recovered, chain};
+pub(crate) use inner::Inner;
+use inner::{Durable, ReadOnly};
+use recovery::{Accept, Place, Recovered};
 use reserve::Reserve;
-
-/// How long closing waits for reads that are under way.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When `update` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,12 +109,7 @@ impl Db {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(CoreError::io("open", path, e)),
         }
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            create_directory(parent)?;
-        }
+        create_directory(directory_of(path))?;
         // By whatever name the database is opened, its lock is at the same place.
         let path = resolve(path)?;
         let lock = Lock::take(&path, options.lock_timeout, options.now())?;
@@ -556,425 +548,4 @@ impl Read for View<'_> {
             visit(key, value)
         })
     }
-}
-
-/// What the handle and its background share.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    /// Tells this database from others in [`IN_UPDATE`].
-    id: u64,
-    index: RwLock<Option<Arc<dyn Index>>>,
-    /// Where the state comes from, if this is open for reading only.
-    merged: Option<ReadOnly>,
-    lock: Mutex<Option<Lock>>,
-    path: Option<PathBuf>,
-    /// What makes it durable; a database in memory or for reading has nothing.
-    durable: Option<Durable>,
-    sequencer: Mutex<Sequence>,
-    /// Held for writing while a commit is applied.
-    applying: RwLock<()>,
-    /// The number of the last commit applied.
-    last_commit: AtomicU64,
-    counts: PerTree<AtomicUsize>,
-    cache: RecordCache,
-    counters: Arc<StorageMetrics>,
-    failure: OnceLock<String>,
-    degraded: Mutex<Option<String>>,
-    compression: bool,
-    schema_version: u32,
-    clock: fn() -> i64,
-    report: OpeningReport,
-}
-
-/// The journal, and the place of the index that it can rebuild.
-#[derive(Debug)]
-struct Durable {
-    journal: Journal,
-    home: Arc<dyn IndexHome>,
-    reserve: Reserve,
-    /// The commit of the last mark. Held while marking.
-    last_mark: Mutex<u64>,
-}
-
-/// A state of the journal of a database that somebody else may write.
-#[derive(Debug)]
-struct ReadOnly {
-    disk: Arc<dyn Disk>,
-    directory: PathBuf,
-    index: Arc<MergedIndex>,
-}
-
-/// What one update changes after the other.
-#[derive(Debug)]
-struct Sequence {
-    digests: Digests,
-}
-
-thread_local! {
-    /// The databases whose `update` this thread is inside of.
-    static IN_UPDATE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-}
-
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-
-impl Inner {
-    fn new(
-        index: Arc<dyn Index>,
-        lock: Option<Lock>,
-        durable: Option<Durable>,
-        digests: Digests,
-        report: OpeningReport,
-        options: &DbOptions,
-    ) -> Self {
-        let last_commit = durable.as_ref().map_or(0, |d| d.journal.next_number() - 1);
-        let inner = Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            index: RwLock::new(Some(index)),
-            merged: None,
-            path: durable
-                .as_ref()
-                .and_then(|durable| durable.home.path().map(Path::to_owned)),
-            lock: Mutex::new(lock),
-            durable,
-            sequencer: Mutex::new(Sequence {
-                digests: Digests::default(),
-            }),
-            applying: RwLock::new(()),
-            last_commit: AtomicU64::new(last_commit),
-            counts: PerTree::default(),
-            cache: RecordCache::new(options.cache_capacity_bytes / 4),
-            counters: Arc::default(),
-            failure: OnceLock::new(),
-            degraded: Mutex::new(None),
-            compression: options.compression,
-            schema_version: options.schema_version,
-            clock: options.clock,
-            report,
-        };
-        inner.set_counts(&digests);
-        let sequence = inner.sequencer.lock();
-        sequence.unwrap_or_else(PoisonError::into_inner).digests = digests;
-        inner
-    }
-
-    fn set_counts(&self, digests: &Digests) {
-        for tree in TreeId::ALL {
-            let count = digests.of(tree.number()).count();
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            self.counts.of(tree).store(count, Ordering::Release);
-        }
-    }
-
-    fn index(&self) -> Result<Arc<dyn Index>, CoreError> {
-        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        slot.clone().ok_or(CoreError::Closed)
-    }
-
-    /// Whether this thread is inside the closure of an update of this database.
-    fn is_in_update(&self) -> bool {
-        IN_UPDATE.with_borrow(|inside| inside.contains(&self.id))
-    }
-
-    /// Waits for this thread's turn to write.
-    fn take_turn(&self) -> Result<Turn<'_>, CoreError> {
-        if self.is_in_update() {
-            return Err(CoreError::Reentrant);
-        }
-        // A panic in a closure poisons the mutex and nothing else: its commit was never applied.
-        let sequencer = self.sequencer.lock();
-        let sequencer = sequencer.unwrap_or_else(PoisonError::into_inner);
-        IN_UPDATE.with_borrow_mut(|inside| inside.push(self.id));
-        Ok(Turn {
-            sequence: sequencer,
-        })
-    }
-
-    fn check_writable(&self) -> Result<(), CoreError> {
-        let _index = self.index()?;
-        if self.merged.is_some() {
-            return Err(CoreError::ReadOnly);
-        }
-        match self.failure.get() {
-            Some(reason) => Err(CoreError::Poisoned {
-                reason: reason.clone(),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Appends a commit to the journal, applies it whole and returns its number.
-    fn apply(
-        &self,
-        commit: &Commit,
-        durability: Durability,
-        sequence: &mut Sequence,
-    ) -> Result<u64, CoreError> {
-        let last = self.last_commit.load(Ordering::Acquire);
-        if commit.is_empty() {
-            return Ok(last);
-        }
-        let index = self.index()?;
-        let number = match &self.durable {
-            Some(durable) => {
-                let body = commit::encode(commit.changes().map(|(tree, key, value)| Change {
-                    tree: tree.number(),
-                    key,
-                    value,
-                }));
-                durable.reserve.check(body.len(), durability)?;
-                let appended = durable.journal.append((self.clock)(), &body);
-                appended.map_err(|e| self.latch(e.into()))?
-            }
-            None => last + 1,
-        };
-        let applying = self.applying.write();
-        let _applying = applying.unwrap_or_else(PoisonError::into_inner);
-        for (tree, key, value) in commit.changes() {
-            let mut existed = false;
-            let mut digest = sequence.digests.of(tree.number());
-            let applied = index.apply(tree, key, value, &mut |replaced| {
-                existed = true;
-                digest.remove(key, replaced);
-            });
-            applied.map_err(|e| self.poison(e))?;
-            if let Some(value) = value {
-                digest.add(key, value);
-            }
-            if let Some(kept) = sequence.digests.of_mut(tree.number()) {
-                *kept = digest;
-            }
-            self.cache.remove(tree, key);
-            self.count_change(tree, key, value, existed);
-        }
-        self.last_commit.store(number, Ordering::Release);
-        Ok(number)
-    }
-
-    fn count_change(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, existed: bool) {
-        let counters = &self.counters;
-        let count = self.counts.of(tree);
-        if let Some(value) = value {
-            counters::add(&counters.writes, 1);
-            counters::add(&counters.write_bytes, key.len() + value.len());
-            count.fetch_add(usize::from(!existed), Ordering::AcqRel);
-        } else {
-            counters::add(&counters.deletes, 1);
-            count.fetch_sub(usize::from(existed), Ordering::AcqRel);
-        }
-    }
-
-    /// Makes everything durable, in the journal and in the index.
-    fn flush(&self) -> Result<(), CoreError> {
-        self.check_writable()?;
-        self.sync_through(self.last_commit.load(Ordering::Acquire))?;
-        // Inside the closure of `update` the digests are not this commit's nor the last one's.
-        if !self.is_in_update() {
-            self.mark()?;
-        }
-        counters::add(&self.counters.flushes, 1);
-        Ok(())
-    }
-
-    /// Returns once commit `number` is durable.
-    fn sync_through(&self, number: u64) -> Result<(), CoreError> {
-        self.check_writable()?;
-        let Some(Durable { journal, .. }) = &self.durable else {
-            return Ok(());
-        };
-        if journal.synced() < number {
-            let synced = journal.sync_through(number);
-            synced.map_err(|e| self.latch(e.into()))?;
-            counters::add(&self.counters.flushes, 1);
-        }
-        Ok(())
-    }
-
-    /// Makes the index durable and says so in the journal, if there is a commit since it was said.
-    fn mark(&self) -> Result<(), CoreError> {
-        let Some(durable) = &self.durable else {
-            return Ok(());
-        };
-        let mut last_mark = durable
-            .last_mark
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (number, digests) = {
-            let turn = self.take_turn()?;
-            let number = self.last_commit.load(Ordering::Acquire);
-            (number, turn.sequence.digests.clone())
-        };
-        if *last_mark == number {
-            return Ok(());
-        }
-        let index = self.index()?;
-        self.sync_through(number)?;
-        durable
-            .mark(&*index, number, digests, (self.clock)())
-            .map_err(|e| self.poison(e))?;
-        *last_mark = number;
-        Ok(())
-    }
-
-    /// Ends with a clean mark, where nothing stands in the way. Called after the last commit.
-    fn close(&self, index: Arc<dyn Index>, sequence: &Sequence) -> Result<(), CoreError> {
-        let Some(durable) = &self.durable else {
-            return Ok(());
-        };
-        let number = self.last_commit.load(Ordering::Acquire);
-        let now_ms = (self.clock)();
-        durable.journal.sync_through(number)?;
-        durable.mark(&*index, number, sequence.digests.clone(), now_ms)?;
-        if let_go(index).is_err() {
-            // A read is still under way: what it reads must stay. The next open compares.
-            tracing::warn!("closing beside a read that does not end: the next opening compares");
-            return Ok(durable.journal.sync()?);
-        }
-        // What the engine wrote since it was opened, it recovers from damage silently wrong; what it
-        // found at an opening, never. So it is opened once more.
-        let reopened = durable.home.open()?;
-        if let_go(reopened).is_err() {
-            return Ok(durable.journal.sync()?);
-        }
-        let mark = Mark {
-            digests: sequence.digests.clone(),
-            clean: Some(durable.home.fingerprint()?),
-        };
-        durable.journal.mark(number, now_ms, &mark)?;
-        Ok(durable.journal.sync()?)
-    }
-
-    /// For the background: makes durable what is not.
-    pub(crate) fn flush_if_needed(&self) -> Result<(), CoreError> {
-        self.mark()
-    }
-
-    /// For the background: writes a checkpoint where the policy asks for one.
-    pub(crate) fn checkpoint_if_needed(&self) {
-        let Some(durable) = &self.durable else {
-            return;
-        };
-        if self.failure.get().is_some() || !durable.checkpoint_is_due() {
-            return;
-        }
-        let created_at = (self.clock)().div_euclid(1000);
-        let written = durable.journal.checkpoint(self.schema_version, created_at);
-        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
-        match written {
-            Ok((commit, bytes)) => {
-                tracing::info!(commit, bytes, "wrote a checkpoint");
-                *degraded = None;
-            }
-            Err(error) => {
-                let reason = chain(&error);
-                tracing::error!(%reason, "no checkpoint could be written");
-                *degraded = Some(format!("no checkpoint could be written: {reason}"));
-            }
-        }
-    }
-
-    /// An error of the journal: latched if the journal takes no more.
-    fn latch(&self, error: CoreError) -> CoreError {
-        let journal = self.durable.as_ref().map(|durable| &durable.journal);
-        if journal.is_some_and(|journal| journal.failure().is_some()) {
-            return self.poison(error);
-        }
-        error
-    }
-
-    /// Latches the first error: what failed once is not believed later.
-    fn poison(&self, error: CoreError) -> CoreError {
-        let reason = chain(&error);
-        tracing::error!(%reason, "the database takes no more writes");
-        let _first = self.failure.set(reason);
-        error
-    }
-}
-
-/// A thread's turn to write; ends at drop, on a panic as well.
-#[derive(Debug)]
-struct Turn<'a> {
-    sequence: MutexGuard<'a, Sequence>,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        IN_UPDATE.with_borrow_mut(Vec::pop);
-    }
-}
-
-impl Durable {
-    fn mark(
-        &self,
-        index: &dyn Index,
-        number: u64,
-        digests: Digests,
-        now_ms: i64,
-    ) -> Result<(), CoreError> {
-        index.set_witness(Witness {
-            store_id: self.journal.store_id(),
-            term: self.journal.term(),
-            durable_through: number,
-        })?;
-        index.sync()?;
-        let mark = Mark {
-            digests,
-            clean: None,
-        };
-        Ok(self.journal.mark(number, now_ms, &mark)?)
-    }
-
-    /// When what came since the last checkpoint is more than min(64 MiB, max(8 MiB, its size)).
-    fn checkpoint_is_due(&self) -> bool {
-        const MIB: u64 = 1024 * 1024;
-        let limit = self.journal.checkpoint_size().clamp(8 * MIB, 64 * MIB);
-        self.journal.since_checkpoint() > limit
-    }
-}
-
-/// Waits until nobody else uses the index, and drops it; gives it back if somebody still does.
-fn let_go(index: Arc<dyn Index>) -> Result<(), Arc<dyn Index>> {
-    let deadline = Instant::now() + CLOSE_TIMEOUT;
-    while Arc::strong_count(&index) > 1 {
-        if Instant::now() > deadline {
-            return Err(index);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    drop(index);
-    Ok(())
-}
-
-pub(crate) fn create_directory(path: &Path) -> Result<(), CoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| CoreError::io("create", path, e))
-}
-
-/// The path without links; its last part may not exist yet.
-pub(crate) fn resolve(path: &Path) -> Result<PathBuf, CoreError> {
-    let io = |e| CoreError::io("resolve", path, e);
-    match fs::canonicalize(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).map_err(io)?;
-            Ok(parent.join(path.file_name().unwrap_or_default()))
-        }
-        found => found.map_err(io),
-    }
-}
-
-/// Everything on disk that belongs to the database at `path`.
-fn files_of(path: &Path) -> [PathBuf; 3] {
-    [path.to_owned(), lock::lock_path(path), journal_path(path)]
-}
-
-/// The journal of the database at `path`: its name with `.journal` appended.
-pub(crate) fn journal_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".journal");
-    PathBuf::from(name)
 }

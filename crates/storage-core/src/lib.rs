@@ -21,6 +21,7 @@ mod key;
 mod lock;
 mod options;
 mod pages;
+mod paths;
 mod report;
 mod restore;
 mod size;

@@ -9,10 +9,10 @@ use storage_journal::Journal;
 use storage_journal::checkpoint::{self, Checkpoint};
 use storage_journal::disk::{Disk, RealDisk};
 
-use crate::db::{create_directory, journal_path, resolve};
 use crate::error::CoreError;
 use crate::lock::Lock;
 use crate::options::DbOptions;
+use crate::paths::{create_directory, directory_of, journal_path, resolve};
 
 /// Ending of a journal that is not complete. Nothing reads it; the next one to begin removes it.
 const BEGUN: &str = ".begun";
@@ -43,12 +43,7 @@ pub fn remains(path: &Path) -> Result<Option<PathBuf>, CoreError> {
 /// [`CoreError::Locked`], [`CoreError::Journal`], errors of the file system: there is no database.
 pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreError> {
     let path = options.path.components().collect::<PathBuf>();
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        create_directory(parent)?;
-    }
+    create_directory(directory_of(&path))?;
     let path = resolve(&path)?;
     let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
     if let Some(path) = remains(&path)? {
@@ -74,7 +69,7 @@ pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreErro
         io::ErrorKind::NotFound => Ok(()),
         _ => Err(e),
     });
-    let parent = directory.parent().unwrap_or(Path::new("."));
+    let parent = directory_of(&directory);
     renamed
         .and_then(|()| fs::rename(&begun, &directory))
         .and_then(|()| fs::File::open(parent)?.sync_all())

@@ -8,7 +8,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Db, Inner, compare, let_go};
+use super::inner::{Inner, let_go};
+use super::{Db, compare};
 use crate::error::CoreError;
 use crate::size;
 

@@ -25,6 +25,7 @@ use crate::error::CoreError;
 use crate::frame;
 use crate::index::merged::MergedIndex;
 use crate::index::{Index, IndexHome, IndexReader, Witness};
+use crate::paths::directory_of;
 use crate::report::OpeningReport;
 use crate::tree::TreeId;
 use crate::view::{Order, Read};
@@ -181,11 +182,7 @@ impl Place<'_> {
         };
         let path = self.directory.join(checkpoint::name(commit));
         checkpoint::write(&**self.disk, &path, &about, records(index))?;
-        let parent = self
-            .directory
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        let parent = directory_of(self.directory);
         let synced = self.disk.sync_directory(parent);
         synced.map_err(|e| CoreError::io("sync", parent, e))
     }

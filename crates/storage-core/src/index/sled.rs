@@ -11,9 +11,9 @@
 //! the pieces lie in a private tree under tree number, key, generation and piece number. A reader
 //! beside a writer meets either generation whole, or looks again.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::{Index, IndexHome, Witness};
 use crate::error::CoreError;
+use crate::paths::{create_directory, directory_of};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
@@ -516,18 +517,6 @@ impl IndexHome for SledHome {
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
     }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
-}
-
-fn create_directory(path: &Path) -> Result<(), CoreError> {
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.map_err(|e| CoreError::io("create", path, e))
 }
 
 fn remove_directory(path: &Path) -> Result<(), CoreError> {

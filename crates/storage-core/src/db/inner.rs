@@ -1,0 +1,425 @@
+//! What the handle of a database and its background share: the one way of a commit, marks, closing.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use storage_journal::commit::{self, Change};
+use storage_journal::digest::Digests;
+use storage_journal::disk::Disk;
+use storage_journal::{Journal, Mark};
+
+use super::Durability;
+use super::recovery::chain;
+use super::reserve::Reserve;
+use crate::cache::RecordCache;
+use crate::commit::Commit;
+use crate::counters::{self, StorageMetrics};
+use crate::error::CoreError;
+use crate::index::merged::MergedIndex;
+use crate::index::{Index, IndexHome, Witness};
+use crate::lock::Lock;
+use crate::options::DbOptions;
+use crate::report::OpeningReport;
+use crate::tree::{PerTree, TreeId};
+
+/// How long closing waits for reads that are under way.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the handle and its background share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// Tells this database from others in [`IN_UPDATE`].
+    pub(super) id: u64,
+    pub(super) index: RwLock<Option<Arc<dyn Index>>>,
+    /// Where the state comes from, if this is open for reading only.
+    pub(super) merged: Option<ReadOnly>,
+    pub(super) lock: Mutex<Option<Lock>>,
+    pub(super) path: Option<PathBuf>,
+    /// What makes it durable; a database in memory or for reading has nothing.
+    pub(super) durable: Option<Durable>,
+    pub(super) sequencer: Mutex<Sequence>,
+    /// Held for writing while a commit is applied.
+    pub(super) applying: RwLock<()>,
+    /// The number of the last commit applied.
+    pub(super) last_commit: AtomicU64,
+    pub(super) counts: PerTree<AtomicUsize>,
+    pub(super) cache: RecordCache,
+    pub(super) counters: Arc<StorageMetrics>,
+    pub(super) failure: OnceLock<String>,
+    pub(super) degraded: Mutex<Option<String>>,
+    pub(super) compression: bool,
+    pub(super) schema_version: u32,
+    pub(super) clock: fn() -> i64,
+    pub(super) report: OpeningReport,
+}
+
+/// The journal, and the place of the index that it can rebuild.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) journal: Journal,
+    pub(super) home: Arc<dyn IndexHome>,
+    pub(super) reserve: Reserve,
+    /// The commit of the last mark. Held while marking.
+    pub(super) last_mark: Mutex<u64>,
+}
+
+/// A state of the journal of a database that somebody else may write.
+#[derive(Debug)]
+pub(super) struct ReadOnly {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) directory: PathBuf,
+    pub(super) index: Arc<MergedIndex>,
+}
+
+/// What one update changes after the other.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    pub(super) digests: Digests,
+}
+
+thread_local! {
+    /// The databases whose `update` this thread is inside of.
+    static IN_UPDATE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+impl Inner {
+    pub(super) fn new(
+        index: Arc<dyn Index>,
+        lock: Option<Lock>,
+        durable: Option<Durable>,
+        digests: Digests,
+        report: OpeningReport,
+        options: &DbOptions,
+    ) -> Self {
+        let last_commit = durable.as_ref().map_or(0, |d| d.journal.next_number() - 1);
+        let inner = Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            index: RwLock::new(Some(index)),
+            merged: None,
+            path: durable
+                .as_ref()
+                .and_then(|durable| durable.home.path().map(Path::to_owned)),
+            lock: Mutex::new(lock),
+            durable,
+            sequencer: Mutex::new(Sequence {
+                digests: Digests::default(),
+            }),
+            applying: RwLock::new(()),
+            last_commit: AtomicU64::new(last_commit),
+            counts: PerTree::default(),
+            cache: RecordCache::new(options.cache_capacity_bytes / 4),
+            counters: Arc::default(),
+            failure: OnceLock::new(),
+            degraded: Mutex::new(None),
+            compression: options.compression,
+            schema_version: options.schema_version,
+            clock: options.clock,
+            report,
+        };
+        inner.set_counts(&digests);
+        let sequence = inner.sequencer.lock();
+        sequence.unwrap_or_else(PoisonError::into_inner).digests = digests;
+        inner
+    }
+
+    pub(super) fn set_counts(&self, digests: &Digests) {
+        for tree in TreeId::ALL {
+            let count = digests.of(tree.number()).count();
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            self.counts.of(tree).store(count, Ordering::Release);
+        }
+    }
+
+    pub(super) fn index(&self) -> Result<Arc<dyn Index>, CoreError> {
+        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        slot.clone().ok_or(CoreError::Closed)
+    }
+
+    /// Whether this thread is inside the closure of an update of this database.
+    pub(super) fn is_in_update(&self) -> bool {
+        IN_UPDATE.with_borrow(|inside| inside.contains(&self.id))
+    }
+
+    /// Waits for this thread's turn to write.
+    pub(super) fn take_turn(&self) -> Result<Turn<'_>, CoreError> {
+        if self.is_in_update() {
+            return Err(CoreError::Reentrant);
+        }
+        // A panic in a closure poisons the mutex and nothing else: its commit was never applied.
+        let sequencer = self.sequencer.lock();
+        let sequencer = sequencer.unwrap_or_else(PoisonError::into_inner);
+        IN_UPDATE.with_borrow_mut(|inside| inside.push(self.id));
+        Ok(Turn {
+            sequence: sequencer,
+        })
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), CoreError> {
+        let _index = self.index()?;
+        if self.merged.is_some() {
+            return Err(CoreError::ReadOnly);
+        }
+        match self.failure.get() {
+            Some(reason) => Err(CoreError::Poisoned {
+                reason: reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a commit to the journal, applies it whole and returns its number.
+    pub(super) fn apply(
+        &self,
+        commit: &Commit,
+        durability: Durability,
+        sequence: &mut Sequence,
+    ) -> Result<u64, CoreError> {
+        let last = self.last_commit.load(Ordering::Acquire);
+        if commit.is_empty() {
+            return Ok(last);
+        }
+        let index = self.index()?;
+        let number = match &self.durable {
+            Some(durable) => {
+                let body = commit::encode(commit.changes().map(|(tree, key, value)| Change {
+                    tree: tree.number(),
+                    key,
+                    value,
+                }));
+                durable.reserve.check(body.len(), durability)?;
+                let appended = durable.journal.append((self.clock)(), &body);
+                appended.map_err(|e| self.latch(e.into()))?
+            }
+            None => last + 1,
+        };
+        let applying = self.applying.write();
+        let _applying = applying.unwrap_or_else(PoisonError::into_inner);
+        for (tree, key, value) in commit.changes() {
+            let mut existed = false;
+            let mut digest = sequence.digests.of(tree.number());
+            let applied = index.apply(tree, key, value, &mut |replaced| {
+                existed = true;
+                digest.remove(key, replaced);
+            });
+            applied.map_err(|e| self.poison(e))?;
+            if let Some(value) = value {
+                digest.add(key, value);
+            }
+            if let Some(kept) = sequence.digests.of_mut(tree.number()) {
+                *kept = digest;
+            }
+            self.cache.remove(tree, key);
+            self.count_change(tree, key, value, existed);
+        }
+        self.last_commit.store(number, Ordering::Release);
+        Ok(number)
+    }
+
+    fn count_change(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        existed: bool,
+    ) {
+        let counters = &self.counters;
+        let count = self.counts.of(tree);
+        if let Some(value) = value {
+            counters::add(&counters.writes, 1);
+            counters::add(&counters.write_bytes, key.len() + value.len());
+            count.fetch_add(usize::from(!existed), Ordering::AcqRel);
+        } else {
+            counters::add(&counters.deletes, 1);
+            count.fetch_sub(usize::from(existed), Ordering::AcqRel);
+        }
+    }
+
+    /// Makes everything durable, in the journal and in the index.
+    pub(super) fn flush(&self) -> Result<(), CoreError> {
+        self.check_writable()?;
+        self.sync_through(self.last_commit.load(Ordering::Acquire))?;
+        // Inside the closure of `update` the digests are not this commit's nor the last one's.
+        if !self.is_in_update() {
+            self.mark()?;
+        }
+        counters::add(&self.counters.flushes, 1);
+        Ok(())
+    }
+
+    /// Returns once commit `number` is durable.
+    pub(super) fn sync_through(&self, number: u64) -> Result<(), CoreError> {
+        self.check_writable()?;
+        let Some(Durable { journal, .. }) = &self.durable else {
+            return Ok(());
+        };
+        if journal.synced() < number {
+            let synced = journal.sync_through(number);
+            synced.map_err(|e| self.latch(e.into()))?;
+            counters::add(&self.counters.flushes, 1);
+        }
+        Ok(())
+    }
+
+    /// Makes the index durable and says so in the journal, if there is a commit since it was said.
+    pub(super) fn mark(&self) -> Result<(), CoreError> {
+        let Some(durable) = &self.durable else {
+            return Ok(());
+        };
+        let mut last_mark = durable
+            .last_mark
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (number, digests) = {
+            let turn = self.take_turn()?;
+            let number = self.last_commit.load(Ordering::Acquire);
+            (number, turn.sequence.digests.clone())
+        };
+        if *last_mark == number {
+            return Ok(());
+        }
+        let index = self.index()?;
+        self.sync_through(number)?;
+        durable
+            .mark(&*index, number, digests, (self.clock)())
+            .map_err(|e| self.poison(e))?;
+        *last_mark = number;
+        Ok(())
+    }
+
+    /// Ends with a clean mark, where nothing stands in the way. Called after the last commit.
+    pub(super) fn close(
+        &self,
+        index: Arc<dyn Index>,
+        sequence: &Sequence,
+    ) -> Result<(), CoreError> {
+        let Some(durable) = &self.durable else {
+            return Ok(());
+        };
+        let number = self.last_commit.load(Ordering::Acquire);
+        let now_ms = (self.clock)();
+        durable.journal.sync_through(number)?;
+        durable.mark(&*index, number, sequence.digests.clone(), now_ms)?;
+        if let_go(index).is_err() {
+            // A read is still under way: what it reads must stay. The next open compares.
+            tracing::warn!("closing beside a read that does not end: the next opening compares");
+            return Ok(durable.journal.sync()?);
+        }
+        // What the engine wrote since it was opened, it recovers from damage silently wrong; what it
+        // found at an opening, never. So it is opened once more.
+        let reopened = durable.home.open()?;
+        if let_go(reopened).is_err() {
+            return Ok(durable.journal.sync()?);
+        }
+        let mark = Mark {
+            digests: sequence.digests.clone(),
+            clean: Some(durable.home.fingerprint()?),
+        };
+        durable.journal.mark(number, now_ms, &mark)?;
+        Ok(durable.journal.sync()?)
+    }
+
+    /// For the background: makes durable what is not.
+    pub(crate) fn flush_if_needed(&self) -> Result<(), CoreError> {
+        self.mark()
+    }
+
+    /// For the background: writes a checkpoint where the policy asks for one.
+    pub(crate) fn checkpoint_if_needed(&self) {
+        let Some(durable) = &self.durable else {
+            return;
+        };
+        if self.failure.get().is_some() || !durable.checkpoint_is_due() {
+            return;
+        }
+        let created_at = (self.clock)().div_euclid(1000);
+        let written = durable.journal.checkpoint(self.schema_version, created_at);
+        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok((commit, bytes)) => {
+                tracing::info!(commit, bytes, "wrote a checkpoint");
+                *degraded = None;
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::error!(%reason, "no checkpoint could be written");
+                *degraded = Some(format!("no checkpoint could be written: {reason}"));
+            }
+        }
+    }
+
+    /// An error of the journal: latched if the journal takes no more.
+    pub(super) fn latch(&self, error: CoreError) -> CoreError {
+        let journal = self.durable.as_ref().map(|durable| &durable.journal);
+        if journal.is_some_and(|journal| journal.failure().is_some()) {
+            return self.poison(error);
+        }
+        error
+    }
+
+    /// Latches the first error: what failed once is not believed later.
+    pub(super) fn poison(&self, error: CoreError) -> CoreError {
+        let reason = chain(&error);
+        tracing::error!(%reason, "the database takes no more writes");
+        let _first = self.failure.set(reason);
+        error
+    }
+}
+
+/// A thread's turn to write; ends at drop, on a panic as well.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) sequence: MutexGuard<'a, Sequence>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        IN_UPDATE.with_borrow_mut(Vec::pop);
+    }
+}
+
+impl Durable {
+    pub(super) fn mark(
+        &self,
+        index: &dyn Index,
+        number: u64,
+        digests: Digests,
+        now_ms: i64,
+    ) -> Result<(), CoreError> {
+        index.set_witness(Witness {
+            store_id: self.journal.store_id(),
+            term: self.journal.term(),
+            durable_through: number,
+        })?;
+        index.sync()?;
+        let mark = Mark {
+            digests,
+            clean: None,
+        };
+        Ok(self.journal.mark(number, now_ms, &mark)?)
+    }
+
+    /// When what came since the last checkpoint is more than min(64 MiB, max(8 MiB, its size)).
+    pub(super) fn checkpoint_is_due(&self) -> bool {
+        const MIB: u64 = 1024 * 1024;
+        let limit = self.journal.checkpoint_size().clamp(8 * MIB, 64 * MIB);
+        self.journal.since_checkpoint() > limit
+    }
+}
+
+/// Waits until nobody else uses the index, and drops it; gives it back if somebody still does.
+pub(super) fn let_go(index: Arc<dyn Index>) -> Result<(), Arc<dyn Index>> {
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
+    while Arc::strong_count(&index) > 1 {
+        if Instant::now() > deadline {
+            return Err(index);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(index);
+    Ok(())
+}

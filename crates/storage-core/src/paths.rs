@@ -1,0 +1,50 @@
+//! Where the files of a database are.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::CoreError;
+use crate::lock;
+
+/// The directory that a path is in; `.` for a bare name.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Makes a directory and those above it, for their owner only.
+pub(crate) fn create_directory(path: &Path) -> Result<(), CoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| CoreError::io("create", path, e))
+}
+
+/// The path without links; its last part may not exist yet.
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf, CoreError> {
+    let io = |e| CoreError::io("resolve", path, e);
+    match fs::canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = fs::canonicalize(directory_of(path)).map_err(io)?;
+            Ok(parent.join(path.file_name().unwrap_or_default()))
+        }
+        found => found.map_err(io),
+    }
+}
+
+/// Everything on disk that belongs to the database at `path`.
+pub(crate) fn files_of(path: &Path) -> [PathBuf; 3] {
+    [path.to_owned(), lock::lock_path(path), journal_path(path)]
+}
+
+/// The journal of the database at `path`: its name with `.journal` appended.
+pub(crate) fn journal_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".journal");
+    PathBuf::from(name)
+}
