@@ -12,9 +12,10 @@ use crate::error::CoreError;
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Read, Visit};
 
+pub(crate) mod home;
 pub(crate) mod memory;
 pub(crate) mod merged;
-pub(crate) mod sled;
+mod sled;
 
 /// Which store an index belongs to, and through which commit it was durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -220,13 +220,7 @@ impl Inner {
         Ok(number)
     }
 
-    fn count_change(
-        &self,
-        tree: TreeId,
-        key: &[u8],
-        value: Option<&[u8]>,
-        existed: bool,
-    ) {
+    fn count_change(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, existed: bool) {
         let counters = &self.counters;
         let count = self.counts.of(tree);
         if let Some(value) = value {
