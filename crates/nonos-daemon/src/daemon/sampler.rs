@@ -41,13 +41,14 @@ pub(crate) async fn run(storage: Arc<NodeStorage>, every: Duration) -> Result<()
 fn sample(host: &mut Host, storage: &NodeStorage) -> NonosResult<()> {
     let metrics = host.sample(storage.count_peers()?);
     let time = OffsetDateTime::now_utc().unix_timestamp();
+    storage.store_metrics(time, &metrics)?;
     tracing::debug!(
         time,
         cpu = metrics.cpu_usage,
         memory = metrics.memory_usage,
         "sample"
     );
-    storage.store_metrics(time, &metrics)
+    Ok(())
 }
 
 /// This machine.
