@@ -204,6 +204,10 @@ impl Scan {
             _ => {}
         }
         for (at, &first) in needed.iter().enumerate() {
+            // Reading stopped at the limit, so the next header has another predecessor.
+            if at > 0 && first > limit {
+                break;
+            }
             let path = self.directory.join(segment::name(first));
             let read = Segment::read(disk, &self.directory, first);
             let segment = read.map_err(|e| JournalError::io("read", &path, e))?;

@@ -31,11 +31,15 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`CoreError::ReadOnly`], [`CoreError::Poisoned`], [`CoreError::Closed`]; errors of the disk or
+    /// [`CoreError::ReadOnly`], [`CoreError::Poisoned`], [`CoreError::Closed`],
+    /// [`CoreError::Reentrant`] inside the closure of `update`: nothing happened. Errors of the disk or
     /// of the journal before the exchange leave everything as it was, after it the handle is
     /// poisoned and opening again recovers.
     pub fn compact(&self) -> Result<Compacted, CoreError> {
         let inner = &*self.inner;
+        if inner.is_in_update() {
+            return Err(CoreError::Reentrant);
+        }
         inner.check_writable()?;
         let Some(durable) = &inner.durable else {
             return Ok(Compacted {

@@ -386,6 +386,10 @@ impl Place<'_> {
         let Some(witness) = copy.witness()? else {
             return Ok(None);
         };
+        let known = scan.store_id();
+        if known != [0; 16] && known != witness.store_id {
+            return Ok(None);
+        }
         let (marked, expected) = match scan.mark() {
             Some((number, mark)) => (*number, Some(&mark.digests)),
             None => (0, None),

@@ -230,3 +230,36 @@ fn a_damaged_checkpoint_at_the_last_commit_is_made_anew_from_the_index() -> Test
     }
     Ok(())
 }
+
+#[test]
+fn the_index_of_another_store_does_not_stand_in_for_a_damaged_journal() -> TestResult {
+    let (disk, _, _) = database(false)?;
+    let (_, other, _) = database(false)?;
+    let files = disk.files();
+    let is_segment = |path: &&PathBuf| path.extension().is_some_and(|e| e == "log");
+    let first = files.iter().find(is_segment).ok_or("no segment")?;
+    for path in files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "nonos"))
+    {
+        disk.damage(path, |bytes| bytes[30] ^= 0x55);
+    }
+    disk.damage(first, |bytes| {
+        bytes[60..].iter_mut().take(300).for_each(|byte| *byte = 0);
+    });
+    let error = open(&disk, &other).err().ok_or("opened")?;
+    assert_eq!(error.code(), ErrorCode::Corrupt, "{error}");
+    Ok(())
+}
+
+#[test]
+fn compacting_inside_an_update_is_refused() -> TestResult {
+    let db = open(&SimulatedDisk::default(), &SimulatedHome::default())?;
+    for db in [db, storage_core::Db::in_memory(&crate::workload::options())] {
+        let refused = db.update(storage_core::Durability::Buffered, |_, _| {
+            db.compact().map(drop)
+        });
+        assert!(matches!(refused, Err(CoreError::Reentrant)), "{refused:?}");
+    }
+    Ok(())
+}

@@ -4,7 +4,9 @@ use storage_journal::checkpoint::Checkpoint;
 use storage_journal::disk::SimulatedDisk;
 use storage_journal::{JournalError, Merged};
 
-use crate::workload::{TestResult, contents, scan, with_history};
+use crate::workload::{
+    History, Random, TestResult, append, contents, create, directory, scan, with_history,
+};
 
 fn flip(disk: &SimulatedDisk, path: &std::path::Path, bit: usize) {
     disk.damage(path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
@@ -99,6 +101,24 @@ fn a_zeroed_stretch_or_a_missing_file_is_never_silent() -> TestResult {
                 Ok(_) => {}
             }
         }
+    }
+    Ok(())
+}
+
+/// A reader's limit may lie in any segment, as a writer rolls while it reads.
+#[test]
+fn the_state_at_any_commit_is_read_whatever_segments_follow() -> TestResult {
+    let disk = SimulatedDisk::default();
+    let (mut history, mut random) = (History::new(), Random(4));
+    let journal = create(&disk)?;
+    while disk.files().len() < 8 {
+        append(&journal, &mut history, &mut random)?;
+    }
+    for (limit, state) in &history.states {
+        let merged = Merged::open(&disk, directory(), *limit);
+        let merged = merged.map_err(|e| format!("at {limit}: {e}"))?;
+        assert_eq!(merged.through(), *limit);
+        assert_eq!(&contents(&merged)?, state, "at {limit}");
     }
     Ok(())
 }

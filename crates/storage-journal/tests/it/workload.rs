@@ -69,6 +69,40 @@ impl History {
     }
 }
 
+/// One random commit; returns its number.
+pub(crate) fn append(
+    journal: &Journal,
+    history: &mut History,
+    random: &mut Random,
+) -> Result<u64, JournalError> {
+    let mut state = history.last().1.clone();
+    let mut changes = Vec::new();
+    for _ in 0..=random.below(4) {
+        let tree = u8::try_from(random.below(TREES.into())).expect("a small number");
+        let key = format!("key-{}", random.below(12)).into_bytes();
+        let value = (random.below(4) > 0).then(|| {
+            let byte = u8::try_from(random.below(256)).expect("a byte");
+            vec![byte; usize::try_from(random.below(40)).expect("a small number")]
+        });
+        match &value {
+            Some(value) => state.insert((tree, key.clone()), value.clone()),
+            None => state.remove(&(tree, key.clone())),
+        };
+        changes.push((tree, key, value));
+    }
+    let body = encode(changes.iter().map(|(tree, key, value)| Change {
+        tree: *tree,
+        key,
+        value: value.as_deref(),
+    }));
+    let now_ms = 0;
+    // Before the call: a crash within it may leave the commit.
+    let number = journal.next_number();
+    history.states.insert(number, state);
+    assert_eq!(journal.append(now_ms, &body)?, number);
+    Ok(number)
+}
+
 /// Random commits, syncs and checkpoints.
 pub(crate) fn run(
     journal: &Journal,
@@ -77,32 +111,8 @@ pub(crate) fn run(
     random: &mut Random,
     steps: usize,
 ) -> Result<(), JournalError> {
-    for step in 0..steps {
-        let mut state = history.last().1.clone();
-        let mut changes = Vec::new();
-        for _ in 0..=random.below(4) {
-            let tree = u8::try_from(random.below(TREES.into())).expect("a small number");
-            let key = format!("key-{}", random.below(12)).into_bytes();
-            let value = (random.below(4) > 0).then(|| {
-                let byte = u8::try_from(random.below(256)).expect("a byte");
-                vec![byte; usize::try_from(random.below(40)).expect("a small number")]
-            });
-            match &value {
-                Some(value) => state.insert((tree, key.clone()), value.clone()),
-                None => state.remove(&(tree, key.clone())),
-            };
-            changes.push((tree, key, value));
-        }
-        let body = encode(changes.iter().map(|(tree, key, value)| Change {
-            tree: *tree,
-            key,
-            value: value.as_deref(),
-        }));
-        let now_ms = i64::try_from(step).expect("a small number");
-        // Before the call: a crash within it may leave the commit.
-        let number = journal.next_number();
-        history.states.insert(number, state);
-        assert_eq!(journal.append(now_ms, &body)?, number);
+    for _ in 0..steps {
+        let number = append(journal, history, random)?;
         match random.below(8) {
             0..3 => {
                 journal.sync_through(number)?;
