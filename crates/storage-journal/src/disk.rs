@@ -126,7 +126,11 @@ pub struct Space {
 
 /// Reads a whole file, at most `max` bytes of it.
 pub(crate) fn read_file(disk: &dyn Disk, path: &Path, max: usize) -> io::Result<Vec<u8>> {
-    let file = disk.open(path)?;
+    read_open_file(&*disk.open(path)?, max)
+}
+
+/// Reads a whole open file, at most `max` bytes of it.
+pub(crate) fn read_open_file(file: &dyn DiskFile, max: usize) -> io::Result<Vec<u8>> {
     let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; size.min(max)];
     let read = file.read_at(0, &mut bytes)?;

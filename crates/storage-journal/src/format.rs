@@ -4,6 +4,7 @@
 //! nonos-journal 1
 //! store-id = 32 hexadecimal digits
 //! minimum-reader = 1
+//! segment = first number of the segment that the last open began
 //! writer = the program that wrote it last
 //! checksum = crc32 of the lines above, 8 hexadecimal digits
 //! ```
@@ -22,11 +23,19 @@ const TITLE: &str = "nonos-journal 1";
 const MAX_LEN: usize = 4096;
 
 /// What the file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Missing,
     Damaged,
-    Sound([u8; 16]),
+    Sound(Said),
+}
+
+/// What a sound file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) store_id: [u8; 16],
+    /// A segment with this first number, or a higher one, must be there.
+    pub(crate) segment: u64,
 }
 
 impl Format {
@@ -41,7 +50,7 @@ impl Format {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::Missing),
             bytes => bytes.map_err(|e| JournalError::io("read", &path, e))?,
         };
-        let Some((store_id, minimum_reader)) = parse(&bytes) else {
+        let Some((said, minimum_reader)) = parse(&bytes) else {
             return Ok(Self::Damaged);
         };
         if minimum_reader > CURRENT {
@@ -50,28 +59,27 @@ impl Format {
                 supported: CURRENT,
             });
         }
-        Ok(Self::Sound(store_id))
+        Ok(Self::Sound(said))
     }
 
-    /// The store's id. A file that is damaged or missing is healed from the segments' headers.
-    pub(crate) fn store_id(&self) -> Option<[u8; 16]> {
+    /// What it says. A file that is damaged or missing is healed from the segments' headers.
+    pub(crate) fn said(&self) -> Option<Said> {
         match self {
-            Self::Sound(store_id) => Some(*store_id),
+            Self::Sound(said) => Some(*said),
             Self::Missing | Self::Damaged => None,
         }
     }
 }
 
 /// Writes the file, durably.
-pub(crate) fn write(
-    disk: &dyn Disk,
-    directory: &Path,
-    store_id: &[u8; 16],
-) -> Result<(), JournalError> {
+pub(crate) fn write(disk: &dyn Disk, directory: &Path, said: &Said) -> Result<(), JournalError> {
     let path = directory.join(NAME);
-    let id: String = store_id.iter().map(|byte| hex(*byte)).collect();
+    let id: String = said.store_id.iter().map(|byte| hex(*byte)).collect();
     let writer = concat!("nonos ", env!("CARGO_PKG_VERSION"));
-    let said = format!("{TITLE}\nstore-id = {id}\nminimum-reader = {CURRENT}\nwriter = {writer}\n");
+    let segment = said.segment;
+    let said = format!(
+        "{TITLE}\nstore-id = {id}\nminimum-reader = {CURRENT}\nsegment = {segment}\nwriter = {writer}\n"
+    );
     let text = format!(
         "{said}checksum = {:08x}\n",
         crc32fast::hash(said.as_bytes())
@@ -79,7 +87,7 @@ pub(crate) fn write(
     publish(disk, &path, text.as_bytes()).map_err(|e| JournalError::io("write", &path, e))
 }
 
-fn parse(bytes: &[u8]) -> Option<([u8; 16], u32)> {
+fn parse(bytes: &[u8]) -> Option<(Said, u32)> {
     let text = str::from_utf8(bytes).ok()?;
     let end = text.rfind("checksum = ")?;
     let (said, checksum) = text.split_at_checked(end)?;
@@ -93,7 +101,11 @@ fn parse(bytes: &[u8]) -> Option<([u8; 16], u32)> {
     for (at, byte) in store_id.iter_mut().enumerate() {
         *byte = u8::from_str_radix(id.get(at * 2..at * 2 + 2)?, 16).ok()?;
     }
-    Some((store_id, field("minimum-reader = ")?.parse().ok()?))
+    let said = Said {
+        store_id,
+        segment: field("segment = ")?.parse().ok()?,
+    };
+    Some((said, field("minimum-reader = ")?.parse().ok()?))
 }
 
 fn hex(byte: u8) -> String {

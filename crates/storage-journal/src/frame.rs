@@ -3,18 +3,23 @@
 //! ```text
 //!  0  4  length of the body
 //!  4  4  crc32 of all other bytes of the frame, in order
-//!  8  8  number            of the commit; a mark has that of the commit it speaks of
-//! 16  8  synced through    the last number known durable when this was written
-//! 24  8  time              Unix milliseconds, never going back
-//! 32  1  kind              1 commit, 2 mark, 3 clean mark
-//! 33  -  body
+//!  8  4  tag               low half of the segment's term
+//! 12  4  predecessor       checksum of the last commit before this
+//! 16  8  number            of the commit; a mark has that of the commit it speaks of
+//! 24  8  synced through    the last number known durable when this was written
+//! 32  8  time              Unix milliseconds, never going back
+//! 40  1  kind              1 commit, 2 mark, 3 clean mark
+//! 41  -  body
 //! ```
+//!
+//! The tag is random for whoever fills values with bytes, so behind damage nothing that lies in a
+//! value is taken for a frame. The predecessor tells a missing commit from a missing mark.
 
 use crate::bytes::{Fields, len_u32};
 use crate::correct::correct;
 
 /// Bytes before the body.
-pub(crate) const HEADER_LEN: usize = 33;
+pub(crate) const HEADER_LEN: usize = 41;
 
 const COMMIT: u8 = 1;
 const MARK: u8 = 2;
@@ -31,6 +36,8 @@ pub(crate) enum Kind {
 /// A frame without its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    pub(crate) tag: u32,
+    pub(crate) predecessor: u32,
     pub(crate) number: u64,
     pub(crate) synced_through: u64,
     pub(crate) time_ms: i64,
@@ -42,7 +49,7 @@ pub(crate) struct Header {
 pub(crate) struct Frame<'a> {
     pub(crate) header: Header,
     pub(crate) body: std::borrow::Cow<'a, [u8]>,
-    /// The checksum, which the next segment's header repeats.
+    /// The checksum, which frames and segments after it repeat.
     pub(crate) checksum: u32,
     /// Bytes that the frame takes in its segment.
     pub(crate) len: usize,
@@ -55,6 +62,8 @@ pub(crate) fn encode(header: &Header, body: &[u8]) -> (Vec<u8>, u32) {
     let mut rest = Vec::with_capacity(HEADER_LEN + body.len());
     rest.extend(len_u32(body.len()).to_le_bytes());
     rest.extend([0; 4]);
+    rest.extend(header.tag.to_le_bytes());
+    rest.extend(header.predecessor.to_le_bytes());
     rest.extend(header.number.to_le_bytes());
     rest.extend(header.synced_through.to_le_bytes());
     rest.extend(header.time_ms.to_le_bytes());
@@ -71,23 +80,24 @@ pub(crate) fn encode(header: &Header, body: &[u8]) -> (Vec<u8>, u32) {
     (rest, checksum)
 }
 
-/// The frame at the front of `bytes`, if it is whole as it lies there.
-pub(crate) fn decode_intact(bytes: &[u8]) -> Option<Frame<'_>> {
+/// The frame at the front of `bytes`, if it is whole as it lies there. Without a tag any is taken.
+pub(crate) fn decode_intact(bytes: &[u8], tag: Option<u32>) -> Option<Frame<'_>> {
     let stored = Fields(bytes.get(4..)?).u32()?;
     let whole = bytes.get(..HEADER_LEN.saturating_add(body_len(bytes)?))?;
-    // An unknown kind is told before the sum over what may be a long stretch.
-    let frame = parse(whole, stored, false)?;
+    // Another tag is told before the sum over what may be a long stretch.
+    let frame = parse(whole, stored, false).filter(|frame| frame.is_tagged(tag))?;
     (checksum(whole) == stored).then_some(frame)
 }
 
 /// The frame at the front of `bytes`, with a single flipped bit corrected; `None` if what is there
 /// is no whole frame.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Frame<'_>> {
-    if let Some(frame) = decode_intact(bytes) {
+pub(crate) fn decode(bytes: &[u8], tag: Option<u32>) -> Option<Frame<'_>> {
+    if let Some(frame) = decode_intact(bytes, tag) {
         return Some(frame);
     }
     let stored = Fields(bytes.get(4..)?).u32()?;
-    corrected(bytes, body_len(bytes)?, stored)
+    let frame = corrected(bytes, body_len(bytes)?, stored);
+    frame.filter(|frame| frame.is_tagged(tag))
 }
 
 /// Tries what a single flipped bit may have been: in the length, then anywhere else.
@@ -122,6 +132,10 @@ fn corrected(bytes: &[u8], len: usize, stored: u32) -> Option<Frame<'_>> {
 }
 
 impl Frame<'_> {
+    fn is_tagged(&self, tag: Option<u32>) -> bool {
+        tag.is_none_or(|tag| tag == self.header.tag)
+    }
+
     fn into_owned<'b>(self) -> Frame<'b> {
         Frame {
             body: self.body.into_owned().into(),
@@ -136,6 +150,8 @@ impl Frame<'_> {
 fn parse(whole: &[u8], checksum: u32, corrected: bool) -> Option<Frame<'_>> {
     let mut fields = Fields(whole.get(8..)?);
     let header = Header {
+        tag: fields.u32()?,
+        predecessor: fields.u32()?,
         number: fields.u64()?,
         synced_through: fields.u64()?,
         time_ms: fields.i64()?,
@@ -178,6 +194,8 @@ mod tests {
     use super::*;
 
     const HEADER: Header = Header {
+        tag: 0x1234_5678,
+        predecessor: 9,
         number: 7,
         synced_through: 5,
         time_ms: 1_770_000_000_000,
@@ -192,14 +210,21 @@ mod tests {
         for bit in 0..len * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let frame = decode(&flipped).unwrap_or_else(|| panic!("bit {bit}"));
+            let frame = decode(&flipped, Some(HEADER.tag)).unwrap_or_else(|| panic!("bit {bit}"));
             assert_eq!(frame.header, HEADER, "bit {bit}");
             assert_eq!(&*frame.body, b"the body of a commit", "bit {bit}");
             assert_eq!((frame.checksum, frame.len), (checksum, len), "bit {bit}");
             assert!(frame.corrected, "bit {bit}");
         }
         for cut in 0..len {
-            assert_eq!(decode(&bytes[..cut]), None, "cut to {cut}");
+            assert_eq!(decode(&bytes[..cut], None), None, "cut to {cut}");
         }
+    }
+
+    #[test]
+    fn a_frame_of_another_term_is_none() {
+        let (bytes, _) = encode(&HEADER, b"a value that looks like a frame");
+        assert!(decode(&bytes, None).is_some());
+        assert_eq!(decode(&bytes, Some(HEADER.tag + 1)), None);
     }
 }

@@ -14,15 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::bytes::len_u64;
 use crate::checkpoint::{self, About, Checkpoint};
-use crate::commit::MAX_COMMIT_SIZE;
+use crate::commit::{Change, MAX_COMMIT_SIZE};
 use crate::disk::{Disk, DiskFile, directory_of, publish, remove_if_there};
 use crate::error::JournalError;
-use crate::format;
+use crate::format::{self, Said};
 use crate::frame::{self, Header, Kind};
 use crate::group::Group;
 use crate::mark::Mark;
 use crate::merged::Merged;
-use crate::scan::Scan;
+use crate::scan::{self, Names, Scan, Walk};
 use crate::segment;
 
 /// A segment is closed once it is so long, in bytes.
@@ -50,11 +50,16 @@ struct Writer {
     path: PathBuf,
     first: u64,
     offset: u64,
+    /// The last commit that there is.
     last: u64,
+    /// The number of the next one: above every number ever seen, of commits that a power cut tore too.
+    next: u64,
     last_time_ms: i64,
+    /// Of the last commit's frame. Marks are not in the chain: one that was not synced may be lost.
     last_checksum: u32,
     since_checkpoint: u64,
     checkpoint_size: u64,
+    tag: u32,
 }
 
 impl Journal {
@@ -75,7 +80,6 @@ impl Journal {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             created => created.map_err(io)?,
         }
-        format::write(&*disk, directory, &store_id)?;
         let journal = Self::begin(disk, directory, store_id, term, Begin::default())?;
         journal
             .disk
@@ -98,39 +102,37 @@ impl Journal {
                 damage: scan.damage().to_vec(),
             });
         }
-        scan.set_bad_checkpoints_aside(&*disk)?;
-        for (path, bytes) in &scan.corrected {
+        scan.set_bad_files_aside(&*disk)?;
+        let walk = &scan.walk;
+        for (path, bytes) in &walk.corrected {
             publish(&*disk, path, bytes).map_err(|e| JournalError::io("heal", path, e))?;
         }
         for path in &scan.leftovers {
             remove_if_there(&*disk, path).map_err(|e| JournalError::io("remove", path, e))?;
         }
-        format::write(&*disk, directory, &scan.store_id)?;
-        let unsynced = scan.unsynced.front();
-        let first = unsynced.map_or(scan.last + 1, |commit| commit.number);
+        let durable = (walk.last, walk.last_checksum);
+        let (before, predecessor) = walk
+            .unsynced
+            .front()
+            .map_or(durable, |commit| commit.before);
+        let rewritten = walk.unsynced.iter();
         let begin = Begin {
-            first,
-            predecessor: match scan.last_segment {
-                // A segment without a durable commit is replaced, with the marks in it.
-                (replaced, before) if replaced == first => before,
-                _ => unsynced.map_or(scan.last_checksum, |commit| commit.before),
-            },
-            last: scan.last,
-            highest: scan.highest,
-            last_time_ms: scan.last_time_ms,
-            since_checkpoint: scan.tail_bytes,
+            first: before + 1,
+            predecessor,
+            last: walk.last,
+            highest: walk.highest,
+            last_time_ms: walk.last_time_ms,
+            since_checkpoint: walk.bytes,
             checkpoint_size: scan.base.as_ref().map_or(0, Checkpoint::size),
-            rewritten: scan
-                .unsynced
-                .iter()
+            rewritten: rewritten
                 .map(|commit| (commit.number, commit.time_ms, commit.body.as_slice()))
                 .collect(),
         };
-        Self::begin(disk, directory, scan.store_id, term, begin)
+        Self::begin(disk, directory, scan.store_id(), term, begin)
     }
 
-    /// Begins anew above commit `last`, at which a checkpoint was just published: what lies below is
-    /// damaged and not read any more.
+    /// Begins anew above commit `last`, at which a checkpoint of `checkpoint_size` bytes was just
+    /// published: what lies below is damaged and not read any more.
     ///
     /// # Errors
     ///
@@ -141,12 +143,13 @@ impl Journal {
         store_id: [u8; 16],
         term: u64,
         last: u64,
+        checkpoint_size: u64,
     ) -> Result<Self, JournalError> {
-        format::write(&*disk, directory, &store_id)?;
         let begin = Begin {
             first: last + 1,
             last,
             highest: last,
+            checkpoint_size,
             ..Begin::default()
         };
         Self::begin(disk, directory, store_id, term, begin)
@@ -170,6 +173,8 @@ impl Journal {
         let mut last_checksum = begin.predecessor;
         for (number, time_ms, body) in begin.rewritten {
             let header = Header {
+                tag: header.tag(),
+                predecessor: last_checksum,
                 number,
                 // The segment appears only once all of it is durable.
                 synced_through: begin.last,
@@ -183,6 +188,8 @@ impl Journal {
         let path = directory.join(segment::name(begin.first));
         let io = |source| JournalError::io("write", &path, source);
         publish(&*disk, &path, &bytes).map_err(io)?;
+        let segment = begin.first;
+        format::write(&*disk, directory, &Said { store_id, segment })?;
         let file = reopen(&*disk, &path)?;
         Ok(Self {
             directory: directory.to_owned(),
@@ -195,11 +202,13 @@ impl Journal {
                 path,
                 first: begin.first,
                 offset: len_u64(bytes.len()),
-                last: begin.highest.max(begin.last),
+                last: begin.last,
+                next: begin.highest.max(begin.last) + 1,
                 last_time_ms: begin.last_time_ms,
                 last_checksum,
                 since_checkpoint: begin.since_checkpoint,
                 checkpoint_size: begin.checkpoint_size,
+                tag: header.tag(),
             }),
             failure: OnceLock::new(),
             disk,
@@ -213,9 +222,14 @@ impl Journal {
         self
     }
 
+    /// The number of the last commit.
+    pub fn last(&self) -> u64 {
+        self.writer().last
+    }
+
     /// The number that the next commit gets.
     pub fn next_number(&self) -> u64 {
-        self.writer().last + 1
+        self.writer().next
     }
 
     /// The last number known durable.
@@ -272,10 +286,11 @@ impl Journal {
             });
         }
         let mut writer = self.writer();
-        let number = writer.last + 1;
+        let number = writer.next;
         self.check()?;
         self.write_frame(&mut writer, Kind::Commit, number, now_ms, body)?;
         writer.last = number;
+        writer.next = number + 1;
         Ok(number)
     }
 
@@ -307,6 +322,8 @@ impl Journal {
             self.roll(writer).map_err(|e| self.poison(e))?;
         }
         let header = Header {
+            tag: writer.tag,
+            predecessor: writer.last_checksum,
             number,
             synced_through: self.group.synced(),
             time_ms: now_ms.max(writer.last_time_ms),
@@ -318,7 +335,9 @@ impl Journal {
         writer.offset += len_u64(bytes.len());
         writer.since_checkpoint += len_u64(bytes.len());
         writer.last_time_ms = header.time_ms;
-        writer.last_checksum = checksum;
+        if kind == Kind::Commit {
+            writer.last_checksum = checksum;
+        }
         Ok(())
     }
 
@@ -382,24 +401,26 @@ impl Journal {
 
     /// Writes a checkpoint at the last commit, beside the writers, and removes what it makes
     /// needless: the last two checkpoints and the segments between them stay. Returns its commit and
-    /// its length in bytes.
+    /// its length in bytes. `watch` is called for every record, and ends it by an error.
     ///
     /// # Errors
     ///
-    /// [`JournalError::Damaged`], [`JournalError::Checkpoint`], [`JournalError::Io`]: nothing was
-    /// removed, and the journal goes on.
-    pub fn checkpoint(
+    /// [`JournalError::Damaged`], [`JournalError::Checkpoint`], [`JournalError::Io`], and those of
+    /// `watch`: nothing was removed, and the journal goes on.
+    pub fn checkpoint<E: From<JournalError>>(
         &self,
         schema_version: u32,
         created_at: i64,
-    ) -> Result<(u64, u64), JournalError> {
+        watch: impl FnMut() -> Result<(), E>,
+    ) -> Result<(u64, u64), E> {
         let (last, size) = {
             let writer = self.writer();
             (writer.last, writer.since_checkpoint)
         };
         let merged = self.merged(last)?;
         let path = self.directory.join(checkpoint::name(merged.through()));
-        let written = self.write_checkpoint(&path, &merged, schema_version, created_at)?;
+        let about = self.about(merged.through(), schema_version, created_at);
+        let written = self.write_checkpoint(&path, &merged, &about, watch)?;
         {
             let mut writer = self.writer();
             writer.since_checkpoint = writer.since_checkpoint.saturating_sub(size);
@@ -415,15 +436,17 @@ impl Journal {
     /// # Errors
     ///
     /// As [`checkpoint`](Self::checkpoint).
-    pub fn export(
+    pub fn export<E: From<JournalError>>(
         &self,
         path: &Path,
         schema_version: u32,
         created_at: i64,
-    ) -> Result<(u64, u64), JournalError> {
+        watch: impl FnMut() -> Result<(), E>,
+    ) -> Result<(u64, u64), E> {
         let last = self.writer().last;
         let merged = self.merged(last)?;
-        self.write_checkpoint(path, &merged, schema_version, created_at)
+        let about = self.about(merged.through(), schema_version, created_at);
+        self.write_checkpoint(path, &merged, &about, watch)
     }
 
     /// The state at commit `last`, made durable first.
@@ -436,17 +459,40 @@ impl Journal {
         Merged::open(&*self.disk, &self.directory, last)
     }
 
-    fn write_checkpoint(
+    /// Calls `visit` with the commits after `after` and up to `through`, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Damaged`], [`JournalError::Io`], and those of `visit`.
+    pub fn replay<E: From<JournalError>>(
+        &self,
+        after: u64,
+        through: u64,
+        visit: impl FnMut(u64, &mut dyn Iterator<Item = Change<'_>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let walk = Walk::new(&self.directory, Some(self.store_id), after, through);
+        match scan::replay(&*self.disk, walk, visit)?.first() {
+            None => Ok(()),
+            Some(lost) => Err(E::from(JournalError::Damaged {
+                directory: self.directory.clone(),
+                damage: vec![format!("commit {} cannot be read", lost.start())],
+            })),
+        }
+    }
+
+    fn write_checkpoint<E: From<JournalError>>(
         &self,
         path: &Path,
         merged: &Merged,
-        schema_version: u32,
-        created_at: i64,
-    ) -> Result<(u64, u64), JournalError> {
-        let commit = merged.through();
-        let about = self.about(commit, schema_version, created_at);
-        let size = checkpoint::write(&*self.disk, path, &about, merged.records())?;
-        Ok((commit, size))
+        about: &About,
+        mut watch: impl FnMut() -> Result<(), E>,
+    ) -> Result<(u64, u64), E> {
+        let records = merged.records().map(|record| {
+            watch()?;
+            Ok::<_, E>(record?)
+        });
+        let size = checkpoint::write(&*self.disk, path, about, records)?;
+        Ok((about.commit, size))
     }
 
     fn about(&self, commit: u64, schema_version: u32, created_at: i64) -> About {
@@ -462,17 +508,11 @@ impl Journal {
 
     fn remove_needless(&self) -> Result<(), JournalError> {
         let io = |source| JournalError::io("tidy", &self.directory, source);
-        let names = self.disk.list(&self.directory).map_err(io)?;
-        let mut checkpoints: Vec<u64> = names
-            .iter()
-            .filter_map(|name| checkpoint::commit_of(name))
-            .collect();
-        let mut segments: Vec<u64> = names
-            .iter()
-            .filter_map(|name| segment::first_of(name))
-            .collect();
-        checkpoints.sort_unstable();
-        segments.sort_unstable();
+        let Names {
+            segments,
+            checkpoints,
+            ..
+        } = Names::list(&*self.disk, &self.directory)?;
         let needless = checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
         let (old, kept) = checkpoints.split_at_checked(needless).unwrap_or_default();
         // Without two checkpoints, the first segment is the older copy of what the one holds.

@@ -62,14 +62,20 @@ impl Merged {
         Self {
             base: scan.base.clone(),
             tail: Arc::clone(&scan.tail),
-            through: scan.last,
-            store_id: scan.store_id,
+            through: scan.last(),
+            store_id: scan.store_id(),
         }
     }
 
     /// The commit at which this is the state.
     pub fn through(&self) -> u64 {
         self.through
+    }
+
+    /// About how many records there are, for progress: not fewer.
+    pub fn at_most(&self) -> u64 {
+        let base = self.base.as_ref().map_or(0, |base| base.digests().total());
+        base.saturating_add(self.tail.len())
     }
 
     /// The id of the store.

@@ -3,7 +3,7 @@
 //! ```text
 //!  0  8  magic "NONOSLOG"          28  8  term, of the open that made it
 //!  8  4  version 1                 36  8  first number that a frame in it may have
-//! 12 16  store id                  44  4  checksum of the last frame before it, 0 if there is none
+//! 12 16  store id                  44  4  checksum of the last commit before it, 0 if there is none
 //!                                  48  4  crc32 of the bytes before
 //! 52  -  frames
 //! ```
@@ -13,10 +13,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::bytes::Fields;
 use crate::correct::correct;
-use crate::disk::{Disk, read_file};
+use crate::disk::{Disk, DiskFile, read_open_file};
 use crate::frame::{self, Frame};
 
 /// Bytes before the first frame.
@@ -36,6 +37,16 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// What the frames of this segment are tagged with.
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        reason = "the low half"
+    )]
+    pub(crate) fn tag(&self) -> u32 {
+        self.term as u32
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend(MAGIC);
@@ -88,21 +99,32 @@ pub(crate) fn first_of(name: &str) -> Option<u64> {
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) first: u64,
+    pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) bytes: Vec<u8>,
     /// `None` if it is damaged beyond correction.
     pub(crate) header: Option<(Header, bool)>,
+    /// What its frames are tagged with, if header or first frame tell.
+    tag: Option<u32>,
 }
 
 impl Segment {
     pub(crate) fn read(disk: &dyn Disk, directory: &Path, first: u64) -> io::Result<Self> {
         let path = directory.join(name(first));
-        let bytes = read_file(disk, &path, usize::MAX)?;
-        let header = Header::decode(&bytes);
+        let file = disk.open(&path)?;
+        let bytes = read_open_file(&*file, usize::MAX)?;
+        let header = Header::decode(&bytes).filter(|(header, _)| header.first == first);
+        let first_frame = bytes.get(HEADER_LEN..).unwrap_or_default();
+        let tag = match &header {
+            Some((header, _)) => Some(header.tag()),
+            None => frame::decode_intact(first_frame, None).map(|frame| frame.header.tag),
+        };
         Ok(Self {
             path,
             first,
-            header: header.filter(|(header, _)| header.first == first),
+            file,
             bytes,
+            header,
+            tag,
         })
     }
 
@@ -110,6 +132,7 @@ impl Segment {
     pub(crate) fn frames(&self) -> Frames<'_> {
         Frames {
             bytes: &self.bytes,
+            tag: self.tag,
             offset: HEADER_LEN,
         }
     }
@@ -119,7 +142,7 @@ impl Segment {
     pub(crate) fn next_frame_after(&self, from: usize) -> Option<usize> {
         (from..self.bytes.len()).find(|&offset| {
             let rest = self.bytes.get(offset..).unwrap_or_default();
-            frame::decode_intact(rest).is_some()
+            frame::decode_intact(rest, self.tag).is_some()
         })
     }
 }
@@ -128,6 +151,7 @@ impl Segment {
 #[derive(Clone, Debug)]
 pub(crate) struct Frames<'a> {
     bytes: &'a [u8],
+    tag: Option<u32>,
     pub(crate) offset: usize,
 }
 
@@ -136,7 +160,7 @@ impl<'a> Iterator for Frames<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
-        let frame = frame::decode(self.bytes.get(offset..)?)?;
+        let frame = frame::decode(self.bytes.get(offset..)?, self.tag)?;
         self.offset += frame.len;
         Some((offset, frame))
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::bytes::len_u64;
 use crate::commit;
 use crate::digest::MAX_TREES;
 use crate::disk::DiskFile;
@@ -30,19 +31,23 @@ pub(crate) enum Place {
 }
 
 impl Tail {
-    pub(crate) fn add_segment(&mut self, file: Arc<dyn DiskFile>) -> usize {
-        self.segments.push(file);
-        self.segments.len() - 1
-    }
-
-    /// Takes the changes of a commit whose body lies at `offset`; `false` if it is malformed.
+    /// Takes the changes of a commit whose body lies at `offset` of a file; `false` if it is malformed.
     pub(crate) fn apply(
         &mut self,
-        segment: usize,
+        file: &Arc<dyn DiskFile>,
         offset: usize,
         body: &[u8],
         corrected: bool,
     ) -> bool {
+        // Commits come segment by segment.
+        if self
+            .segments
+            .last()
+            .is_none_or(|last| !Arc::ptr_eq(last, file))
+        {
+            self.segments.push(Arc::clone(file));
+        }
+        let segment = self.segments.len() - 1;
         for change in commit::decode(body) {
             let Some(change) = change else {
                 return false;
@@ -66,6 +71,11 @@ impl Tail {
             places.insert(change.key.into(), place);
         }
         true
+    }
+
+    /// How many keys were changed.
+    pub(crate) fn len(&self) -> u64 {
+        self.places.iter().map(|places| len_u64(places.len())).sum()
     }
 
     pub(crate) fn get(&self, tree: u8, key: &[u8]) -> Option<&Place> {

@@ -49,6 +49,7 @@ enum Change {
     Write(FileId, usize, Vec<u8>),
     SyncFile(FileId),
     SyncDirectory(PathBuf),
+    Elsewhere,
 }
 
 /// Names and contents at one moment.
@@ -84,7 +85,7 @@ impl Image {
                     target.copy_from_slice(bytes);
                 }
             }
-            Change::SyncFile(_) | Change::SyncDirectory(_) => {}
+            Change::SyncFile(_) | Change::SyncDirectory(_) | Change::Elsewhere => {}
         }
     }
 }
@@ -111,6 +112,11 @@ impl SimulatedDisk {
     /// How many changes were made so far: the prefixes to crash after are `0..=len`.
     pub fn trace_len(&self) -> usize {
         self.lock().trace.len()
+    }
+
+    /// Notes a change of something beside this disk: one more point to crash after.
+    pub fn tick(&self) {
+        self.lock().trace.push(Change::Elsewhere);
     }
 
     /// How many calls were made so far, for [`fail`](Self::fail).
@@ -146,6 +152,7 @@ impl SimulatedDisk {
                     | Change::Rename(_, path) => directory_of(path) == synced,
                     _ => false,
                 }),
+                Change::Elsewhere => continue,
                 _ => {
                     pending.push(change);
                     continue;

@@ -1,0 +1,344 @@
+//! The walk along the segments: frame by frame, from one commit on.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::bytes::len_u64;
+use crate::disk::{Disk, DiskFile};
+use crate::error::JournalError;
+use crate::frame::{self, Frame, Kind};
+use crate::mark::Mark;
+use crate::segment::{self, Segment};
+
+/// A commit as the walk meets it.
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
+    pub(crate) number: u64,
+    pub(crate) body: &'a [u8],
+    pub(crate) file: &'a Arc<dyn DiskFile>,
+    /// Where the body is in the file.
+    pub(crate) offset: usize,
+    /// Whether the file has other bytes: a flipped bit was corrected in reading.
+    pub(crate) corrected: bool,
+}
+
+/// Called with each commit that counts; `Ok(false)` says that it is malformed.
+pub(crate) type Visit<'a, E> = &'a mut dyn FnMut(&Found<'_>) -> Result<bool, E>;
+
+/// A commit that may not be durable.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    pub(crate) number: u64,
+    pub(crate) time_ms: i64,
+    pub(crate) body: Vec<u8>,
+    /// Number and checksum of the commit before it.
+    pub(crate) before: (u64, u32),
+}
+
+/// What was learnt on the way.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    directory: PathBuf,
+    pub(crate) limit: u64,
+    pub(crate) store_id: Option<[u8; 16]>,
+    pub(crate) last: u64,
+    /// The highest number that was ever in use, of commits that do not count too.
+    pub(crate) highest: u64,
+    pub(crate) watermark: u64,
+    pub(crate) last_time_ms: i64,
+    /// Of the last commit's frame.
+    pub(crate) last_checksum: u32,
+    pub(crate) mark: Option<(u64, Mark)>,
+    /// Whether the last thing in the journal is a clean mark.
+    pub(crate) clean: bool,
+    /// Commits above the watermark, in order.
+    pub(crate) unsynced: VecDeque<Unsynced>,
+    /// Whole files with a flipped bit corrected.
+    pub(crate) corrected: Vec<(PathBuf, Vec<u8>)>,
+    /// Segments of another store.
+    pub(crate) foreign: Vec<PathBuf>,
+    /// Bytes of an unsynced tail that are no whole frames.
+    pub(crate) cut_bytes: u64,
+    /// Bytes of the segments that were read.
+    pub(crate) bytes: u64,
+    pub(crate) notes: Vec<String>,
+    pub(crate) damage: Vec<String>,
+    /// Commits that cannot be read, in order.
+    pub(crate) lost: Vec<RangeInclusive<u64>>,
+}
+
+impl Walk {
+    /// A walk that begins behind commit `after`, which is durable, and ends with commit `limit`.
+    pub(crate) fn new(
+        directory: &Path,
+        store_id: Option<[u8; 16]>,
+        after: u64,
+        limit: u64,
+    ) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            limit,
+            store_id,
+            last: after,
+            highest: after,
+            watermark: after,
+            last_time_ms: 0,
+            last_checksum: 0,
+            mark: None,
+            clean: false,
+            unsynced: VecDeque::new(),
+            corrected: Vec::new(),
+            foreign: Vec::new(),
+            cut_bytes: 0,
+            bytes: 0,
+            notes: Vec::new(),
+            damage: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Walks along the segments with these first numbers, in order.
+    pub(crate) fn run<E: From<JournalError>>(
+        &mut self,
+        disk: &dyn Disk,
+        segments: &[u64],
+        visit: Visit<'_, E>,
+    ) -> Result<(), E> {
+        // From the segment that holds the first commit after the beginning on.
+        let after = self.last;
+        let start = segments
+            .partition_point(|first| *first <= after + 1)
+            .saturating_sub(1);
+        let needed = segments.get(start..).unwrap_or_default();
+        for (at, &first) in needed.iter().enumerate() {
+            // Reading stopped at the limit, so the next header has another predecessor.
+            if at > 0 && first > self.limit {
+                break;
+            }
+            let path = self.directory.join(segment::name(first));
+            let read = Segment::read(disk, &self.directory, first);
+            let segment = read.map_err(|e| JournalError::io("read", &path, e))?;
+            self.bytes += len_u64(segment.bytes.len());
+            let next = needed.get(at + 1).copied();
+            if self.enter(&segment, at == 0) {
+                self.read(&segment, next, visit)?;
+            }
+        }
+        let witnessed = self.watermark.min(self.limit);
+        if witnessed > self.last && self.lost.last().is_none_or(|lost| *lost.end() < witnessed) {
+            self.lost(witnessed);
+        }
+        self.highest = self.highest.max(self.watermark);
+        let watermark = self.watermark;
+        self.unsynced.retain(|commit| commit.number > watermark);
+        Ok(())
+    }
+
+    /// Takes what the header says; `false` if the segment is not to be read.
+    fn enter(&mut self, segment: &Segment, is_first: bool) -> bool {
+        let shown = segment.path.display();
+        // An open made this segment, so the close before it is not the last word.
+        self.clean = false;
+        match &segment.header {
+            Some((header, _))
+                if *self.store_id.get_or_insert(header.store_id) != header.store_id =>
+            {
+                self.damage
+                    .push(format!("{shown} belongs to another store"));
+                self.foreign.push(segment.path.clone());
+                return false;
+            }
+            Some((header, _)) => {
+                let is_chained = is_first || header.predecessor == self.last_checksum;
+                // A checkpoint that was made of an index has a number that no commit has.
+                if !is_chained || segment.first > self.last + 1 {
+                    self.lost(segment.first.saturating_sub(1));
+                }
+                self.last_checksum = header.predecessor;
+            }
+            None => {
+                self.damage.push(format!("{shown}: the header is damaged"));
+                if segment.first > self.last + 1 {
+                    self.lost(segment.first - 1);
+                }
+            }
+        }
+        // Everything before a segment is durable before the segment appears.
+        self.watermark = self.watermark.max(segment.first.saturating_sub(1));
+        self.highest = self.highest.max(segment.first.saturating_sub(1));
+        true
+    }
+
+    fn read<E: From<JournalError>>(
+        &mut self,
+        segment: &Segment,
+        next: Option<u64>,
+        visit: Visit<'_, E>,
+    ) -> Result<(), E> {
+        let mut fixed = match &segment.header {
+            Some((header, true)) => Some(rewritten(&segment.bytes, 0, &header.encode())),
+            _ => None,
+        };
+        let mut frames = segment.frames();
+        'reading: loop {
+            for (offset, frame) in frames.by_ref() {
+                let header = &frame.header;
+                let superseded = next.is_some_and(|next| header.number >= next);
+                if header.kind == Kind::Commit && (superseded || header.number > self.limit) {
+                    self.learn_numbers(segment, offset);
+                    break 'reading;
+                }
+                if frame.corrected {
+                    let (whole, _) = frame::encode(header, &frame.body);
+                    let bytes = fixed.as_ref().unwrap_or(&segment.bytes);
+                    fixed = Some(rewritten(bytes, offset, &whole));
+                }
+                self.take(segment, offset, &frame, visit)?;
+            }
+            let bad = frames.offset;
+            if bad >= segment.bytes.len() {
+                break;
+            }
+            // Bytes follow that are no frame: the tail of a power cut, or damage before more frames.
+            self.clean = false;
+            let Some(resumed) = self.resume(segment, bad, next) else {
+                if next.is_none() {
+                    self.cut_bytes = len_u64(segment.bytes.len() - bad);
+                }
+                break;
+            };
+            frames.offset = resumed;
+        }
+        if let Some(bytes) = fixed {
+            let shown = segment.path.display();
+            self.notes
+                .push(format!("{shown}: a flipped bit was corrected"));
+            self.corrected.push((segment.path.clone(), bytes));
+        }
+        Ok(())
+    }
+
+    /// Where to go on behind a bad stretch; `None` if it begins the unsynced tail.
+    fn resume(&mut self, segment: &Segment, bad: usize, next: Option<u64>) -> Option<usize> {
+        let resumed = segment.next_frame_after(bad + 1);
+        if let Some(resumed) = resumed {
+            self.learn_numbers(segment, resumed);
+        }
+        // What follows was written again in the next segment.
+        if next.is_some_and(|next| next <= self.last + 1) {
+            return None;
+        }
+        let mut behind = segment.frames();
+        behind.offset = resumed?;
+        let mut behind = behind.map(|(_, frame)| frame.header).peekable();
+        // No commit is missing: a mark was not synced, or is damaged.
+        if behind.peek()?.predecessor == self.last_checksum {
+            return resumed;
+        }
+        let known = behind.map(|header| header.synced_through).max();
+        if known.max(next.map(|next| next - 1)) <= Some(self.last) {
+            return None;
+        }
+        let shown = segment.path.display();
+        let end = resumed.unwrap_or(bad);
+        self.damage
+            .push(format!("{shown}: bytes {bad} to {end} are damaged"));
+        resumed
+    }
+
+    fn take<E: From<JournalError>>(
+        &mut self,
+        segment: &Segment,
+        offset: usize,
+        frame: &Frame<'_>,
+        visit: Visit<'_, E>,
+    ) -> Result<(), E> {
+        let header = frame.header;
+        self.watermark = self.watermark.max(header.synced_through);
+        self.highest = self.highest.max(header.number);
+        self.last_time_ms = self.last_time_ms.max(header.time_ms);
+        self.clean = false;
+        let is_new = header.number > self.last;
+        let is_missing = header.predecessor != self.last_checksum;
+        match header.kind {
+            Kind::Commit if is_new => {
+                if is_missing {
+                    self.lost(header.number - 1);
+                }
+                let before = (self.last, self.last_checksum);
+                self.last = header.number;
+                let found = Found {
+                    number: header.number,
+                    body: &frame.body,
+                    file: &segment.file,
+                    offset: offset + frame::HEADER_LEN,
+                    corrected: frame.corrected,
+                };
+                if !visit(&found)? {
+                    self.lost(header.number);
+                }
+                self.unsynced.push_back(Unsynced {
+                    number: header.number,
+                    time_ms: header.time_ms,
+                    body: frame.body.to_vec(),
+                    before,
+                });
+            }
+            // Before the beginning of the walk.
+            Kind::Commit => {}
+            Kind::Mark | Kind::CleanMark => {
+                let clean = header.kind == Kind::CleanMark;
+                if is_missing && is_new {
+                    self.lost(header.number);
+                }
+                if let Some(mark) = Mark::decode(&frame.body, clean) {
+                    self.clean = clean && header.number == self.last;
+                    self.mark = Some((header.number, mark));
+                }
+            }
+        }
+        self.last_checksum = match header.kind {
+            Kind::Commit => frame.checksum,
+            Kind::Mark | Kind::CleanMark => header.predecessor,
+        };
+        let durable = |commit: &Unsynced| commit.number <= self.watermark;
+        while self.unsynced.front().is_some_and(durable) {
+            self.unsynced.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Learns from frames that do not count which numbers were in use.
+    fn learn_numbers(&mut self, segment: &Segment, from: usize) {
+        let mut frames = segment.frames();
+        frames.offset = from;
+        let highest = frames.map(|(_, frame)| frame.header.number).max();
+        self.highest = self.highest.max(highest.unwrap_or(0));
+    }
+
+    /// Notes that the commits after the last one, up to this one, cannot be read.
+    fn lost(&mut self, through: u64) {
+        let first = through.min(self.last + 1);
+        self.damage.push(if first < through {
+            format!("commits {first} to {through} cannot be read")
+        } else {
+            format!("commit {through} cannot be read")
+        });
+        self.lost.push(first..=through);
+    }
+}
+
+/// The bytes with others in the place of what lies at an offset.
+fn rewritten(bytes: &[u8], offset: usize, with: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some(target) = bytes.get_mut(offset..offset + with.len()) {
+        target.copy_from_slice(with);
+    }
+    bytes
+}
