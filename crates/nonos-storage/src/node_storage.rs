@@ -70,7 +70,7 @@ impl NodeStorage {
     pub fn in_memory() -> NonosResult<Self> {
         let config = StorageConfig::default();
         let data_path = PathBuf::from(":memory:");
-        let db = Db::in_memory(&options(&config, data_path.clone()));
+        let db = Db::in_memory(&options(&config, data_path.clone()))?;
         let schema = storage_schema::prepare(&db, clock::now()).map_err(StorageError::from)?;
         Ok(Self::with(db, schema, config, data_path, true))
     }

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 
 use crate::db::Inner;
 use crate::error::CoreError;
+use crate::options::DbOptions;
 
-/// How often it is looked whether a checkpoint is due.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether there is something to do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest pause after work that failed.
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
-/// A thread that makes buffered commits durable every so often, and writes checkpoints when they
-/// are due, until dropped.
+/// A thread that makes buffered commits durable every so often and when nothing happens, writes
+/// checkpoints when they are due, and rebuilds an index that failed, until dropped.
 #[derive(Debug)]
 pub(crate) struct Background {
     stop: Arc<(Mutex<bool>, Condvar)>,
@@ -23,25 +26,36 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    pub(crate) fn start(inner: Arc<Inner>, flush_every_ms: Option<u64>) -> Result<Self, CoreError> {
+    pub(crate) fn start(inner: Arc<Inner>, options: &DbOptions) -> Result<Self, CoreError> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
+        let flush_every = options.flush_every_ms.map(Duration::from_millis);
+        let idle_after = options.mark_when_idle_ms.map(Duration::from_millis);
         let run = move || {
-            let flush_every = flush_every_ms.map(Duration::from_millis);
             let mut next_flush = flush_every.map(|every| Instant::now() + every);
+            let mut last_commit = (inner.last_commit(), Instant::now());
+            let (mut checkpoint, mut rebuild) = (Backoff::new(), Backoff::new());
             loop {
                 let now = Instant::now();
                 let to_flush = next_flush.map(|at| at.saturating_duration_since(now));
-                let pause = to_flush.map_or(CHECKPOINT_EVERY, |left| left.min(CHECKPOINT_EVERY));
-                if wait(&stopped, pause) {
+                if wait(
+                    &stopped,
+                    to_flush.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)),
+                ) {
                     return;
                 }
-                if next_flush.is_some_and(|at| Instant::now() >= at) {
-                    // An error is latched and logged where it happens; the next write reports it.
-                    let _latched = inner.flush_if_needed();
-                    next_flush = flush_every.map(|every| Instant::now() + every);
+                let now = Instant::now();
+                if inner.last_commit() != last_commit.0 {
+                    last_commit = (inner.last_commit(), now);
                 }
-                inner.checkpoint_if_needed();
+                let is_idle = idle_after.is_some_and(|after| now - last_commit.1 >= after);
+                if is_idle || next_flush.is_some_and(|at| now >= at) {
+                    // An error is latched and logged where it happens; the next write reports it.
+                    let _latched = inner.mark();
+                    next_flush = flush_every.map(|every| now + every);
+                }
+                rebuild.attempt(|| inner.rebuild_if_needed());
+                checkpoint.attempt(|| inner.checkpoint_if_needed());
             }
         };
         let thread = thread::Builder::new()
@@ -51,6 +65,34 @@ impl Background {
             stop,
             thread: Some(thread.map_err(|source| CoreError::Thread { source })?),
         })
+    }
+}
+
+/// Pauses that double while work fails.
+struct Backoff {
+    next: Instant,
+    pause: Duration,
+}
+
+impl Backoff {
+    fn new() -> Self {
+        Self {
+            next: Instant::now(),
+            pause: LOOK_EVERY,
+        }
+    }
+
+    /// Does the work if its pause is over; it returns whether it succeeded.
+    fn attempt(&mut self, work: impl FnOnce() -> bool) {
+        if Instant::now() < self.next {
+            return;
+        }
+        if work() {
+            self.pause = LOOK_EVERY;
+        } else {
+            self.pause = (self.pause * 2).min(MAX_BACKOFF);
+            self.next = Instant::now() + self.pause;
+        }
     }
 }
 

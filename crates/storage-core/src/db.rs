@@ -28,8 +28,9 @@ use crate::commit::Commit;
 use crate::counters::{self, StorageMetrics};
 use crate::error::CoreError;
 use crate::index::home::SledHome;
-use crate::index::memory::{MemoryIndex, SimulatedHome};
+use crate::index::memory::MemoryIndex;
 use crate::index::merged::MergedIndex;
+use crate::index::simulated::SimulatedHome;
 use crate::index::{Index, IndexHome};
 use crate::lock::Lock;
 use crate::options::DbOptions;
@@ -41,6 +42,7 @@ use crate::view::{KeyRange, Order, Read, Visit};
 mod compact;
 mod compare;
 mod inner;
+mod reading;
 pub(crate) mod recovery;
 mod reserve;
 
@@ -156,6 +158,7 @@ impl Db {
             directory,
             schema_version: options.schema_version,
             now_ms: (options.clock)(),
+            observer: &options.observer,
         };
         let Recovered {
             index,
@@ -171,7 +174,7 @@ impl Db {
         };
         let inner = Inner::new(index, lock, Some(durable), digests, report, options);
         let inner = Arc::new(inner);
-        let background = Background::start(Arc::clone(&inner), options.flush_every_ms)?;
+        let background = Background::start(Arc::clone(&inner), options)?;
         Ok(Self {
             inner,
             background: Mutex::new(Some(background)),
@@ -214,18 +217,23 @@ impl Db {
     }
 
     /// A database in memory, gone at drop. It touches no file.
-    pub fn in_memory(options: &DbOptions) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Random`].
+    pub fn in_memory(options: &DbOptions) -> Result<Self, CoreError> {
         let index = Arc::new(MemoryIndex::default());
         let digests = Digests::empty(TreeId::ALL.len());
         let report = OpeningReport {
             clean: true,
             ..OpeningReport::default()
         };
-        let inner = Inner::new(index, None, None, digests, report, options);
-        Self {
+        let mut inner = Inner::new(index, None, None, digests, report, options);
+        inner.store_id = recovery::random()?;
+        Ok(Self {
             inner: Arc::new(inner),
             background: Mutex::new(None),
-        }
+        })
     }
 
     /// What opening found and did.
@@ -250,10 +258,15 @@ impl Db {
         let Some(merged) = &inner.merged else {
             return Ok(inner.last_commit.load(Ordering::Acquire));
         };
+        let _alone = inner.alone()?;
         let newer = Merged::open(&*merged.disk, &merged.directory, u64::MAX)?;
         let through = newer.through();
+        let newer = MergedIndex::of(newer);
+        let digests = compare::digests(&newer)?;
+        // Reads that fill the cache end before.
+        let applying = inner.applying.write();
+        let _between = applying.unwrap_or_else(PoisonError::into_inner);
         merged.index.exchange(newer);
-        let digests = compare::digests(&*merged.index)?;
         inner.cache.clear();
         inner.set_counts(&digests);
         inner.last_commit.store(through, Ordering::Release);
@@ -345,27 +358,26 @@ impl Db {
     /// [`CoreError::Reentrant`] inside the closure of `update`: nothing happened. Otherwise the
     /// handle is closed, and the error says what was not made durable.
     pub fn shutdown(&self) -> Result<(), CoreError> {
-        // The background takes turns itself, so it ends before this takes the last one.
-        drop(self.inner.take_turn()?);
+        let inner = &*self.inner;
+        if inner.is_in_update() || inner.is_reading() {
+            return Err(CoreError::Reentrant);
+        }
+        // Long work ends. The background takes turns itself, so it ends before this takes the last one.
+        inner.closing.store(true, Ordering::Release);
         let background = self.background.lock();
         drop(background.unwrap_or_else(PoisonError::into_inner).take());
-        let turn = self.inner.take_turn()?;
-        let mut slot = self
-            .inner
-            .index
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let alone = inner.maintenance.lock();
+        let _alone = alone.unwrap_or_else(PoisonError::into_inner);
+        let turn = inner.take_turn()?;
+        let mut slot = inner.index.write().unwrap_or_else(PoisonError::into_inner);
         let Some(index) = slot.take() else {
             return Ok(());
         };
         drop(slot);
-        let closed = match self.inner.failure.get() {
-            Some(reason) => Err(CoreError::Poisoned {
-                reason: reason.clone(),
-            }),
-            None => self.inner.close(index, &turn.sequence),
-        };
-        let lock = self.inner.lock.lock();
+        let closed = inner
+            .check_journal()
+            .and_then(|()| inner.close(index, &turn.sequence));
+        let lock = inner.lock.lock();
         drop(lock.unwrap_or_else(PoisonError::into_inner).take());
         closed
     }
@@ -381,10 +393,11 @@ impl Db {
             },
             (None, Ok(_)) => {
                 let degraded = self.inner.degraded.lock();
-                match &*degraded.unwrap_or_else(PoisonError::into_inner) {
-                    Some(reason) => Health::Degraded {
-                        reason: reason.clone(),
-                    },
+                let degraded = degraded.unwrap_or_else(PoisonError::into_inner);
+                let index = self.inner.index_failure();
+                let index = index.map(|reason| format!("the index takes no writes: {reason}"));
+                match index.or_else(|| degraded.clone()) {
+                    Some(reason) => Health::Degraded { reason },
                     None => Health::Ok,
                 }
             }
@@ -399,10 +412,12 @@ impl Db {
     /// [`CoreError::Journal`], [`CoreError::Closed`]: no file is left.
     pub fn export(&self, path: &Path) -> Result<(u64, u64), CoreError> {
         let inner = &*self.inner;
+        let _alone = inner.alone()?;
         let index = inner.index()?;
         let created_at = (inner.clock)().div_euclid(1000);
+        let mut meter = inner.meter("back up", inner.len());
         if let Some(Durable { journal, .. }) = &inner.durable {
-            return Ok(journal.export(path, inner.schema_version, created_at)?);
+            return journal.export(path, inner.schema_version, created_at, || meter.step());
         }
         let about = |commit, store_id| About {
             store_id,
@@ -415,13 +430,17 @@ impl Db {
         if let Some(ReadOnly { index, .. }) = &inner.merged {
             let state = index.state();
             let about = about(state.through(), state.store_id());
-            let size = checkpoint::write(&RealDisk, path, &about, state.records())?;
+            let records = state.records().map(|record| {
+                meter.step()?;
+                Ok::<_, CoreError>(record?)
+            });
+            let size = checkpoint::write(&RealDisk, path, &about, records)?;
             return Ok((state.through(), size));
         }
         let turn = inner.take_turn()?;
         let commit = self.last_commit();
-        let records = recovery::records(&*index);
-        let size = checkpoint::write(&RealDisk, path, &about(commit, [0; 16]), records)?;
+        let records = recovery::records(&*index).map(|record| meter.step().and(record));
+        let size = checkpoint::write(&RealDisk, path, &about(commit, inner.store_id), records)?;
         drop(turn);
         Ok((commit, size))
     }
@@ -433,12 +452,11 @@ impl Db {
     /// [`CoreError::Journal`]: nothing changed. [`CoreError::ReadOnly`], [`CoreError::Poisoned`],
     /// [`CoreError::Closed`].
     pub fn checkpoint(&self) -> Result<(), CoreError> {
-        self.inner.check_writable()?;
-        if let Some(Durable { journal, .. }) = &self.inner.durable {
-            let created_at = (self.inner.clock)().div_euclid(1000);
-            journal.checkpoint(self.inner.schema_version, created_at)?;
+        if self.inner.merged.is_some() {
+            return Err(CoreError::ReadOnly);
         }
-        Ok(())
+        self.inner.check_journal()?;
+        self.inner.checkpoint().map(drop)
     }
 
     /// The counters of this handle.
@@ -475,10 +493,12 @@ impl Db {
         decode: impl FnOnce(&[u8]) -> Result<T, CoreError>,
     ) -> Result<Option<T>, CoreError> {
         let inner = &self.inner;
-        let index = inner.index()?;
+        inner.index()?;
         let counters = &inner.counters;
+        // A state that is exchanged under this read must not leave records of the old one behind.
+        let _between = inner.merged.is_some().then(|| inner.between_commits());
         let found = inner.cache.get_or_load(tree, key, || {
-            let Some(frame) = index.get(tree, key)? else {
+            let Some(frame) = inner.get(tree, key)? else {
                 return Ok(None);
             };
             counters::add(&counters.read_bytes, key.len() + frame.len());
@@ -525,7 +545,7 @@ impl View<'_> {
 
 impl Read for View<'_> {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
-        let value = self.inner.index()?.get(tree, key)?;
+        let value = self.inner.get(tree, key)?;
         self.count(key, value.as_deref().unwrap_or_default());
         Ok(value)
     }
@@ -537,13 +557,7 @@ impl Read for View<'_> {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
-        let index = self.inner.index()?;
-        let _between_commits = self
-            .inner
-            .applying
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        index.scan(tree, range, order, &mut |key, value| {
+        self.inner.scan(tree, range, order, &mut |key, value| {
             self.count(key, value);
             visit(key, value)
         })

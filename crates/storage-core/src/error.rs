@@ -12,6 +12,9 @@ use crate::key::KeyError;
 use crate::lock::Holder;
 use crate::tree::TreeId;
 
+/// "Input/output error" of every Unix.
+const EIO: i32 = 5;
+
 /// What a caller can do something about. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -46,6 +49,8 @@ pub enum ErrorCode {
     IncompleteSwap,
     /// The operating system refused an operation on a file.
     Io,
+    /// The caller ended it; running it again is safe.
+    Cancelled,
     /// Not built yet.
     NotSupported,
 }
@@ -69,6 +74,7 @@ impl ErrorCode {
             Self::BackupInvalid => "BACKUP_INVALID",
             Self::IncompleteSwap => "INCOMPLETE_SWAP",
             Self::Io => "IO",
+            Self::Cancelled => "CANCELLED",
             Self::NotSupported => "NOT_SUPPORTED",
         }
     }
@@ -261,6 +267,15 @@ pub enum CoreError {
         /// The first error.
         reason: String,
     },
+    /// The index failed, so writes wait until it is rebuilt. Reads go on from the journal.
+    #[error("the index takes no writes, because {reason}")]
+    IndexFailed {
+        /// The first error.
+        reason: String,
+    },
+    /// The caller ended it.
+    #[error("cancelled")]
+    Cancelled,
     /// The handle was shut down.
     #[error("the database is closed")]
     Closed,
@@ -298,7 +313,10 @@ impl CoreError {
             Self::ReadOnly => ErrorCode::ReadOnly,
             Self::NotAccepted => ErrorCode::SchemaMismatch,
             Self::Io { .. } | Self::Thread { .. } | Self::Random { .. } => ErrorCode::Io,
-            Self::EnginePanic | Self::Poisoned { .. } | Self::Closed => ErrorCode::Poisoned,
+            Self::EnginePanic | Self::IndexFailed { .. } | Self::Poisoned { .. } | Self::Closed => {
+                ErrorCode::Poisoned
+            }
+            Self::Cancelled => ErrorCode::Cancelled,
             Self::Batch { source, .. } => source.code(),
         }
     }
@@ -317,6 +335,9 @@ impl CoreError {
             | Self::Journal(JournalError::Poisoned { .. }) => {
                 Some("close the database and open it again")
             }
+            Self::IndexFailed { .. } => {
+                Some("it is rebuilt in the background: try again, or compact it now")
+            }
             Self::Closed => Some("open the database again"),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as the user who owns the directory, or change its permissions")
@@ -332,6 +353,17 @@ impl CoreError {
                 Some("restore a backup, or move what is left of the old database away")
             }
             _ => None,
+        }
+    }
+
+    /// Whether the index, of which this is an error, is damaged; `false` if it is its surroundings
+    /// that refuse: another holder, a full disk, permissions, limits.
+    pub(crate) fn is_index_damage(&self) -> bool {
+        match self {
+            Self::IndexDamaged { .. } | Self::Corrupt { .. } | Self::EnginePanic => true,
+            // The engine's own errors have no number of the operating system; EIO is a bad sector.
+            Self::Io { source, .. } => source.raw_os_error().is_none_or(|errno| errno == EIO),
+            _ => false,
         }
     }
 

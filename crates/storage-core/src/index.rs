@@ -15,6 +15,7 @@ use crate::view::{KeyRange, Order, Read, Visit};
 pub(crate) mod home;
 pub(crate) mod memory;
 pub(crate) mod merged;
+pub(crate) mod simulated;
 mod sled;
 
 /// Which store an index belongs to, and through which commit it was durable.
@@ -54,8 +55,8 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
     fn sync(&self) -> Result<(), CoreError>;
 }
 
-/// Where an index is kept. No method is called while an index that it opened is in use, but
-/// [`path`](Self::path) and the making of a new one beside it.
+/// Where an index is kept. While an index that it opened is in use, only [`path`](Self::path),
+/// [`open_beside`](Self::open_beside) and [`swap`](Self::swap) are called.
 pub(crate) trait IndexHome: fmt::Debug + Send + Sync {
     fn exists(&self) -> Result<bool, CoreError>;
 
@@ -74,8 +75,12 @@ pub(crate) trait IndexHome: fmt::Debug + Send + Sync {
     /// An empty index beside this one.
     fn open_beside(&self) -> Result<Arc<dyn Index>, CoreError>;
 
-    /// Puts the index that was made beside, and is closed, in place of this one, which is closed.
+    /// Puts the index that was made beside, and is closed, in place of this one, which may be in use
+    /// until it is dropped, but not written any more.
     fn swap(&self) -> Result<(), CoreError>;
+
+    /// Undoes a swap that was interrupted between its two renames.
+    fn settle(&self) -> Result<(), CoreError>;
 
     /// Removes copies and indexes beside that an interruption left.
     fn remove_leftovers(&self) -> Result<(), CoreError>;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::progress::Observer;
+
 /// How to open a database on disk.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -14,6 +16,11 @@ pub struct DbOptions {
     /// How often buffered commits are made durable, in milliseconds; `None`: only by `flush` and by
     /// durable commits.
     pub flush_every_ms: Option<u64>,
+    /// After so long without a commit the index is made durable and marked, in milliseconds, whatever
+    /// `flush_every_ms` says; `None`: never.
+    pub mark_when_idle_ms: Option<u64>,
+    /// Who is told how far opening is.
+    pub observer: Observer,
     /// Whether values are compressed where that pays.
     pub compression: bool,
     /// How long to wait for another holder of the lock.
@@ -31,6 +38,8 @@ impl DbOptions {
             path,
             cache_capacity_bytes: 64 * 1024 * 1024,
             flush_every_ms: Some(30_000),
+            mark_when_idle_ms: Some(10_000),
+            observer: Observer::default(),
             compression: true,
             lock_timeout: Duration::from_millis(500),
             schema_version,

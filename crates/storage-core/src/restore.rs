@@ -63,8 +63,8 @@ pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreErro
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let about = from.about();
     let base = begun.join(checkpoint::name(about.commit));
-    checkpoint::write(&*disk, &base, about, from.records())?;
-    Journal::restart(disk, &begun, about.store_id, about.term, about.commit)?;
+    let size = checkpoint::write(&*disk, &base, about, from.records())?;
+    Journal::restart(disk, &begun, about.store_id, about.term, about.commit, size)?;
     let renamed = fs::remove_dir(&directory).or_else(|e| match e.kind() {
         io::ErrorKind::NotFound => Ok(()),
         _ => Err(e),

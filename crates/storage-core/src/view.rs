@@ -67,6 +67,15 @@ pub(crate) fn is_empty((start, end): &KeyRange) -> bool {
     }
 }
 
+/// What of a range a scan in this order has not met once it met `key`.
+pub(crate) fn behind(range: &KeyRange, order: Order, key: Vec<u8>) -> KeyRange {
+    let (start, end) = range.clone();
+    match order {
+        Order::Ascending => (Bound::Excluded(key), end),
+        Order::Descending => (start, Bound::Excluded(key)),
+    }
+}
+
 /// The range with borrowed ends, as `BTreeMap` and sled take it.
 pub(crate) fn as_slices((start, end): &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
     let slice = |end| Bound::map(end, Vec::as_slice);

@@ -19,16 +19,17 @@ pub fn open(options: &DbOptions) -> Result<(Db, SchemaInfo), SchemaError> {
     let refused = RefCell::new(None);
     let accept = |records: &dyn Read| match decide(records) {
         Ok(_) => Ok(()),
+        // Damage, which opening may heal.
+        Err(SchemaError::Core(error)) => Err(error),
         Err(error) => {
             refused.replace(Some(error));
             Err(CoreError::NotAccepted)
         }
     };
-    let opened = Db::open(options, &accept);
-    if let Some(error) = refused.into_inner() {
-        return Err(error);
-    }
-    let db = opened?;
+    let db = match (Db::open(options, &accept), refused.into_inner()) {
+        (Err(CoreError::NotAccepted), Some(error)) => return Err(error),
+        (opened, _) => opened?,
+    };
     let info = prepare(&db, (options.clock)().div_euclid(1000))?;
     Ok((db, info))
 }

@@ -1,17 +1,25 @@
 //! Compaction: the index made anew from the merged stream, beside the old one, and put in its place.
 //!
 //! Writers go on while the bulk is written; they wait while the last commits are caught up and the
-//! directories are exchanged. Interrupted anywhere, the next open finds either index or none, and
-//! the journal: nothing is lost.
+//! directories are exchanged. Reads that are under way end on the old index. Interrupted anywhere,
+//! the next open finds either index, and the journal: nothing is lost. The mark comes after the
+//! exchange, so it never speaks of an index that is not there.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::inner::{Inner, let_go};
+use storage_journal::digest::Digests;
+
+use super::inner::{Durable, Inner, let_go};
+use super::reading::give_up;
 use super::{Db, compare};
 use crate::error::CoreError;
+use crate::index::Index;
 use crate::size;
+use crate::tree::TreeId;
+
+/// Commits are caught up in so many rounds beside the writers before these have to wait.
+const ROUNDS: usize = 3;
 
 /// What compaction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,53 +34,75 @@ pub struct Compacted {
 }
 
 impl Db {
-    /// Makes the index anew, which returns its free space to the disk and heals it. In memory there
-    /// is nothing to do.
+    /// Makes the index anew, which returns its free space to the disk and heals it, also one that
+    /// failed while in use. In memory there is nothing to do.
     ///
     /// # Errors
     ///
-    /// [`CoreError::ReadOnly`], [`CoreError::Poisoned`], [`CoreError::Closed`],
+    /// [`CoreError::ReadOnly`], [`CoreError::Poisoned`], [`CoreError::Closed`], [`CoreError::DiskFull`]
+    /// if the new index would eat into the free-space reserve, [`CoreError::Cancelled`] by the observer,
     /// [`CoreError::Reentrant`] inside the closure of `update`: nothing happened. Errors of the disk or
     /// of the journal before the exchange leave everything as it was, after it the handle is
     /// poisoned and opening again recovers.
     pub fn compact(&self) -> Result<Compacted, CoreError> {
-        let inner = &*self.inner;
-        if inner.is_in_update() {
-            return Err(CoreError::Reentrant);
+        self.inner.compact()
+    }
+}
+
+impl Inner {
+    pub(super) fn compact(&self) -> Result<Compacted, CoreError> {
+        let _alone = self.alone()?;
+        let _index = self.index()?;
+        if self.merged.is_some() {
+            return Err(CoreError::ReadOnly);
         }
-        inner.check_writable()?;
-        let Some(durable) = &inner.durable else {
+        self.check_journal()?;
+        let Some(durable) = &self.durable else {
             return Ok(Compacted {
                 bytes_before: 0,
                 bytes_after: 0,
-                entries: inner.total(),
+                entries: self.len(),
             });
         };
         let started = Instant::now();
-        // One mark or compaction at a time: both speak of the index as a whole.
+        let size = || self.path.as_deref().map_or(Ok(0), size::of);
+        let bytes_before = size()?;
+        // The engine takes up to three times what a checkpoint does.
+        let most = durable.live_bytes().saturating_mul(3);
+        durable.reserve.room_for(most.min(bytes_before))?;
+        let journal = &durable.journal;
+
+        let new = durable.home.open_beside()?;
+        let mut through = self.last_commit();
+        let merged = journal.merged(through)?;
+        let mut meter = self.meter("compact", merged.at_most());
+        let (mut digests, _) = compare::heal(&*new, &merged, &mut meter)?;
+        drop(merged);
+        new.sync()?;
+        for _ in 0..ROUNDS {
+            through = self.catch_up(durable, &*new, through, &mut digests)?;
+        }
+
+        // One mark at a time: both speak of the index as a whole.
         let last_mark = durable.last_mark.lock();
         let mut last_mark = last_mark.unwrap_or_else(PoisonError::into_inner);
-        let size = || inner.path.as_deref().map_or(Ok(0), size::of);
-        let bytes_before = size()?;
-        let journal = &durable.journal;
-        let new = durable.home.open_beside()?;
-        let merged = journal.merged(inner.last_commit.load(Ordering::Acquire))?;
-        compare::heal(&*new, &merged)?;
-        new.sync()?;
-
-        let turn = inner.take_turn()?;
-        inner.check_writable()?;
-        let number = inner.last_commit.load(Ordering::Acquire);
         // Writers wait from here on.
-        let last = journal.merged(number)?;
-        let (digests, _) = compare::heal(&*new, &last)?;
+        let mut turn = self.take_turn()?;
+        self.check_journal()?;
+        let number = self.catch_up(durable, &*new, through, &mut digests)?;
         if digests != turn.sequence.digests {
-            return Err(inner.poison(CoreError::Diverged));
+            return Err(self.poison(CoreError::Diverged));
         }
-        durable.mark(&*new, number, digests, (inner.clock)())?;
-        let entries = turn.sequence.digests.total();
+        journal
+            .sync_through(number)
+            .map_err(|e| self.latch(e.into()))?;
+        durable.make_durable(&*new, number)?;
         let_go(new).map_err(|_used| CoreError::Busy)?;
-        inner.exchange()?;
+        self.exchange(durable)?;
+        turn.sequence.digests = digests.clone();
+        let entries = digests.total();
+        let marked = durable.mark(number, digests, (self.clock)());
+        marked.map_err(|e| self.latch(e))?;
         *last_mark = number;
         drop(turn);
         let bytes_after = size()?;
@@ -90,38 +120,56 @@ impl Db {
             entries,
         })
     }
-}
 
-impl Inner {
-    /// Closes the index, puts the one that was made beside in its place, and opens that.
-    fn exchange(&self) -> Result<(), CoreError> {
-        let Some(durable) = &self.durable else {
-            return Ok(());
-        };
-        // Readers wait here: those that hold the index are waited for, new ones find the slot locked.
-        let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(index) = slot.take() else {
-            return Err(CoreError::Closed);
-        };
-        if let Err(busy) = let_go(index) {
-            *slot = Some(busy);
-            return Err(CoreError::Busy);
+    /// Applies what was committed since `after` to the new index; returns through which commit.
+    fn catch_up(
+        &self,
+        durable: &Durable,
+        new: &dyn Index,
+        after: u64,
+        digests: &mut Digests,
+    ) -> Result<u64, CoreError> {
+        let through = self.last_commit();
+        if through == after {
+            return Ok(through);
         }
-        let opened = durable.home.swap().and_then(|()| durable.home.open());
-        match opened {
-            Ok(opened) => {
-                *slot = Some(opened);
-                Ok(())
+        let mut meter = self.meter("catch up", 0);
+        durable.journal.replay(after, through, |_, changes| {
+            for change in changes {
+                meter.step()?;
+                let Some(tree) = TreeId::from_number(change.tree) else {
+                    continue;
+                };
+                let Some(digest) = digests.of_mut(change.tree) else {
+                    continue;
+                };
+                new.apply(tree, change.key, change.value, &mut |replaced| {
+                    digest.remove(change.key, replaced);
+                })?;
+                if let Some(value) = change.value {
+                    digest.add(change.key, value);
+                }
             }
-            Err(error) => Err(self.poison(error)),
-        }
+            Ok::<_, CoreError>(())
+        })?;
+        Ok(through)
     }
 
-    fn total(&self) -> u64 {
-        let sequence = self
-            .sequencer
+    /// Puts the index that was made beside in the place of the one in use, and opens it.
+    fn exchange(&self, durable: &Durable) -> Result<(), CoreError> {
+        let opened = durable.home.swap().and_then(|()| durable.home.open());
+        let opened = opened.map_err(|error| self.poison(error))?;
+        let mut failure = self
+            .index_failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        sequence.digests.total()
+        let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let old = slot.replace(opened);
+        drop(slot);
+        *failure = None;
+        if let Some(old) = old {
+            give_up(old);
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use crate::error::CoreError;
 use crate::frame;
 use crate::index::{Index, IndexReader};
 use crate::pages::Pages;
+use crate::progress::Meter;
 use crate::tree::TreeId;
 
 /// How many records may be mended in one go between two looks at the index.
@@ -31,8 +32,12 @@ pub(crate) struct Healed {
 ///
 /// # Errors
 ///
-/// Errors of the index, after which it is not to be used; errors of the journal.
-pub(crate) fn heal(index: &dyn Index, merged: &Merged) -> Result<(Digests, Healed), CoreError> {
+/// Errors of the index, after which it is not to be used; errors of the journal, and of the meter.
+pub(crate) fn heal(
+    index: &dyn Index,
+    merged: &Merged,
+    meter: &mut Meter<'_>,
+) -> Result<(Digests, Healed), CoreError> {
     let mut digests = Digests::empty(TreeId::ALL.len());
     let mut healed = Healed::default();
     for tree in TreeId::ALL {
@@ -50,6 +55,7 @@ pub(crate) fn heal(index: &dyn Index, merged: &Merged) -> Result<(Digests, Heale
                 (None, Some(Ok(_))) => Ordering::Greater,
                 (Some(Ok((right, _))), Some(Ok((found, _)))) => right.cmp(found),
             };
+            meter.step()?;
             let right = if order.is_le() {
                 right.next().transpose()?
             } else {

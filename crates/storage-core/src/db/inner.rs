@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use storage_journal::disk::Disk;
 use storage_journal::{Journal, Mark};
 
 use super::Durability;
+use super::reading::give_up;
 use super::recovery::chain;
 use super::reserve::Reserve;
 use crate::cache::RecordCache;
@@ -22,6 +23,7 @@ use crate::index::merged::MergedIndex;
 use crate::index::{Index, IndexHome, Witness};
 use crate::lock::Lock;
 use crate::options::DbOptions;
+use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
 use crate::tree::{PerTree, TreeId};
 
@@ -49,6 +51,15 @@ pub(crate) struct Inner {
     pub(super) cache: RecordCache,
     pub(super) counters: Arc<StorageMetrics>,
     pub(super) failure: OnceLock<String>,
+    /// Why the index is given up, if it is: then the journal answers, and nothing is written.
+    pub(super) index_failure: Mutex<Option<String>>,
+    /// One checkpoint, backup, compaction or closing at a time.
+    pub(super) maintenance: Mutex<()>,
+    /// Ends long work: somebody waits to close.
+    pub(super) closing: AtomicBool,
+    pub(super) observer: Observer,
+    /// Of a database in memory; others have it in the journal.
+    pub(super) store_id: [u8; 16],
     pub(super) degraded: Mutex<Option<String>>,
     pub(super) compression: bool,
     pub(super) schema_version: u32,
@@ -96,7 +107,7 @@ impl Inner {
         report: OpeningReport,
         options: &DbOptions,
     ) -> Self {
-        let last_commit = durable.as_ref().map_or(0, |d| d.journal.next_number() - 1);
+        let last_commit = durable.as_ref().map_or(0, |d| d.journal.last());
         let inner = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             index: RwLock::new(Some(index)),
@@ -115,6 +126,11 @@ impl Inner {
             cache: RecordCache::new(options.cache_capacity_bytes / 4),
             counters: Arc::default(),
             failure: OnceLock::new(),
+            index_failure: Mutex::new(None),
+            maintenance: Mutex::new(()),
+            closing: AtomicBool::new(false),
+            observer: options.observer.clone(),
+            store_id: [0; 16],
             degraded: Mutex::new(None),
             compression: options.compression,
             schema_version: options.schema_version,
@@ -125,6 +141,17 @@ impl Inner {
         let sequence = inner.sequencer.lock();
         sequence.unwrap_or_else(PoisonError::into_inner).digests = digests;
         inner
+    }
+
+    /// The number of the last commit applied.
+    pub(crate) fn last_commit(&self) -> u64 {
+        self.last_commit.load(Ordering::Acquire)
+    }
+
+    /// Records in all trees.
+    pub(super) fn len(&self) -> u64 {
+        let counts = TreeId::ALL.map(|tree| self.counts.of(tree).load(Ordering::Acquire));
+        u64::try_from(counts.iter().sum::<usize>()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn set_counts(&self, digests: &Digests) {
@@ -147,7 +174,7 @@ impl Inner {
 
     /// Waits for this thread's turn to write.
     pub(super) fn take_turn(&self) -> Result<Turn<'_>, CoreError> {
-        if self.is_in_update() {
+        if self.is_in_update() || self.is_reading() {
             return Err(CoreError::Reentrant);
         }
         // A panic in a closure poisons the mutex and nothing else: its commit was never applied.
@@ -164,6 +191,15 @@ impl Inner {
         if self.merged.is_some() {
             return Err(CoreError::ReadOnly);
         }
+        self.check_journal()?;
+        match self.index_failure() {
+            Some(reason) => Err(CoreError::IndexFailed { reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the journal takes writes.
+    pub(super) fn check_journal(&self) -> Result<(), CoreError> {
         match self.failure.get() {
             Some(reason) => Err(CoreError::Poisoned {
                 reason: reason.clone(),
@@ -183,7 +219,6 @@ impl Inner {
         if commit.is_empty() {
             return Ok(last);
         }
-        let index = self.index()?;
         let number = match &self.durable {
             Some(durable) => {
                 let body = commit::encode(commit.changes().map(|(tree, key, value)| Change {
@@ -199,14 +234,33 @@ impl Inner {
         };
         let applying = self.applying.write();
         let _applying = applying.unwrap_or_else(PoisonError::into_inner);
+        // Only now: a read may have given the index up before, and cannot from here on.
+        let applied = self
+            .index()
+            .and_then(|index| self.apply_to(&*index, commit, sequence));
+        self.last_commit.store(number, Ordering::Release);
+        if let Err(error) = applied {
+            for (tree, key, _) in commit.changes() {
+                self.cache.remove(tree, key);
+            }
+            return Err(self.applied_in_part(error, sequence));
+        }
+        Ok(number)
+    }
+
+    fn apply_to(
+        &self,
+        index: &dyn Index,
+        commit: &Commit,
+        sequence: &mut Sequence,
+    ) -> Result<(), CoreError> {
         for (tree, key, value) in commit.changes() {
             let mut existed = false;
             let mut digest = sequence.digests.of(tree.number());
-            let applied = index.apply(tree, key, value, &mut |replaced| {
+            index.apply(tree, key, value, &mut |replaced| {
                 existed = true;
                 digest.remove(key, replaced);
-            });
-            applied.map_err(|e| self.poison(e))?;
+            })?;
             if let Some(value) = value {
                 digest.add(key, value);
             }
@@ -216,8 +270,7 @@ impl Inner {
             self.cache.remove(tree, key);
             self.count_change(tree, key, value, existed);
         }
-        self.last_commit.store(number, Ordering::Release);
-        Ok(number)
+        Ok(())
     }
 
     fn count_change(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, existed: bool) {
@@ -235,10 +288,14 @@ impl Inner {
 
     /// Makes everything durable, in the journal and in the index.
     pub(super) fn flush(&self) -> Result<(), CoreError> {
-        self.check_writable()?;
+        let _index = self.index()?;
+        if self.merged.is_some() {
+            return Err(CoreError::ReadOnly);
+        }
+        self.check_journal()?;
         self.sync_through(self.last_commit.load(Ordering::Acquire))?;
         // Inside the closure of `update` the digests are not this commit's nor the last one's.
-        if !self.is_in_update() {
+        if !self.is_in_update() && !self.is_reading() {
             self.mark()?;
         }
         counters::add(&self.counters.flushes, 1);
@@ -247,11 +304,12 @@ impl Inner {
 
     /// Returns once commit `number` is durable.
     pub(super) fn sync_through(&self, number: u64) -> Result<(), CoreError> {
-        self.check_writable()?;
         let Some(Durable { journal, .. }) = &self.durable else {
             return Ok(());
         };
+        // What is durable stays so, whatever failed or was closed since.
         if journal.synced() < number {
+            self.check_journal()?;
             let synced = journal.sync_through(number);
             synced.map_err(|e| self.latch(e.into()))?;
             counters::add(&self.counters.flushes, 1);
@@ -260,27 +318,33 @@ impl Inner {
     }
 
     /// Makes the index durable and says so in the journal, if there is a commit since it was said.
-    pub(super) fn mark(&self) -> Result<(), CoreError> {
+    pub(crate) fn mark(&self) -> Result<(), CoreError> {
         let Some(durable) = &self.durable else {
             return Ok(());
         };
+        self.check_journal()?;
         let mut last_mark = durable
             .last_mark
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (number, digests) = {
+        let (number, digests, index) = {
             let turn = self.take_turn()?;
             let number = self.last_commit.load(Ordering::Acquire);
-            (number, turn.sequence.digests.clone())
+            (number, turn.sequence.digests.clone(), self.index()?)
         };
-        if *last_mark == number {
+        // What the journal answers for is not in the index.
+        if *last_mark == number || self.index_failure().is_some() {
             return Ok(());
         }
-        let index = self.index()?;
         self.sync_through(number)?;
+        if let Err(error) = durable.make_durable(&*index, number) {
+            let _between = self.between_commits();
+            self.fall_back(&index, error)?;
+            return Ok(());
+        }
         durable
-            .mark(&*index, number, digests, (self.clock)())
-            .map_err(|e| self.poison(e))?;
+            .mark(number, digests, (self.clock)())
+            .map_err(|e| self.latch(e))?;
         *last_mark = number;
         Ok(())
     }
@@ -297,7 +361,23 @@ impl Inner {
         let number = self.last_commit.load(Ordering::Acquire);
         let now_ms = (self.clock)();
         durable.journal.sync_through(number)?;
-        durable.mark(&*index, number, sequence.digests.clone(), now_ms)?;
+        if self.index_failure().is_some() {
+            // The index on disk is not what the journal answered with: the next open heals it.
+            give_up(index);
+            return Ok(());
+        }
+        if durable.is_worth_a_checkpoint() && durable.room_for_checkpoint().is_ok() {
+            let created_at = now_ms.div_euclid(1000);
+            let never = || Ok::<_, CoreError>(());
+            let written = durable
+                .journal
+                .checkpoint(self.schema_version, created_at, never);
+            if let Err(error) = written {
+                tracing::warn!(error = %chain(&error), "no checkpoint at closing");
+            }
+        }
+        durable.make_durable(&*index, number)?;
+        durable.mark(number, sequence.digests.clone(), now_ms)?;
         if let_go(index).is_err() {
             // A read is still under way: what it reads must stay. The next open compares.
             tracing::warn!("closing beside a read that does not end: the next opening compares");
@@ -317,33 +397,76 @@ impl Inner {
         Ok(durable.journal.sync()?)
     }
 
-    /// For the background: makes durable what is not.
-    pub(crate) fn flush_if_needed(&self) -> Result<(), CoreError> {
-        self.mark()
-    }
-
-    /// For the background: writes a checkpoint where the policy asks for one.
-    pub(crate) fn checkpoint_if_needed(&self) {
+    /// For the background: writes a checkpoint where the policy asks for one; whether none was due, or
+    /// it succeeded.
+    pub(crate) fn checkpoint_if_needed(&self) -> bool {
         let Some(durable) = &self.durable else {
-            return;
+            return true;
         };
         if self.failure.get().is_some() || !durable.checkpoint_is_due() {
-            return;
+            return true;
         }
-        let created_at = (self.clock)().div_euclid(1000);
-        let written = durable.journal.checkpoint(self.schema_version, created_at);
+        let written = durable
+            .room_for_checkpoint()
+            .and_then(|()| self.checkpoint());
         let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
         match written {
             Ok((commit, bytes)) => {
                 tracing::info!(commit, bytes, "wrote a checkpoint");
                 *degraded = None;
+                true
             }
+            Err(CoreError::Closed) => true,
             Err(error) => {
                 let reason = chain(&error);
                 tracing::error!(%reason, "no checkpoint could be written");
                 *degraded = Some(format!("no checkpoint could be written: {reason}"));
+                false
             }
         }
+    }
+
+    /// Writes a checkpoint into the journal; returns its commit and length in bytes.
+    pub(super) fn checkpoint(&self) -> Result<(u64, u64), CoreError> {
+        let Some(Durable { journal, .. }) = &self.durable else {
+            return Ok((0, 0));
+        };
+        let _alone = self.alone()?;
+        let created_at = (self.clock)().div_euclid(1000);
+        let mut meter = self.meter("write a checkpoint", 0);
+        journal.checkpoint(self.schema_version, created_at, || meter.step())
+    }
+
+    /// For the background: rebuilds an index that failed; whether there is none, or it succeeded.
+    pub(crate) fn rebuild_if_needed(&self) -> bool {
+        if self.index_failure().is_none() || self.failure.get().is_some() {
+            return true;
+        }
+        match self.compact() {
+            Ok(_) | Err(CoreError::Closed) => true,
+            Err(error) => {
+                tracing::error!(reason = %chain(&error), "the index could not be rebuilt");
+                false
+            }
+        }
+    }
+
+    /// Waits for this thread's turn at maintenance.
+    pub(super) fn alone(&self) -> Result<MutexGuard<'_, ()>, CoreError> {
+        if self.is_in_update() || self.is_reading() {
+            return Err(CoreError::Reentrant);
+        }
+        let alone = self.maintenance.lock();
+        let alone = alone.unwrap_or_else(PoisonError::into_inner);
+        if self.closing.load(Ordering::Acquire) {
+            return Err(CoreError::Closed);
+        }
+        Ok(alone)
+    }
+
+    /// Counts long work, which ends when the handle is closed.
+    pub(super) fn meter(&self, operation: &'static str, total: u64) -> Meter<'_> {
+        Meter::start(operation, total, &self.observer).or_stop(&self.closing)
     }
 
     /// An error of the journal: latched if the journal takes no more.
@@ -377,19 +500,18 @@ impl Drop for Turn<'_> {
 }
 
 impl Durable {
-    pub(super) fn mark(
-        &self,
-        index: &dyn Index,
-        number: u64,
-        digests: Digests,
-        now_ms: i64,
-    ) -> Result<(), CoreError> {
+    /// Makes the index durable, which says itself that it is so through commit `number`.
+    pub(super) fn make_durable(&self, index: &dyn Index, number: u64) -> Result<(), CoreError> {
         index.set_witness(Witness {
             store_id: self.journal.store_id(),
             term: self.journal.term(),
             durable_through: number,
         })?;
-        index.sync()?;
+        index.sync()
+    }
+
+    /// Says in the journal that the index is durable through commit `number`.
+    pub(super) fn mark(&self, number: u64, digests: Digests, now_ms: i64) -> Result<(), CoreError> {
         let mark = Mark {
             digests,
             clean: None,
@@ -399,11 +521,31 @@ impl Durable {
 
     /// When what came since the last checkpoint is more than min(64 MiB, max(8 MiB, its size)).
     pub(super) fn checkpoint_is_due(&self) -> bool {
-        const MIB: u64 = 1024 * 1024;
-        let limit = self.journal.checkpoint_size().clamp(8 * MIB, 64 * MIB);
-        self.journal.since_checkpoint() > limit
+        self.journal.since_checkpoint() > self.checkpoint_limit()
+    }
+
+    /// When closing writes a checkpoint: at a quarter of what makes one due.
+    fn is_worth_a_checkpoint(&self) -> bool {
+        self.journal.since_checkpoint() > self.checkpoint_limit() / 4
+    }
+
+    fn checkpoint_limit(&self) -> u64 {
+        self.journal.checkpoint_size().clamp(8 * MIB, 64 * MIB)
+    }
+
+    /// What the live records take at most in a checkpoint, in bytes.
+    pub(super) fn live_bytes(&self) -> u64 {
+        let since = self.journal.since_checkpoint();
+        self.journal.checkpoint_size().saturating_add(since)
+    }
+
+    /// Whether a checkpoint can be written without eating into the reserve.
+    fn room_for_checkpoint(&self) -> Result<(), CoreError> {
+        self.reserve.room_for(self.live_bytes())
     }
 }
+
+const MIB: u64 = 1024 * 1024;
 
 /// Waits until nobody else uses the index, and drops it; gives it back if somebody still does.
 pub(super) fn let_go(index: Arc<dyn Index>) -> Result<(), Arc<dyn Index>> {

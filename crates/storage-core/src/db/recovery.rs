@@ -7,11 +7,12 @@
 //! | sound, ends with a clean mark that matches | there | opened, nothing compared |
 //! | sound | there | commits are replayed, every record is compared and healed |
 //! | sound | gone, of another store, or beyond reading | moved aside, rebuilt |
-//! | damaged | whole | a new checkpoint is made from it, the journal begins anew |
+//! | damaged | whole through the last mark | a new checkpoint is made from it, the journal begins anew; what of later commits cannot be read is named |
 //! | damaged | not whole | refused, naming what is lost |
 //!
 //! Whatever is done can be interrupted and done again.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,13 +23,15 @@ use storage_journal::{Journal, JournalError, Mark, Merged, Scan};
 
 use super::compare;
 use crate::error::CoreError;
-use crate::frame;
 use crate::index::merged::MergedIndex;
 use crate::index::{Index, IndexHome, IndexReader, Witness};
 use crate::paths::directory_of;
+use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
 use crate::tree::TreeId;
-use crate::view::{Order, Read};
+use crate::view::Read;
+
+mod salvage;
 
 /// Decides from the records whether a database may be opened; called before anything is changed.
 pub type Accept<'a> = &'a dyn Fn(&dyn Read) -> Result<(), CoreError>;
@@ -42,6 +45,9 @@ pub(crate) struct Recovered {
     pub(crate) report: OpeningReport,
 }
 
+/// An index, and through which commit it is durable.
+type Opened = (Arc<dyn Index>, u64);
+
 /// Everything that recovery works on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
@@ -52,6 +58,7 @@ pub(crate) struct Place<'a> {
     pub(crate) schema_version: u32,
     /// Unix milliseconds.
     pub(crate) now_ms: i64,
+    pub(crate) observer: &'a Observer,
 }
 
 /// Opens, whatever there is.
@@ -59,8 +66,10 @@ pub(crate) struct Place<'a> {
 /// # Errors
 ///
 /// [`CoreError::Journal`] with the damage if neither copy is whole, [`CoreError::Sibling`] where
-/// something says that there was a database, the errors of `accept`, of the disk and of the index.
+/// something says that there was a database, the errors of `accept`, of the disk and of the index,
+/// and [`CoreError::Cancelled`].
 pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, CoreError> {
+    place.home.settle()?;
     let mut report = OpeningReport::default();
     let scan = match Scan::read(&**place.disk, place.directory, u64::MAX) {
         Err(JournalError::Missing { .. }) if place.home.exists()? => {
@@ -71,18 +80,15 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
         Err(JournalError::Missing { .. }) => return place.create(),
         scan => scan?,
     };
-    if scan.damage().is_empty() {
-        accept(&IndexReader(&MergedIndex::of(Merged::of(&scan))))?;
-    }
-    place.home.remove_leftovers()?;
-    if scan.damage().is_empty()
-        && let Some(recovered) = place.open_clean(&scan, &mut report)?
-    {
+    let is_sound = scan.damage().is_empty() && accepted(&scan, accept)?;
+    if is_sound && let Some(recovered) = place.open_clean(&scan, &mut report)? {
+        place.home.remove_leftovers()?;
         return Ok(recovered);
     }
     // Everything is compared with the checkpoint below, so every byte of it is read first.
     let scan = Scan::read_verified(&**place.disk, place.directory)?;
     report.damage.extend(scan.notes().iter().cloned());
+    report.cut_bytes = scan.cut_bytes();
     if scan.cut_bytes() > 0 {
         let (bytes, last) = (scan.cut_bytes(), scan.last());
         tracing::warn!(
@@ -91,17 +97,30 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
             "cut the tail that a power cut left in the journal"
         );
     }
-    if !scan.damage().is_empty() {
-        return place.restart(&scan, report);
-    }
-    match place.reopen(&scan, &mut report) {
-        // It ends before the index does.
-        Err(Failed::Journal(error)) => {
-            let scan = scan.with_damage(error.to_string());
-            place.restart(&scan, report)
+    let is_sound = scan.damage().is_empty() && (is_sound || accepted(&scan, accept)?);
+    let recovered = if is_sound {
+        match place.reopen(&scan, &mut report) {
+            // It ends before the index does, or its checkpoint cannot be read.
+            Err(Failed::Journal(error)) => {
+                let scan = scan.with_damage(error.to_string());
+                place.restart(&scan, report, accept)
+            }
+            Err(Failed::Other(error)) => Err(error),
+            Ok(recovered) => Ok(recovered),
         }
-        Err(Failed::Other(error)) => Err(error),
-        Ok(recovered) => Ok(recovered),
+    } else {
+        place.restart(&scan, report, accept)
+    }?;
+    place.home.remove_leftovers()?;
+    Ok(recovered)
+}
+
+/// Asks whether what a sound journal holds may be opened; `false` if it turns out to be damaged.
+fn accepted(scan: &Scan, accept: Accept<'_>) -> Result<bool, CoreError> {
+    match accept(&IndexReader(&MergedIndex::of(Merged::of(scan)))) {
+        Ok(()) => Ok(true),
+        Err(CoreError::Journal(JournalError::Checkpoint { .. })) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -152,20 +171,20 @@ impl Place<'_> {
                 None => random()?,
             };
             let commit = witness.map_or(0, |witness| witness.durable_through).max(1);
-            self.write_base(&*copy, store_id, commit)
+            self.write_base(&*copy, store_id, commit).map(drop)
         });
         drop(copy);
         self.home.remove_leftovers()?;
         adopted
     }
 
-    /// Publishes what an index holds as the checkpoint at `commit`.
+    /// Publishes what an index holds as the checkpoint at `commit`; returns its length in bytes.
     fn write_base(
         &self,
         index: &dyn Index,
         store_id: [u8; 16],
         commit: u64,
-    ) -> Result<(), CoreError> {
+    ) -> Result<u64, CoreError> {
         match self.disk.create_directory(self.directory) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(CoreError::io("create", self.directory, e));
@@ -181,10 +200,13 @@ impl Place<'_> {
             program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         let path = self.directory.join(checkpoint::name(commit));
-        checkpoint::write(&**self.disk, &path, &about, records(index))?;
+        let mut meter = Meter::start("write a checkpoint", 0, self.observer);
+        let records = records(index).map(|record| meter.step().and(record));
+        let size = checkpoint::write(&**self.disk, &path, &about, records)?;
         let parent = directory_of(self.directory);
         let synced = self.disk.sync_directory(parent);
-        synced.map_err(|e| CoreError::io("sync", parent, e))
+        synced.map_err(|e| CoreError::io("sync", parent, e))?;
+        Ok(size)
     }
 
     /// Opens without a comparison, if the journal ends with a clean mark that matches the index.
@@ -199,8 +221,7 @@ impl Place<'_> {
         if !self.home.exists()? || self.home.fingerprint()? != clean {
             return Ok(None);
         }
-        let opened = self.home.open();
-        let Some(index) = opened.ok().filter(|index| Self::belongs(&**index, scan)) else {
+        let Ok(Some((index, _))) = self.open_own(scan, false) else {
             return Ok(None);
         };
         let term = u64::from_le_bytes(random()?);
@@ -220,30 +241,26 @@ impl Place<'_> {
         let term = u64::from_le_bytes(random()?);
         let mut index = None;
         if self.home.exists()? {
-            match self.home.open() {
-                Ok(opened) if report.adopted || Self::belongs(&*opened, scan) => {
-                    let witness = opened.witness()?.map_or(0, |w| w.durable_through);
-                    if witness > scan.last() {
-                        let first = scan.last() + 1;
-                        let damage = vec![format!("commits {first} to {witness} are missing")];
-                        let directory = self.directory.to_owned();
-                        let error = JournalError::Damaged { directory, damage };
-                        return Err(Failed::Journal(Box::new(error)));
-                    }
-                    index = Some(opened);
+            match self.open_own(scan, report.adopted) {
+                Ok(Some((opened, witness))) if witness > scan.last() => {
+                    drop(opened);
+                    let first = scan.last() + 1;
+                    let damage = vec![format!("commits {first} to {witness} are missing")];
+                    let directory = self.directory.to_owned();
+                    let error = JournalError::Damaged { directory, damage };
+                    return Err(Failed::Journal(Box::new(error)));
                 }
-                Ok(foreign) => {
-                    drop(foreign);
-                    self.set_aside("it is not the index of this store", report)?;
-                }
-                Err(error) => self.set_aside(&chain(&error), report)?,
+                Ok(Some(opened)) => index = Some(opened),
+                Ok(None) => self.set_aside("it is not the index of this store", report)?,
+                Err(error) if error.is_index_damage() => self.set_aside(&chain(&error), report)?,
+                Err(error) => return Err(error.into()),
             }
         }
         let journal = Journal::open(Arc::clone(self.disk), scan, term)?;
         let merged = Merged::of(scan);
-        if let Some(opened) = index.take() {
-            let replayed = scan.mark().map_or(0, |(number, _)| *number);
-            match self.bring_up(&*opened, &merged, replayed, scan.clean().is_some(), report) {
+        if let Some((opened, witness)) = index.take() {
+            let was_clean = scan.clean().is_some();
+            match self.bring_up(&*opened, scan, &merged, witness, was_clean, report) {
                 Ok(digests) => {
                     self.mark(&*opened, &journal, &digests, scan.last())?;
                     return Ok(Recovered {
@@ -253,16 +270,27 @@ impl Place<'_> {
                         report: std::mem::take(report),
                     });
                 }
-                Err(CoreError::Journal(error)) => return Err(error.into()),
-                Err(error) => {
+                Err(CoreError::Journal(error @ JournalError::Checkpoint { .. })) => {
+                    return Err(Failed::Journal(Box::new(error)));
+                }
+                Err(error) if error.is_index_damage() => {
                     drop(opened);
                     self.set_aside(&chain(&error), report)?;
                 }
+                Err(error) => return Err(error.into()),
             }
         }
         tracing::warn!(records = "all", "rebuilding the index from the journal");
         let index = self.home.open()?;
-        let (digests, _) = compare::heal(&*index, &merged)?;
+        // Before the first record: an interrupted rebuild is known as this store's.
+        index.set_witness(Witness {
+            store_id: journal.store_id(),
+            term,
+            durable_through: 0,
+        })?;
+        index.sync()?;
+        let mut meter = Meter::start("rebuild the index", merged.at_most(), self.observer);
+        let (digests, _) = compare::heal(&*index, &merged, &mut meter)?;
         self.mark(&*index, &journal, &digests, scan.last())?;
         Ok(Recovered {
             index,
@@ -272,17 +300,33 @@ impl Place<'_> {
         })
     }
 
-    /// Replays what the index may lack, then compares everything.
+    /// Opens the index, if it is this store's; returns also through which commit it is durable.
+    fn open_own(&self, scan: &Scan, adopted: bool) -> Result<Option<Opened>, CoreError> {
+        let index = self.home.open()?;
+        let witness = index.witness()?;
+        let is_own = match witness {
+            Some(witness) => adopted || witness.store_id == scan.store_id(),
+            // A crash in the making of an index.
+            None => adopted || records(&*index).next().transpose()?.is_none(),
+        };
+        let durable_through = witness.map_or(0, |witness| witness.durable_through);
+        Ok(is_own.then_some((index, durable_through)))
+    }
+
+    /// Replays what the index may lack after commit `after`, then compares everything.
     fn bring_up(
         &self,
         index: &dyn Index,
+        scan: &Scan,
         merged: &Merged,
-        durable: u64,
+        after: u64,
         was_clean: bool,
         report: &mut OpeningReport,
     ) -> Result<Digests, CoreError> {
-        report.replayed_commits = self.replay(index, durable, merged.through())?;
-        let (digests, healed) = compare::heal(index, merged)?;
+        // What cannot be read of older segments is in the checkpoint, and compared below.
+        self.replay(index, scan, after, |_, _| report.replayed_commits += 1)?;
+        let mut meter = Meter::start("compare the index", merged.at_most(), self.observer);
+        let (digests, healed) = compare::heal(index, merged, &mut meter)?;
         if !report.adopted {
             report.healed_records = healed.records;
         }
@@ -304,130 +348,28 @@ impl Place<'_> {
         Ok(digests)
     }
 
-    fn replay(&self, index: &dyn Index, after: u64, through: u64) -> Result<u64, CoreError> {
-        let mut replayed = 0;
-        let mut failed = None;
-        Scan::replay(
-            &**self.disk,
-            self.directory,
-            after,
-            through,
-            |_, changes| {
-                replayed += 1;
-                for change in changes {
-                    let Some(tree) = TreeId::from_number(change.tree) else {
-                        continue;
-                    };
-                    if let Err(error) = index.apply(tree, change.key, change.value, &mut |_| {}) {
-                        failed = Some(error);
-                        break;
-                    }
-                }
-                failed.is_none()
-            },
-        )?;
-        failed.map_or(Ok(replayed), Err)
-    }
-
-    /// The journal is damaged: the index is the copy that counts, if it is whole.
-    fn restart(&self, scan: &Scan, mut report: OpeningReport) -> Result<Recovered, CoreError> {
-        let refuse = || JournalError::Damaged {
-            directory: self.directory.to_owned(),
-            damage: scan.damage().to_vec(),
-        };
-        if !self.home.exists()? {
-            return Err(refuse().into());
-        }
-        let Ok(copy) = self.home.open_copy() else {
-            self.home.remove_leftovers()?;
-            return Err(refuse().into());
-        };
-        let whole = self.is_whole(&*copy, scan);
-        let based = match whole {
-            // First those aside: the new one may have the name of one of them.
-            Ok(Some((store_id, last))) => scan
-                .set_bad_checkpoints_aside(&**self.disk)
-                .map_err(CoreError::from)
-                .and_then(|()| self.write_base(&*copy, store_id, last))
-                .map(|()| last),
-            Ok(None) | Err(_) => Err(refuse().into()),
-        };
-        drop(copy);
-        self.home.remove_leftovers()?;
-        let last = based?;
-        report.damage.extend(scan.damage().iter().cloned());
-        tracing::warn!(damage = ?scan.damage(), "the journal is damaged; it was made anew from the index");
-
-        let index = self.home.open()?;
-        let term = u64::from_le_bytes(random()?);
-        let disk = Arc::clone(self.disk);
-        let store_id = index
-            .witness()?
-            .map_or(scan.store_id(), |witness| witness.store_id);
-        let journal = Journal::restart(disk, self.directory, store_id, term, last)?;
-        let merged = Merged::open(&**self.disk, self.directory, last)?;
-        let digests = self.bring_up(&*index, &merged, last, false, &mut report)?;
-        self.mark(&*index, &journal, &digests, last)?;
-        Ok(Recovered {
-            index,
-            journal,
-            digests,
-            report,
-        })
-    }
-
-    /// Whether a copy of the index holds everything through the last mark, with the commits that can
-    /// be read after it applied; returns its store and the number at which to go on.
-    fn is_whole(
+    /// Applies the commits after `after` to an index and shows each to `visit`; returns those that
+    /// cannot be read.
+    fn replay(
         &self,
-        copy: &dyn Index,
+        index: &dyn Index,
         scan: &Scan,
-    ) -> Result<Option<([u8; 16], u64)>, CoreError> {
-        let Some(witness) = copy.witness()? else {
-            return Ok(None);
-        };
-        let known = scan.store_id();
-        if known != [0; 16] && known != witness.store_id {
-            return Ok(None);
-        }
-        let (marked, expected) = match scan.mark() {
-            Some((number, mark)) => (*number, Some(&mark.digests)),
-            None => (0, None),
-        };
-        if witness.durable_through < marked {
-            return Ok(None);
-        }
-        let last = scan.highest().max(witness.durable_through);
-        // At the mark and nothing after it: the digests must be the same. After it the index may be
-        // ahead, and each record's own checksum is what there is.
-        if let Some(expected) = expected
-            && last == marked
-            && compare::digests(copy)? != *expected
-        {
-            return Ok(None);
-        }
-        // Behind damage only: what is before it may be older than what the index holds.
-        let after = marked.max(witness.durable_through).max(scan.sound_after());
-        self.replay(copy, after, scan.last())?;
-        for tree in TreeId::ALL {
-            let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-            copy.scan(tree, &everything, Order::Ascending, &mut |key, value| {
-                let sound = frame::open(tree, key, value);
-                sound.map_err(|source| CoreError::corrupt(tree, key, source))?;
-                Ok(true)
-            })?;
-        }
-        Ok(Some((witness.store_id, last)))
-    }
-
-    /// Whether the index is this store's. One without a witness is only if it is empty: a crash in
-    /// its making.
-    fn belongs(index: &dyn Index, scan: &Scan) -> bool {
-        match index.witness() {
-            Ok(Some(witness)) => witness.store_id == scan.store_id(),
-            Ok(None) => records(index).next().is_none(),
-            Err(_) => false,
-        }
+        after: u64,
+        mut visit: impl FnMut(u64, &[(TreeId, Vec<u8>)]),
+    ) -> Result<Vec<RangeInclusive<u64>>, CoreError> {
+        let mut meter = Meter::start("replay the journal", 0, self.observer);
+        scan.replay(&**self.disk, after, |number, changes| {
+            meter.step()?;
+            let mut touched = Vec::new();
+            for change in changes {
+                if let Some(tree) = TreeId::from_number(change.tree) {
+                    index.apply(tree, change.key, change.value, &mut |_| {})?;
+                    touched.push((tree, change.key.to_vec()));
+                }
+            }
+            visit(number, &touched);
+            Ok::<_, CoreError>(())
+        })
     }
 
     fn set_aside(&self, reason: &str, report: &mut OpeningReport) -> Result<(), CoreError> {
@@ -472,7 +414,7 @@ pub(super) fn records(index: &dyn Index) -> impl Iterator<Item = Result<Record, 
 }
 
 /// Random bytes, for ids and terms.
-fn random<const N: usize>() -> Result<[u8; N], CoreError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], CoreError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|source| CoreError::Random {
         source: Box::new(source),

@@ -58,11 +58,25 @@ impl Reserve {
         if free >= limit {
             return Ok(());
         }
-        Err(CoreError::DiskFull {
+        Err(self.full())
+    }
+
+    /// Whether so many bytes can be written, for now or for good, and the reserve stays.
+    pub(super) fn room_for(&self, len: u64) -> Result<(), CoreError> {
+        let space = self.disk.space(&self.directory);
+        let space = space.map_err(|e| CoreError::io("look at", &self.directory, e))?;
+        if space.free >= len.saturating_add(reserve_of(space)) {
+            return Ok(());
+        }
+        Err(self.full())
+    }
+
+    fn full(&self) -> CoreError {
+        CoreError::DiskFull {
             action: "keep the free-space reserve beside",
             path: self.directory.clone(),
             source: std::io::ErrorKind::StorageFull.into(),
-        })
+        }
     }
 
     fn limit(&self, durability: Durability) -> u64 {

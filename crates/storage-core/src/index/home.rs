@@ -1,7 +1,7 @@
 //! The directory of the index on disk: opening it without being hurt, copying it, exchanging it.
 //!
-//! The engine keeps its path, so an index in use is never renamed: a suspect one is opened as a copy,
-//! a new one is made beside and put in place while both are closed.
+//! The engine keeps its path, so an index in use is never renamed, but for one that is given up: a
+//! suspect one is opened as a copy, a new one is made beside and closed before it is put in place.
 
 use std::fs::{self, File};
 use std::io;
@@ -167,11 +167,22 @@ impl IndexHome for SledHome {
     fn swap(&self) -> Result<(), CoreError> {
         let (new, old) = (self.beside(NEW), self.beside(OLD));
         remove_directory(&old)?;
-        // Between the two renames there is no index: an open then rebuilds it from the journal.
+        // Between the two renames there is no index: an open then puts the old one back.
         fs::rename(&self.path, &old).map_err(|e| CoreError::io("rename", &self.path, e))?;
         fs::rename(&new, &self.path).map_err(|e| CoreError::io("rename", &new, e))?;
         self.sync_parent()?;
         remove_directory(&old)
+    }
+
+    fn settle(&self) -> Result<(), CoreError> {
+        let old = self.beside(OLD);
+        if self.exists()? || !old.is_dir() {
+            return Ok(());
+        }
+        // An empty directory may be in the way.
+        remove_directory(&self.path)?;
+        fs::rename(&old, &self.path).map_err(|e| CoreError::io("rename", &old, e))?;
+        self.sync_parent()
     }
 
     fn remove_leftovers(&self) -> Result<(), CoreError> {

@@ -22,8 +22,10 @@ impl MergedIndex {
         }
     }
 
-    pub(crate) fn exchange(&self, newer: Merged) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(newer);
+    pub(crate) fn exchange(&self, newer: Self) {
+        let newer = newer.state.into_inner();
+        let newer = newer.unwrap_or_else(PoisonError::into_inner);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = newer;
     }
 
     pub(crate) fn state(&self) -> Arc<Merged> {

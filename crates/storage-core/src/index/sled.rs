@@ -13,6 +13,7 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -150,8 +151,8 @@ impl SledIndex {
     }
 }
 
-impl Index for SledIndex {
-    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+impl SledIndex {
+    fn find(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         let mut before: Option<sled::IVec> = None;
         loop {
             let stored = self.trees.of(tree).get(key);
@@ -169,7 +170,7 @@ impl Index for SledIndex {
         }
     }
 
-    fn apply(
+    fn change(
         &self,
         tree: TreeId,
         key: &[u8],
@@ -196,6 +197,22 @@ impl Index for SledIndex {
         }
         Ok(())
     }
+}
+
+impl Index for SledIndex {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        caught(|| self.find(tree, key))
+    }
+
+    fn apply(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        replaced: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CoreError> {
+        caught(|| self.change(tree, key, value, replaced))
+    }
 
     fn scan(
         &self,
@@ -211,13 +228,17 @@ impl Index for SledIndex {
             .trees
             .of(tree)
             .range::<&[u8], _>(view::as_slices(range));
-        let mut next = || match order {
-            Order::Ascending => entries.next(),
-            Order::Descending => entries.next_back(),
+        let mut next = || {
+            caught(|| {
+                let entry = match order {
+                    Order::Ascending => entries.next(),
+                    Order::Descending => entries.next_back(),
+                };
+                entry.transpose().map_err(|e| engine("read", &self.path, e))
+            })
         };
         // After an error the iterator would not advance, so the first one ends the scan.
-        while let Some(entry) = next() {
-            let (key, stored) = entry.map_err(|e| engine("read", &self.path, e))?;
+        while let Some((key, stored)) = next()? {
             let on = if stored.first() == Some(&SPLIT) {
                 match self.get(tree, &key)? {
                     Some(value) => visit(&key, &value)?,
@@ -234,7 +255,7 @@ impl Index for SledIndex {
     }
 
     fn witness(&self) -> Result<Option<Witness>, CoreError> {
-        let stored = self.meta.get(WITNESS);
+        let stored = caught(|| Ok(self.meta.get(WITNESS)))?;
         let Some(stored) = stored.map_err(|e| engine("read", &self.path, e))? else {
             return Ok(None);
         };
@@ -246,15 +267,14 @@ impl Index for SledIndex {
     }
 
     fn set_witness(&self, witness: Witness) -> Result<(), CoreError> {
-        let put = self.meta.insert(WITNESS, witness.encode());
+        let put = caught(|| Ok(self.meta.insert(WITNESS, witness.encode())))?;
         put.map_err(|e| engine("write", &self.path, e))?;
         Ok(())
     }
 
     fn sync(&self) -> Result<(), CoreError> {
-        self.db
-            .flush()
-            .map_err(|e| engine("flush", &self.path, e))?;
+        let flushed = caught(|| Ok(self.db.flush()))?;
+        flushed.map_err(|e| engine("flush", &self.path, e))?;
         let synced = self.log.sync_data();
         synced.map_err(|e| CoreError::io("sync", &self.path, e))
     }
@@ -342,6 +362,11 @@ fn open_patiently(config: &sled::Config, path: &Path) -> Result<sled::Db, CoreEr
             Err(e) => return Err(engine("open", path, e)),
         }
     }
+}
+
+/// The engine panics on some damage that it meets while it reads or writes.
+fn caught<T>(call: impl FnOnce() -> Result<T, CoreError>) -> Result<T, CoreError> {
+    panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(CoreError::EnginePanic))
 }
 
 /// sled reports its lock as an error of kind `Other`: only the text tells it.

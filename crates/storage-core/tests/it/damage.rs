@@ -255,7 +255,10 @@ fn the_index_of_another_store_does_not_stand_in_for_a_damaged_journal() -> TestR
 #[test]
 fn compacting_inside_an_update_is_refused() -> TestResult {
     let db = open(&SimulatedDisk::default(), &SimulatedHome::default())?;
-    for db in [db, storage_core::Db::in_memory(&crate::workload::options())] {
+    for db in [
+        db,
+        storage_core::Db::in_memory(&crate::workload::options())?,
+    ] {
         let refused = db.update(storage_core::Durability::Buffered, |_, _| {
             db.compact().map(drop)
         });

@@ -34,6 +34,7 @@ pub(crate) fn options() -> DbOptions {
     options.cache_capacity_bytes = 1 << 20;
     // The background would write on a schedule of its own.
     options.flush_every_ms = None;
+    options.mark_when_idle_ms = None;
     options
 }
 

@@ -1,0 +1,165 @@
+//! An index that fails while the database is open: reads go on, nothing is lost, it is rebuilt.
+
+use std::ops::Bound;
+
+use storage_core::history::SimulatedDisk;
+use storage_core::{
+    CoreError, Db, Durability, ErrorCode, Health, Order, Read, SimulatedHome, TreeId,
+};
+use storage_journal::disk::Crash;
+
+use crate::workload::{Random, State, TestResult, dump, open, step};
+
+fn database() -> Result<(SimulatedDisk, SimulatedHome, Db), CoreError> {
+    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let db = open(&disk, &home)?;
+    for seed in 0..20 {
+        step(&db, &mut Random(seed))?;
+    }
+    Ok((disk, home, db))
+}
+
+/// Works until the index fails; returns the states that may be read then: before and after the last
+/// commit, which the journal may have.
+fn work_until_it_fails(db: &Db) -> Result<Vec<State>, Box<dyn std::error::Error>> {
+    let mut states = vec![dump(db)?];
+    let mut random = Random(77);
+    for _ in 0..40 {
+        let mut fork = Random(random.0);
+        match step(db, &mut random) {
+            Ok(_) => states = vec![dump(db)?],
+            Err(error) => {
+                assert_eq!(error.code(), ErrorCode::Poisoned, "{error}");
+                // What the commit would have made, by the same steps in memory.
+                let model = Db::in_memory(&crate::workload::options())?;
+                let before = states[0].clone();
+                model.update(Durability::Buffered, |_, commit| {
+                    for ((tree, key), value) in before {
+                        commit.put(tree, key, value);
+                    }
+                    Ok::<_, CoreError>(())
+                })?;
+                step(&model, &mut fork)?;
+                states.push(dump(&model)?);
+                return Ok(states);
+            }
+        }
+    }
+    Ok(states)
+}
+
+#[test]
+fn reads_go_on_from_the_journal_wherever_the_index_fails() -> TestResult {
+    let mut failed = 0;
+    for calls in 0..400 {
+        let (disk, home, db) = database()?;
+        home.break_after(calls);
+        let case = format!("after {calls} calls");
+        let states = work_until_it_fails(&db).map_err(|e| format!("{case}: {e}"))?;
+        let found = dump(&db).map_err(|e| format!("{case}: {e}"))?;
+        assert!(states.contains(&found), "{case}");
+        for ((tree, key), value) in &found {
+            assert_eq!(db.view().get(*tree, key)?.as_ref(), Some(value), "{case}");
+        }
+        db.flush()?;
+        let Health::Degraded { reason } = db.health() else {
+            assert_eq!(db.health(), Health::Ok, "{case}");
+            continue;
+        };
+        failed += 1;
+        assert!(reason.contains("it was to fail"), "{case}: {reason}");
+        assert!(step(&db, &mut Random(1)).is_err(), "{case}: a write");
+
+        // Whatever happens now, everything that was read is there.
+        let index = home.fork().crash(|number| number % 2 == 0);
+        let crashed = open(&disk.crash(disk.trace_len(), Crash::Drop), &index)?;
+        assert_eq!(dump(&crashed)?, found, "{case}, after a power cut");
+
+        // A rebuilt index takes writes again.
+        db.compact().map_err(|e| format!("{case}: {e}"))?;
+        assert_eq!(db.health(), Health::Ok, "{case}");
+        assert_eq!(dump(&db)?, found, "{case}, rebuilt");
+        step(&db, &mut Random(2))?;
+        let expected = dump(&db)?;
+        db.shutdown()?;
+        let again = open(&disk, &home)?;
+        assert!(
+            again.opening_report().clean,
+            "{case}: {:?}",
+            again.opening_report()
+        );
+        assert_eq!(dump(&again)?, expected, "{case}, opened again");
+    }
+    assert!(failed > 300, "{failed} failures");
+    Ok(())
+}
+
+#[test]
+fn a_scan_that_the_index_breaks_off_goes_on_behind_its_last_record() -> TestResult {
+    for order in [Order::Ascending, Order::Descending] {
+        for calls in 0..12 {
+            let (_, home, db) = database()?;
+            let everything = (Bound::Unbounded, Bound::Unbounded);
+            let scan = || {
+                let mut keys = Vec::new();
+                let scanned = db
+                    .view()
+                    .scan(TreeId::Metrics, &everything, order, &mut |key, _| {
+                        keys.push(key.to_vec());
+                        Ok(true)
+                    });
+                scanned.map(|()| keys)
+            };
+            let expected = scan()?;
+            home.break_after(calls);
+            assert_eq!(scan()?, expected, "{order:?}, {calls}");
+        }
+    }
+    Ok(())
+}
+
+/// A scan inside a scan takes no second lock, so a writer that waits between them is no deadlock.
+#[test]
+fn a_read_inside_a_scan_beside_a_writer_ends() -> TestResult {
+    let (_, _, db) = database()?;
+    let everything = (Bound::Unbounded, Bound::Unbounded);
+    let (started, waiting) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let db = &db;
+        let writer = scope.spawn(move || {
+            waiting.recv().expect("the scan starts");
+            for seed in 0..50 {
+                step(db, &mut Random(seed)).expect("a commit");
+            }
+        });
+        let mut inside = 0;
+        for _ in 0..50 {
+            let scanned = db.view().scan(
+                TreeId::Metrics,
+                &everything,
+                Order::Ascending,
+                &mut |_, _| {
+                    let _told = started.send(());
+                    std::thread::yield_now();
+                    db.view()
+                        .scan(TreeId::Peers, &everything, Order::Ascending, &mut |_, _| {
+                            inside += 1;
+                            Ok(true)
+                        })?;
+                    Ok(true)
+                },
+            );
+            scanned.expect("a scan");
+        }
+        assert!(inside > 0);
+        writer.join().expect("the writer ends");
+    });
+    let refused = db.view().scan(
+        TreeId::Metrics,
+        &everything,
+        Order::Ascending,
+        &mut |_, _| step(&db, &mut Random(0)).map(|_| true),
+    );
+    assert!(matches!(refused, Err(CoreError::Reentrant)), "{refused:?}");
+    Ok(())
+}
