@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use storage_journal::Merged;
 use storage_journal::checkpoint::{self, About};
 use storage_journal::digest::Digests;
 use storage_journal::disk::{Disk, RealDisk};
+use storage_journal::{JournalError, Merged};
 
 use crate::background::Background;
 use crate::cache::Found;
@@ -36,6 +36,7 @@ use crate::lock::Lock;
 use crate::options::DbOptions;
 use crate::paths::{create_directory, directory_of, files_of, journal_path, resolve};
 use crate::report::OpeningReport;
+use crate::restore::remains;
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Read, Visit};
 
@@ -187,13 +188,19 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`CoreError::Journal`] if there is no journal, or if it is damaged.
+    /// [`CoreError::Journal`] if there is no database, or if its journal is damaged,
+    /// [`CoreError::NoJournal`] if there is an index only.
     pub fn open_readonly(options: &DbOptions) -> Result<Self, CoreError> {
         let path = &options.path.components().collect::<PathBuf>();
         let path = resolve(path)?;
         let directory = journal_path(&path);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let state = Merged::open(&*disk, &directory, u64::MAX)?;
+        let state = match Merged::open(&*disk, &directory, u64::MAX) {
+            Err(JournalError::Missing { .. }) if remains(&path)?.is_some() => {
+                return Err(CoreError::NoJournal { path });
+            }
+            state => state?,
+        };
         let through = state.through();
         let merged = Arc::new(MergedIndex::of(state));
         let digests = compare::digests(&*merged)?;

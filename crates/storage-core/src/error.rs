@@ -233,6 +233,12 @@ pub enum CoreError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The index has no journal: an older program wrote it. Nothing was touched.
+    #[error("the index {} has no journal", path.display())]
+    NoJournal {
+        /// The index.
+        path: PathBuf,
+    },
     /// Nothing is at the path, but something beside it says that there was a database: an empty one
     /// is not made in its place.
     #[error("there is no database, but {} says that there was one", path.display())]
@@ -311,6 +317,7 @@ impl CoreError {
             Self::Journal(error) => journal_code(error),
             Self::Sibling { .. } => ErrorCode::IncompleteSwap,
             Self::ReadOnly => ErrorCode::ReadOnly,
+            Self::NoJournal { .. } => ErrorCode::MigrationNeeded,
             Self::NotAccepted => ErrorCode::SchemaMismatch,
             Self::Io { .. } | Self::Thread { .. } | Self::Random { .. } => ErrorCode::Io,
             Self::EnginePanic | Self::IndexFailed { .. } | Self::Poisoned { .. } | Self::Closed => {
@@ -349,6 +356,7 @@ impl CoreError {
             }
             Self::Batch { source, .. } => source.remedy(),
             Self::ReadOnly => Some("open the database for writing"),
+            Self::NoJournal { .. } => Some("open the database for writing once: that makes one"),
             Self::Sibling { .. } => {
                 Some("restore a backup, or move what is left of the old database away")
             }

@@ -45,7 +45,7 @@ pub use lock::{Holder, holder, lock_path};
 pub use options::DbOptions;
 pub use progress::{Meter, Observer, Progress};
 pub use report::OpeningReport;
-pub use restore::{begin_from, remains};
+pub use restore::{begin_from, begin_in, remains};
 pub use tree::{Tree, TreeId};
 pub use value::ValueError;
 pub use view::{KeyRange, Order, Read, Visit};

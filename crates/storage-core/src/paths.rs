@@ -25,13 +25,17 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), CoreError> {
         .map_err(|e| CoreError::io("create", path, e))
 }
 
-/// The path without links; its last part may not exist yet.
+/// The path without links, as far as it exists.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, CoreError> {
     let io = |e| CoreError::io("resolve", path, e);
     match fs::canonicalize(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = fs::canonicalize(directory_of(path)).map_err(io)?;
-            Ok(parent.join(path.file_name().unwrap_or_default()))
+            match fs::canonicalize(directory_of(path)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+                parent => Ok(parent
+                    .map_err(io)?
+                    .join(path.file_name().unwrap_or_default())),
+            }
         }
         found => found.map_err(io),
     }

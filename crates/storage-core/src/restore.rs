@@ -1,11 +1,8 @@
-//! A database begun from a checkpoint: its journal is made whole beside, and appears in one step.
+//! A database begun from a checkpoint: the one file that its journal needs appears in one step.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use storage_journal::Journal;
+use storage_journal::Scan;
 use storage_journal::checkpoint::{self, Checkpoint};
 use storage_journal::disk::{Disk, RealDisk};
 
@@ -13,9 +10,7 @@ use crate::error::CoreError;
 use crate::lock::Lock;
 use crate::options::DbOptions;
 use crate::paths::{create_directory, directory_of, journal_path, resolve};
-
-/// Ending of a journal that is not complete. Nothing reads it; the next one to begin removes it.
-const BEGUN: &str = ".begun";
+use crate::progress::Meter;
 
 /// What there is of a database at this path: the index or the journal.
 ///
@@ -23,24 +18,27 @@ const BEGUN: &str = ".begun";
 ///
 /// [`CoreError::Io`].
 pub fn remains(path: &Path) -> Result<Option<PathBuf>, CoreError> {
-    for path in [path.to_owned(), journal_path(path)] {
-        match fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
-            Ok(true) => return Ok(Some(path)),
-            Ok(false) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Ok(Some(path)),
-            Err(e) => return Err(CoreError::io("look for", &path, e)),
-        }
+    let journal = journal_path(path);
+    if Scan::is_begun(&RealDisk, &journal)? {
+        return Ok(Some(journal));
     }
-    Ok(None)
+    let found = std::fs::read_dir(path).map(|mut entries| entries.next().is_some());
+    match found {
+        Ok(is_filled) => Ok(is_filled.then(|| path.to_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => Ok(Some(path.to_owned())),
+        Err(e) => Err(CoreError::io("look for", path, e)),
+    }
 }
 
 /// Makes the journal of a new database at `options.path` that begins with the state of a checkpoint,
-/// of the same store. The next open builds the index from it.
+/// of the same store. The next open builds the index from it. Interrupted, there is no database,
+/// opening refuses to make an empty one, and beginning again begins anew.
 ///
 /// # Errors
 ///
-/// [`CoreError::Locked`], [`CoreError::Journal`], errors of the file system: there is no database.
+/// [`CoreError::Locked`], [`CoreError::Journal`], [`CoreError::Sibling`] where a database is, errors of
+/// the file system, [`CoreError::Cancelled`]: there is no new database.
 pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreError> {
     let path = options.path.components().collect::<PathBuf>();
     create_directory(directory_of(&path))?;
@@ -49,29 +47,40 @@ pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreErro
     if let Some(path) = remains(&path)? {
         return Err(CoreError::Sibling { path });
     }
-    let directory = journal_path(&path);
-    let mut begun = directory.as_os_str().to_owned();
-    begun.push(BEGUN);
-    let begun = PathBuf::from(begun);
-    match fs::remove_dir_all(&begun) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(CoreError::io("remove", &begun, e));
+    begin_in(&RealDisk, &journal_path(&path), from, options)
+}
+
+/// [`begin_from`] on any disk, in a directory without journal: for tests of crashes.
+///
+/// # Errors
+///
+/// As there.
+pub fn begin_in(
+    disk: &dyn Disk,
+    directory: &Path,
+    from: &Checkpoint,
+    options: &DbOptions,
+) -> Result<(), CoreError> {
+    match disk.create_directory(directory) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(CoreError::io("create", directory, e));
         }
         _ => {}
     }
-    create_directory(&begun)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let parent = directory_of(directory);
+    let synced = disk.sync_directory(parent);
+    synced.map_err(|e| CoreError::io("sync", parent, e))?;
     let about = from.about();
-    let base = begun.join(checkpoint::name(about.commit));
-    let size = checkpoint::write(&*disk, &base, about, from.records())?;
-    Journal::restart(disk, &begun, about.store_id, about.term, about.commit, size)?;
-    let renamed = fs::remove_dir(&directory).or_else(|e| match e.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(e),
+    let mut meter = Meter::start("restore", from.digests().total(), &options.observer);
+    let records = from.records().map(|record| {
+        meter.step()?;
+        Ok::<_, CoreError>(record?)
     });
-    let parent = directory_of(&directory);
-    renamed
-        .and_then(|()| fs::rename(&begun, &directory))
-        .and_then(|()| fs::File::open(parent)?.sync_all())
-        .map_err(|e| CoreError::io("create", &directory, e))
+    checkpoint::write(
+        disk,
+        &directory.join(checkpoint::name(about.commit)),
+        about,
+        records,
+    )?;
+    Ok(())
 }

@@ -106,6 +106,12 @@ pub fn name(commit: u64) -> String {
     format!("checkpoint-{commit:020}.nonos")
 }
 
+/// Whether this is the name of a checkpoint that is not complete.
+pub(crate) fn is_unpublished(name: &str) -> bool {
+    let published = name.strip_suffix(UNPUBLISHED);
+    published.is_some_and(|name| commit_of(name).is_some())
+}
+
 /// The commit of the checkpoint of this name.
 pub(crate) fn commit_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("checkpoint-")?.strip_suffix(".nonos")?;

@@ -63,6 +63,31 @@ impl Scan {
         })
     }
 
+    /// Whether a journal is in `directory`, or was.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn is_begun(disk: &dyn Disk, directory: &Path) -> Result<bool, JournalError> {
+        let names = Names::list(disk, directory)?;
+        Ok(!names.segments.is_empty() || !names.checkpoints.is_empty())
+    }
+
+    /// The checkpoint that was being written into a directory without journal: a restore that was not
+    /// completed.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn interrupted(disk: &dyn Disk, directory: &Path) -> Result<Option<PathBuf>, JournalError> {
+        let leftovers = Names::list(disk, directory)?.leftovers;
+        let is_checkpoint = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            checkpoint::is_unpublished(&name)
+        };
+        Ok(leftovers.into_iter().find(is_checkpoint))
+    }
+
     fn read_from(
         disk: &dyn Disk,
         directory: &Path,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use comfy_table::Table;
-use nonos_storage::{NodeStorage, StoredMetrics};
+use nonos_storage::{ErrorCode, NodeStorage, NonosError, StoredMetrics, holder};
 use serde::Serialize;
 
 use crate::args::Args;
@@ -15,6 +15,7 @@ use crate::settings::Places;
 struct Status {
     data_dir: PathBuf,
     database: PathBuf,
+    held_by: Option<String>,
     schema: Schema,
     trees: Vec<TreeStatus>,
     size_on_disk_bytes: u64,
@@ -49,11 +50,13 @@ pub(crate) fn status(args: &Args) -> Result<(), CliError> {
 fn read(args: &Args) -> Result<Status, CliError> {
     let places = Places::of(args)?;
     let config = places.load()?.storage;
-    if !config.path.is_dir() {
-        let path = config.path;
-        return Err(CliError::NoDatabase { path });
-    }
-    let storage = NodeStorage::open(config)?;
+    let path = config.path.clone();
+    let storage = match NodeStorage::open_readonly(config) {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
+            return Err(CliError::NoDatabase { path });
+        }
+        opened => opened?,
+    };
     let schema = storage.schema_info()?;
     let sizes = storage.tree_sizes()?;
     let trees = [
@@ -67,9 +70,11 @@ fn read(args: &Args) -> Result<Status, CliError> {
         ("audit_log", sizes.audit_log),
     ];
     let newest = storage.load_latest_metrics(1)?.pop();
+    let held_by = holder(storage.data_path()).map_err(NonosError::from)?;
     let status = Status {
         data_dir: places.data_dir,
         database: storage.data_path().to_owned(),
+        held_by: held_by.map(|holder| holder.to_string()),
         schema: Schema {
             version: schema.version,
             created_at: rfc3339(schema.created_at),
@@ -110,8 +115,9 @@ fn table(status: &Status) -> String {
         None => "none yet".to_owned(),
     };
     format!(
-        "database  {}\nschema    {}, created {}\nsize      {}\nsample    {sample}\n\n{trees}",
+        "database  {}\nheld by   {}\nschema    {}, created {}\nsize      {}\nsample    {sample}\n\n{trees}",
         status.database.display(),
+        status.held_by.as_deref().unwrap_or("nobody"),
         status.schema.version,
         status.schema.created_at,
         mib(status.size_on_disk_bytes),

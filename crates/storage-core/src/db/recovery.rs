@@ -140,7 +140,11 @@ impl<E: Into<CoreError>> From<E> for Failed {
 impl Place<'_> {
     /// A new database.
     fn create(&self) -> Result<Recovered, CoreError> {
-        if let Some(path) = self.home.sibling()? {
+        let sibling = match self.home.sibling()? {
+            None => Scan::interrupted(&**self.disk, self.directory)?,
+            sibling => sibling,
+        };
+        if let Some(path) = sibling {
             return Err(CoreError::Sibling { path });
         }
         let (store_id, term) = (random()?, u64::from_le_bytes(random()?));

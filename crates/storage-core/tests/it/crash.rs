@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use storage_core::history::SimulatedDisk;
-use storage_core::{CoreError, Db, Durability, SimulatedHome};
+use storage_core::history::{Checkpoint, SimulatedDisk};
+use storage_core::{CoreError, Db, Durability, ErrorCode, SimulatedHome, begin_in};
 use storage_journal::disk::{Crash, Fault};
 
-use crate::workload::{Random, State, TestResult, dump, open, step};
+use crate::workload::{Random, State, TestResult, dump, open, options, step};
 
 /// The states that a crash may leave: by number of the last commit.
 type States = BTreeMap<u64, State>;
@@ -181,5 +182,53 @@ fn an_error_at_any_call_loses_nothing_that_was_acknowledged() -> TestResult {
             );
         }
     }
+    Ok(())
+}
+
+/// Until the restore returned there may be nothing, or something that opening refuses to replace by an
+/// empty database; restoring again then works. From then on there is everything.
+#[test]
+fn a_restore_that_crashes_anywhere_is_whole_or_none() -> TestResult {
+    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let db = open(&disk, &home)?;
+    for seed in 0..30 {
+        step(&db, &mut Random(seed))?;
+    }
+    db.checkpoint()?;
+    let expected = dump(&db)?;
+    let is_checkpoint = |path: &PathBuf| path.extension().is_some_and(|e| e == "nonos");
+    let backup = disk.files().into_iter().find(is_checkpoint);
+    let backup = Checkpoint::open(&disk, &backup.ok_or("no checkpoint")?)?;
+
+    let directory = Path::new("data.sled.journal");
+    let restored = SimulatedDisk::default();
+    begin_in(&restored, directory, &backup, &options())?;
+    let mut refused = 0;
+    for prefix in 0..=restored.trace_len() {
+        let mut crashes = vec![Crash::Kill, Crash::Drop];
+        crashes.extend((0..8).flat_map(|seed| [Crash::Torn(seed), Crash::Reordered(seed)]));
+        for crash in crashes {
+            let case = format!("{crash:?} after {prefix}");
+            let disk = restored.crash(prefix, crash);
+            let home = SimulatedHome::default();
+            match open(&disk, &home) {
+                Ok(db) => {
+                    let found = dump(&db)?;
+                    let is_done = prefix == restored.trace_len();
+                    assert!(
+                        found == expected || (found.is_empty() && !is_done),
+                        "{case}"
+                    );
+                }
+                Err(error) => {
+                    assert_eq!(error.code(), ErrorCode::IncompleteSwap, "{case}: {error}");
+                    refused += 1;
+                    begin_in(&disk, directory, &backup, &options())?;
+                    assert_eq!(dump(&open(&disk, &home)?)?, expected, "{case}, again");
+                }
+            }
+        }
+    }
+    assert!(refused > 0);
     Ok(())
 }
