@@ -6,8 +6,11 @@
 )]
 
 mod bench;
+mod crash;
+mod damage;
 mod disk_full;
 mod layers;
+mod lifetimes;
 mod mount;
 mod power_cut;
 mod tidy;
@@ -22,6 +25,11 @@ usage: cargo xtask <name>
 checks, which also run as tests:
   layers              no crate imports one that its layer may not
   tidy                the rules of the tree that no compiler checks
+
+trials:
+  damage [TRIALS]     damages files of index and journal, 1,000 times
+  crash [TRIALS]      kills a process that compacts, or restores, 200 times
+  lifetimes [LIVES]   simulated databases of six crashes each, 40,000 times
 
 trials, which need root and loop devices (skipped with a message otherwise):
   power-cut [TRIALS]  shuts a file system down under a writer, 100 times
@@ -38,10 +46,16 @@ fn main() -> ExitCode {
     let done = match name.as_deref() {
         Some("layers") => layers::check(&root()).map(report),
         Some("tidy") => tidy::check(&root()).map(report),
+        Some("damage") => damage::run(argument.as_deref()),
+        Some(damage::NAME) => damage::write(argument.as_deref(), args.next().as_deref()),
+        Some("crash") => crash::run(argument.as_deref()),
+        Some(crash::RESTORE) => crash::restore_until_stopped(argument.as_deref()),
+        Some("lifetimes") => lifetimes::run(&root(), argument.as_deref()),
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),
         Some("bench") => bench::run(),
-        Some(writer::NAME) => writer::run(argument.as_deref()),
+        Some(writer::NAME) => writer::run(argument.as_deref(), false),
+        Some(writer::COMPACTING) => writer::run(argument.as_deref(), true),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

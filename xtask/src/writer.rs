@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use nonos_storage::{
     EpochNumber, NodeStorage, NonosResult, StorageConfig, StoredClaim, StoredEpochSummary,
@@ -13,11 +14,13 @@ use crate::Error;
 
 /// The hidden name under which this program is the writer.
 pub(crate) const NAME: &str = "write-until-stopped";
+/// The same with compactions beside it.
+pub(crate) const COMPACTING: &str = "write-and-compact-until-stopped";
 
 /// Every so many rounds one is durable.
 const DURABLE_EVERY: u64 = 5;
 
-fn config(path: &Path) -> StorageConfig {
+pub(crate) fn config(path: &Path) -> StorageConfig {
     StorageConfig {
         path: path.join("data.sled"),
         flush_every_ms: Some(50),
@@ -26,9 +29,17 @@ fn config(path: &Path) -> StorageConfig {
 }
 
 /// Writes rounds and says each that returned.
-pub(crate) fn run(path: Option<&str>) -> Result<bool, Error> {
+pub(crate) fn run(path: Option<&str>, compacting: bool) -> Result<bool, Error> {
     let path = path.ok_or_else(|| Error::Failed("no path".into()))?;
-    let storage = NodeStorage::open(config(Path::new(path)))?;
+    let storage = Arc::new(NodeStorage::open(config(Path::new(path)))?);
+    if compacting {
+        let storage = Arc::clone(&storage);
+        std::thread::spawn(move || {
+            while let Ok(_compacted) = storage.compact() {}
+            eprintln!("a compaction failed");
+            std::process::exit(1);
+        });
+    }
     let mut stdout = std::io::stdout().lock();
     for round in u64::try_from(storage.tree_sizes()?.epochs).unwrap_or(0).. {
         if let Err(error) = write_round(&storage, round) {
@@ -43,7 +54,7 @@ pub(crate) fn run(path: Option<&str>) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn write_round(storage: &NodeStorage, round: u64) -> NonosResult<()> {
+pub(crate) fn write_round(storage: &NodeStorage, round: u64) -> NonosResult<()> {
     let durable = round.is_multiple_of(DURABLE_EVERY);
     let time = i64::try_from(round).unwrap_or(i64::MAX);
     let ((), _) = storage.update(durable, |update| {
@@ -92,13 +103,22 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(path: &Path) -> Result<Self, Error> {
+        Self::start_named(NAME, path)
+    }
+
+    pub(crate) fn start_compacting(path: &Path) -> Result<Self, Error> {
+        Self::start_named(COMPACTING, path)
+    }
+
+    /// This program under one of its hidden names.
+    pub(crate) fn start_named(name: &str, path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Process {
             what: "starting the writer",
             source,
         };
         let program = std::env::current_exe().map_err(failed)?;
         let mut child = Command::new(program)
-            .arg(NAME)
+            .arg(name)
             .arg(path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -13,12 +13,14 @@ mod clock;
 mod config;
 mod error;
 mod node_storage;
+mod open_options;
 mod report;
 mod update;
 
 pub use config::{EncryptionMode, StorageConfig};
 pub use error::{ConfigError, CryptoError, NonosError, NonosResult, StorageError};
 pub use node_storage::NodeStorage;
+pub use open_options::OpenOptions;
 pub use report::{CompactionReport, IntegrityReport, RestoreReport, TreeIntegrityReport};
 pub use storage_core::trees::audit_log::AuditLogEntry;
 pub use storage_core::trees::claims::StoredClaim;
@@ -28,7 +30,8 @@ pub use storage_core::trees::metrics::StoredMetrics;
 pub use storage_core::trees::peers::StoredPeerInfo;
 pub use storage_core::{
     CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, MAX_BATCH_SIZE,
-    OpeningReport, RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId, ValueError, holder,
+    OpeningReport, Progress, RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId,
+    ValueError, holder,
 };
 pub use storage_ops::{BackupError, BackupInfo, PruneError, RestoreError, TreeSizes};
 pub use storage_schema::{CURRENT_SCHEMA_VERSION, MigrationRecord, SchemaError, SchemaInfo};

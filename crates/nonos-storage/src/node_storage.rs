@@ -11,6 +11,7 @@ use crate::StorageMetrics;
 use crate::clock;
 use crate::config::{EncryptionMode, StorageConfig};
 use crate::error::{CryptoError, NonosError, NonosResult, StorageError};
+use crate::open_options::OpenOptions;
 use crate::update::Update;
 
 mod maintenance;
@@ -53,11 +54,18 @@ impl NodeStorage {
     /// - `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`, `MIGRATION_NEEDED`: nothing was modified.
     /// - `CORRUPT`, `DISK_FULL`, `IO`, `INVALID_ARGUMENT` for a path that is a file.
     pub fn open(config: StorageConfig) -> NonosResult<Self> {
+        OpenOptions::new(config).open()
+    }
+
+    pub(crate) fn open_with(how: OpenOptions) -> NonosResult<Self> {
+        let config = how.config;
         let data_path = config.check()?;
         if config.encryption_mode == EncryptionMode::SealedBox {
             return Err(CryptoError::NotSupported.into());
         }
-        let options = options(&config, data_path.clone());
+        let mut options = options(&config, data_path.clone());
+        options.observer = how.observer;
+        options.lock_timeout = how.lock_timeout.unwrap_or(options.lock_timeout);
         let (db, schema) = storage_schema::open(&options).map_err(StorageError::from)?;
         Ok(Self::with(db, schema, config, data_path, false))
     }

@@ -1,6 +1,7 @@
 //! What the tests of this workspace share: strategies for records and keys, temporary databases on
 //! disk, and what is in them byte by byte.
 
+pub mod damage;
 mod dump;
 mod fixture;
 pub mod strategy;

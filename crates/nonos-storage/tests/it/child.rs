@@ -4,12 +4,16 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use nonos_storage::{EpochNumber, NodeStorage, NonosError, StorageConfig, StoredPeerInfo};
+use storage_testkit::damage;
 
 use crate::TestResult;
 use crate::contents::{chain, claim, peer, sample, summary};
+
+/// Begins the part that writes a database to be damaged; the rest says how it ends.
+pub(crate) const DAMAGED: &str = "damaged-";
 
 const PART: &str = "NONOS_TEST_PART";
 const DATABASE: &str = "NONOS_TEST_DATABASE";
@@ -173,6 +177,16 @@ fn play(part: &str, path: PathBuf) -> TestResult {
                     storage.flush()?;
                 }
                 say(&round.to_string())?;
+            }
+        }
+        part if part.starts_with(DAMAGED) => {
+            let mut known = damage::Ended::ALL.into_iter();
+            let ended = known.find(|ended| part.ends_with(ended.name()));
+            let held = damage::write(&config.path, ended.ok_or("how to end?")?)?;
+            say("written")?;
+            if held.is_some() {
+                wait_for_parent()?;
+                process::abort();
             }
         }
         part => return Err(format!("no part {part:?}").into()),

@@ -1,28 +1,16 @@
 //! Damage to the files of a database on a real disk.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
 
-use nonos_storage::NodeStorage;
-use storage_testkit::Directory;
+use nonos_storage::{ErrorCode, OpenOptions};
+use storage_testkit::damage::{self, copy};
 
 use crate::TestResult;
-use crate::contents::{Contents, noise, peer, populate};
+use crate::child::{DAMAGED, Running};
+use crate::contents::{Contents, code, noise, peer, populate};
 use crate::on_disk::OnDisk;
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
 
 /// A database with a history, as a clean close left it or as a killed process did.
 fn database(clean: bool) -> Result<(OnDisk, Contents), Box<dyn std::error::Error>> {
@@ -49,66 +37,17 @@ fn database(clean: bool) -> Result<(OnDisk, Contents), Box<dyn std::error::Error
     Ok((taken, contents))
 }
 
-fn files(directory: &Directory) -> Result<Vec<PathBuf>, std::io::Error> {
-    let lock = Path::new("data.sled.lock");
-    let is_file = |file: &PathBuf| directory.root().join(file).is_file();
-    Ok(directory
-        .files()?
-        .into_iter()
-        .filter(|file| file != lock && is_file(file))
-        .collect())
-}
-
-/// Each trial damages one place of one file; both copies held everything, so nothing may be lost.
+/// The same as `cargo xtask damage`, which makes a thousand trials.
 #[test]
-fn damage_to_any_file_of_either_copy_loses_nothing() -> TestResult {
-    let mut random = 1_u64;
-    let mut below = |end: usize| {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(random >> 33).unwrap_or(0) % end.max(1)
-    };
-    let mut trials = 0;
-    for clean in [false, true] {
-        let (original, contents) = database(clean)?;
-        let names = files(&original.directory)?;
-        for (number, name) in (0..50).zip(names.iter().cycle()) {
-            let disk = OnDisk::new()?;
-            copy(original.directory.root(), disk.directory.root())?;
-            let path = disk.directory.root().join(name);
-            let mut bytes = fs::read(&path)?;
-            let at = below(bytes.len());
-            let kind = number / names.len() % 4;
-            match kind {
-                0 => bytes[at..]
-                    .iter_mut()
-                    .take(1)
-                    .for_each(|byte| *byte ^= 1 << (number % 8)),
-                1 => bytes[at / 4096 * 4096..]
-                    .iter_mut()
-                    .take(4096)
-                    .for_each(|byte| *byte = 0),
-                2 => bytes.truncate(at),
-                _ => {}
-            }
-            fs::write(&path, bytes)?;
-            if kind == 3 {
-                fs::remove_file(&path)?;
-            }
-            let case = format!("clean {clean}, {}, kind {kind} at {at}", name.display());
-            let storage =
-                NodeStorage::open(disk.config.clone()).map_err(|e| format!("{case}: {e}"))?;
-            let found = Contents::of(&storage).map_err(|e| format!("{case}: {e}"))?;
-            assert_eq!(found, contents, "{case}: {:?}", storage.opening_report());
-            storage.close().map_err(|e| format!("{case}: {e}"))?;
-            let again = NodeStorage::open(disk.config.clone())
-                .map_err(|e| format!("{case}, again: {e}"))?;
-            assert_eq!(Contents::of(&again)?, contents, "{case}, again");
-            trials += 1;
-        }
-    }
-    assert_eq!(trials, 100);
+fn damage_to_any_file_of_either_copy_loses_nothing_silently() -> TestResult {
+    let table = damage::run(100, |ended, path| {
+        let mut child = Running::start(&format!("{DAMAGED}{}", ended.name()), path)?;
+        child.hear()?;
+        // Dead or done, it has no handle any more.
+        child.kill().map(drop)
+    })?;
+    assert_eq!(table.faults, Vec::<String>::new(), "{table}");
+    assert_eq!(table.trials(), 100);
     Ok(())
 }
 
@@ -150,5 +89,34 @@ fn a_journal_without_index_is_rebuilt_and_one_of_another_store_moved_aside() -> 
         "{:?}",
         storage.opening_report()
     );
+    Ok(())
+}
+
+#[test]
+fn a_long_opening_tells_its_progress_and_can_be_cancelled() -> TestResult {
+    let (disk, contents) = database(true)?;
+    fs::remove_dir_all(&disk.config.path)?;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listening = Arc::clone(&told);
+    let cancelled = OpenOptions::new(disk.config.clone())
+        .on_progress(move |progress| {
+            listening
+                .lock()
+                .unwrap()
+                .push((progress.operation, progress.done, progress.total));
+            ControlFlow::Break(())
+        })
+        .open();
+    assert_eq!(code(cancelled.map(drop))?, ErrorCode::Cancelled);
+    let told = told.lock().unwrap().clone();
+    let expected = u64::try_from(contents.peers.len())?;
+    let is_rebuilding = |(operation, done, total): &(&str, u64, u64)| {
+        *operation == "rebuild the index" && *done > 0 && *total >= expected
+    };
+    assert!(told.iter().any(is_rebuilding), "{told:?}");
+
+    let storage = disk.open()?;
+    assert_eq!(Contents::of(&storage)?, contents);
+    assert!(storage.opening_report().moved_aside.is_empty());
     Ok(())
 }

@@ -1,0 +1,78 @@
+//! [`OpenOptions`]: opening with more to say than the configuration does.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use storage_core::{Observer, Progress};
+
+use crate::config::StorageConfig;
+use crate::error::NonosResult;
+use crate::node_storage::NodeStorage;
+
+/// How to open a storage, where [`NodeStorage::open`] says too little.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::time::Duration;
+/// use nonos_storage::{NonosResult, OpenOptions, StorageConfig};
+///
+/// # fn main() -> NonosResult<()> {
+/// # let directory = std::env::temp_dir().join(format!("nonos-open-options-{}", std::process::id()));
+/// let config = StorageConfig { path: directory.join("data.sled"), ..Default::default() };
+/// let storage = OpenOptions::new(config)
+///     .lock_timeout(Duration::from_secs(10))
+///     .on_progress(|progress| {
+///         eprintln!("{}: {} of {}", progress.operation, progress.done, progress.total);
+///         ControlFlow::Continue(())
+///     })
+///     .open()?;
+/// storage.close()?;
+/// # std::fs::remove_dir_all(directory).ok();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    pub(crate) config: StorageConfig,
+    pub(crate) observer: Observer,
+    pub(crate) lock_timeout: Option<Duration>,
+}
+
+impl OpenOptions {
+    /// The same as [`NodeStorage::open`] would do.
+    pub fn new(config: StorageConfig) -> Self {
+        Self {
+            config,
+            observer: Observer::default(),
+            lock_timeout: None,
+        }
+    }
+
+    /// Calls `tell` with how far long work is, at least every 500 ms: comparing and rebuilding while
+    /// opening, later backups and compaction. `Break` cancels the work, which then fails with
+    /// `CANCELLED` and can be done again.
+    #[must_use]
+    pub fn on_progress(
+        mut self,
+        tell: impl Fn(&Progress) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Observer::new(tell);
+        self
+    }
+
+    /// Waits so long for another holder of the lock; by default half a second.
+    #[must_use]
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the database, and creates it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`NodeStorage::open`], and `CANCELLED`.
+    pub fn open(self) -> NonosResult<NodeStorage> {
+        NodeStorage::open_with(self)
+    }
+}
