@@ -64,7 +64,7 @@ fn restoring(trials: u64) -> Result<Vec<String>, Error> {
         // From the first change of a restore to behind its end.
         std::thread::sleep(Duration::from_micros(trial * 7919 % 60_000));
         writer.kill();
-        let last = std::fs::read_dir(&root).map(Iterator::count).unwrap_or(0);
+        let last = std::fs::read_dir(&root).map_or(0, Iterator::count);
         let at = root.join(last.saturating_sub(1).to_string());
         match after_a_kill(&backup, config(&at)) {
             Ok(true) => whole += 1,

@@ -29,11 +29,14 @@ pub(crate) fn run(trials: Option<&str>) -> Result<bool, Error> {
                 break;
             }
         }
+        // Only what was said before: a bare append with `fdatasync` shows that ext4 answers some of those
+        // that the shutdown meets with success, though nothing of them is kept.
+        let returned = writer.last_round();
         if !mount.shut_down() {
             println!("skipped: this needs python3 and a file system that can be shut down");
             return Ok(true);
         }
-        let returned = writer.kill();
+        writer.kill();
         if !mount.unmount() || !mount.mount() {
             return Err(Error::Failed(
                 "the file system cannot be mounted again".into(),

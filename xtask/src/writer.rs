@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 
 use nonos_storage::{
     EpochNumber, NodeStorage, NonosResult, StorageConfig, StoredClaim, StoredEpochSummary,
@@ -93,13 +95,16 @@ pub(crate) fn write_round(storage: &NodeStorage, round: u64) -> NonosResult<()> 
     Ok(())
 }
 
-/// A running writer, killed at drop.
+/// A running writer, killed at drop. What it says is heard at once, on a thread.
 #[derive(Debug)]
 pub(crate) struct Writer {
     child: Child,
-    said: BufReader<ChildStdout>,
-    last: Option<u64>,
+    heard: Receiver<u64>,
+    last: Arc<AtomicU64>,
 }
+
+/// Before the first round.
+const NONE: u64 = u64::MAX;
 
 impl Writer {
     pub(crate) fn start(path: &Path) -> Result<Self, Error> {
@@ -126,30 +131,38 @@ impl Writer {
             .map_err(failed)?;
         let said = child.stdout.take();
         let said = said.ok_or_else(|| Error::Failed("the writer has no output".into()))?;
-        Ok(Self {
-            child,
-            said: BufReader::new(said),
-            last: None,
-        })
+        let last = Arc::new(AtomicU64::new(NONE));
+        let (tell, heard) = channel();
+        let newest = Arc::clone(&last);
+        std::thread::spawn(move || {
+            let (mut said, mut line) = (BufReader::new(said), String::new());
+            while said.read_line(&mut line).is_ok_and(|read| read > 0) {
+                // The last line may be cut by the end of the writer.
+                if let Some(Ok(round)) = line.strip_suffix('\n').map(str::parse) {
+                    newest.store(round, Ordering::Release);
+                    let _nobody_waits = tell.send(round);
+                }
+                line.clear();
+            }
+        });
+        Ok(Self { child, heard, last })
     }
 
     /// Waits for one more round; `false` if the writer ended.
     pub(crate) fn next_round(&mut self) -> bool {
-        let mut line = String::new();
-        let read = self.said.read_line(&mut line).unwrap_or(0);
-        // The last line may be cut by the end of the writer.
-        if let Some(Ok(round)) = line.strip_suffix('\n').map(str::parse) {
-            self.last = Some(round);
-        }
-        read > 0
+        self.heard.recv().is_ok()
     }
 
-    /// Kills the writer; returns the last round that returned.
+    /// The last round that it said it had written.
+    pub(crate) fn last_round(&self) -> Option<u64> {
+        Some(self.last.load(Ordering::Acquire)).filter(|round| *round != NONE)
+    }
+
+    /// Kills the writer; returns the last round that it said, also while it was killed.
     pub(crate) fn kill(mut self) -> Option<u64> {
         let _gone = self.child.kill();
         while self.next_round() {}
-        let _reaped = self.child.wait();
-        self.last
+        self.last_round()
     }
 }
 

@@ -75,8 +75,8 @@ pub(crate) trait IndexHome: fmt::Debug + Send + Sync {
     /// An empty index beside this one.
     fn open_beside(&self) -> Result<Arc<dyn Index>, CoreError>;
 
-    /// Puts the index that was made beside, and is closed, in place of this one, which may be in use
-    /// until it is dropped, but not written any more.
+    /// Puts the index that was made beside, and is closed, in place of this one, if there is one, which
+    /// may be in use until it is dropped, but not written any more.
     fn swap(&self) -> Result<(), CoreError>;
 
     /// Undoes a swap that was interrupted between its two renames.

@@ -417,9 +417,11 @@ fn name_of(file: &Path) -> &'static str {
         "FORMAT" => "journal: FORMAT",
         name if name.starts_with("snap") => "index: snap",
         name if name.starts_with("checkpoint") => "journal: checkpoint",
-        name if name.ends_with(".log") => "journal: segment",
-        name if name.ends_with(".lock") => "lock",
-        _ => "other",
+        _ => match file.extension().and_then(|extension| extension.to_str()) {
+            Some("log") => "journal: segment",
+            Some("lock") => "lock",
+            _ => "other",
+        },
     }
 }
 

@@ -10,7 +10,7 @@
 //! | damaged | whole through the last mark | a new checkpoint is made from it, the journal begins anew; what of later commits cannot be read is named |
 //! | damaged | not whole | refused, naming what is lost |
 //!
-//! Whatever is done can be interrupted and done again.
+//! Whatever is done can be interrupted and done again. An index is made beside and put in place whole.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use storage_journal::disk::Disk;
 use storage_journal::{Journal, JournalError, Mark, Merged, Scan};
 
 use super::compare;
+use super::inner::let_go;
 use crate::error::CoreError;
 use crate::index::merged::MergedIndex;
 use crate::index::{Index, IndexHome, IndexReader, Witness};
@@ -150,9 +151,7 @@ impl Place<'_> {
         let (store_id, term) = (random()?, u64::from_le_bytes(random()?));
         let disk = Arc::clone(self.disk);
         let journal = Journal::create(disk, self.directory, store_id, term)?;
-        let index = self.home.open()?;
-        let digests = Digests::empty(TreeId::ALL.len());
-        self.mark(&*index, &journal, &digests, 0)?;
+        let (index, digests) = self.build(&journal, None, 0)?;
         let report = OpeningReport {
             clean: true,
             ..OpeningReport::default()
@@ -285,23 +284,41 @@ impl Place<'_> {
             }
         }
         tracing::warn!(records = "all", "rebuilding the index from the journal");
-        let index = self.home.open()?;
-        // Before the first record: an interrupted rebuild is known as this store's.
-        index.set_witness(Witness {
-            store_id: journal.store_id(),
-            term,
-            durable_through: 0,
-        })?;
-        index.sync()?;
-        let mut meter = Meter::start("rebuild the index", merged.at_most(), self.observer);
-        let (digests, _) = compare::heal(&*index, &merged, &mut meter)?;
-        self.mark(&*index, &journal, &digests, scan.last())?;
+        let (index, digests) = self.build(&journal, Some(&merged), scan.last())?;
         Ok(Recovered {
             index,
             journal,
             digests,
             report: std::mem::take(report),
         })
+    }
+
+    /// Makes an index of what the journal holds through commit `last`, beside, and puts it in place
+    /// once it is whole: what an interruption leaves is not taken for an index.
+    fn build(
+        &self,
+        journal: &Journal,
+        merged: Option<&Merged>,
+        last: u64,
+    ) -> Result<(Arc<dyn Index>, Digests), CoreError> {
+        let new = self.home.open_beside()?;
+        let mut digests = Digests::empty(TreeId::ALL.len());
+        if let Some(merged) = merged {
+            let mut meter = Meter::start("rebuild the index", merged.at_most(), self.observer);
+            (digests, _) = compare::heal(&*new, merged, &mut meter)?;
+        }
+        let witness = Witness {
+            store_id: journal.store_id(),
+            term: journal.term(),
+            durable_through: last,
+        };
+        new.set_witness(witness)?;
+        new.sync()?;
+        let_go(new).map_err(|_used| CoreError::Busy)?;
+        self.home.swap()?;
+        let index = self.home.open()?;
+        self.mark(&*index, journal, &digests, last)?;
+        Ok((index, digests))
     }
 
     /// Opens the index, if it is this store's; returns also through which commit it is durable.

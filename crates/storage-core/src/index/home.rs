@@ -168,7 +168,12 @@ impl IndexHome for SledHome {
         let (new, old) = (self.beside(NEW), self.beside(OLD));
         remove_directory(&old)?;
         // Between the two renames there is no index: an open then puts the old one back.
-        fs::rename(&self.path, &old).map_err(|e| CoreError::io("rename", &self.path, e))?;
+        match fs::rename(&self.path, &old) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(CoreError::io("rename", &self.path, e));
+            }
+            _ => {}
+        }
         fs::rename(&new, &self.path).map_err(|e| CoreError::io("rename", &new, e))?;
         self.sync_parent()?;
         remove_directory(&old)
