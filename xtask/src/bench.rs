@@ -68,7 +68,7 @@ fn one_thread(directory: &Path) -> Result<(), Error> {
 /// Commits a second of one thread and of eight, with a sync that takes 2 ms more.
 fn eight_threads(directory: &Path) -> Result<(), Error> {
     let disk: Arc<dyn Disk> = Arc::new(SlowDisk);
-    let journal = Journal::create(disk, &directory.join("slow.journal"), [1; 16], 1)?;
+    let journal = Journal::create(disk, &directory.join("slow.journal"), [1; 16], 1, 2)?;
     let mut ratios = Vec::new();
     for _ in 0..REPEATS {
         let one = rate(&journal, 1)?;

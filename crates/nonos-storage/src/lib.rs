@@ -34,7 +34,10 @@ pub use storage_core::{
     ValueError, holder,
 };
 pub use storage_ops::{BackupError, BackupInfo, PruneError, RestoreError, TreeSizes};
-pub use storage_schema::{CURRENT_SCHEMA_VERSION, MigrationRecord, SchemaError, SchemaInfo};
+pub use storage_schema::{
+    CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,
+    SchemaInfo, Survey, TreeSurvey, Unconvertible,
+};
 pub use update::Update;
 
 /// The README's example, compiled and run.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use storage_core::{Commit, CoreError, Db, DbOptions, Durability, Health, OpeningReport, View};
-use storage_schema::{CURRENT_SCHEMA_VERSION, SchemaInfo};
+use storage_schema::{CURRENT_SCHEMA_VERSION, Climbed, MigrateOptions, SchemaInfo};
 
 use crate::StorageMetrics;
 use crate::clock;
@@ -15,6 +15,7 @@ use crate::open_options::OpenOptions;
 use crate::update::Update;
 
 mod maintenance;
+mod migration;
 mod records;
 
 /// The storage of a node. Every method takes `&self`: share it as `Arc<NodeStorage>`.
@@ -37,12 +38,14 @@ pub struct NodeStorage {
     data_path: PathBuf,
     in_memory: bool,
     schema: SchemaInfo,
+    climbed: Vec<Climbed>,
     opened_at: Instant,
     plain_secrets_warned: Once,
 }
 
 impl NodeStorage {
-    /// Opens the database at `config.path`, and creates it where there is none.
+    /// Opens the database at `config.path`, creates it where there is none, and migrates one of an older
+    /// schema. [`OpenOptions`] says more.
     ///
     /// # Errors
     ///
@@ -51,7 +54,8 @@ impl NodeStorage {
     /// - `CORRUPT`: both copies are damaged; the text says what is lost. `INCOMPLETE_SWAP`: something
     ///   beside the path says that there was a database.
     /// - `LOCKED`: another handle or process has it; the text says which.
-    /// - `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`, `MIGRATION_NEEDED`: nothing was modified.
+    /// - `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`: nothing was modified.
+    /// - `CORRUPT`: records of an older schema do not convert. Nothing was modified.
     /// - `CORRUPT`, `DISK_FULL`, `IO`, `INVALID_ARGUMENT` for a path that is a file.
     pub fn open(config: StorageConfig) -> NonosResult<Self> {
         OpenOptions::new(config).open()
@@ -66,8 +70,14 @@ impl NodeStorage {
         let mut options = options(&config, data_path.clone());
         options.observer = how.observer;
         options.lock_timeout = how.lock_timeout.unwrap_or(options.lock_timeout);
-        let (db, schema) = storage_schema::open(&options).map_err(StorageError::from)?;
-        Ok(Self::with(db, schema, config, data_path, false))
+        let mut migration = MigrateOptions::default();
+        migration.allow_quarantine = how.allow_quarantine;
+        migration.observer = options.observer.clone();
+        let migration = how.migrate.then_some(&migration);
+        let opened = storage_schema::open(&options, migration).map_err(StorageError::from)?;
+        let mut storage = Self::with(opened.db, opened.info, config, data_path, false);
+        storage.climbed = opened.climbed;
+        Ok(storage)
     }
 
     /// Opens a database in memory, gone at drop. It touches no file.
@@ -130,6 +140,7 @@ impl NodeStorage {
             data_path,
             in_memory,
             schema,
+            climbed: Vec::new(),
             opened_at: Instant::now(),
             plain_secrets_warned: Once::new(),
         }
@@ -138,6 +149,11 @@ impl NodeStorage {
     /// What opening found and did.
     pub fn opening_report(&self) -> &OpeningReport {
         self.db.opening_report()
+    }
+
+    /// The steps of migration that opening took.
+    pub fn migrations_taken(&self) -> &[Climbed] {
+        &self.climbed
     }
 
     /// Makes everything durable and closes, from a shared handle. A second call does nothing.

@@ -36,6 +36,8 @@ pub struct OpenOptions {
     pub(crate) config: StorageConfig,
     pub(crate) observer: Observer,
     pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) migrate: bool,
+    pub(crate) allow_quarantine: bool,
 }
 
 impl OpenOptions {
@@ -45,11 +47,13 @@ impl OpenOptions {
             config,
             observer: Observer::default(),
             lock_timeout: None,
+            migrate: true,
+            allow_quarantine: false,
         }
     }
 
     /// Calls `tell` with how far long work is, at least every 500 ms: comparing and rebuilding while
-    /// opening, later backups and compaction. `Break` cancels the work, which then fails with
+    /// opening, every commit of a migration, later backups and compaction. `Break` cancels the work, which then fails with
     /// `CANCELLED` and can be done again.
     #[must_use]
     pub fn on_progress(
@@ -64,6 +68,22 @@ impl OpenOptions {
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// Whether a database of an older schema is migrated, as it is by default; otherwise opening one is
+    /// refused with `MIGRATION_NEEDED`.
+    #[must_use]
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
+    }
+
+    /// Whether records that do not convert are set aside, in a file beside the database that lists
+    /// them; by default the first one refuses the migration before anything is written.
+    #[must_use]
+    pub fn allow_quarantine(mut self, allow: bool) -> Self {
+        self.allow_quarantine = allow;
         self
     }
 

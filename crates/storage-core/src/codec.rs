@@ -4,11 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::CoreError;
-use crate::frame::{self, Encoding, FrameError};
+use crate::frame::{self, Encoding, Frame, FrameError};
 use crate::tree::TreeId;
-
-/// The version of every record shape of this program: the schema that introduced them.
-pub const RECORD_VERSION: u8 = 2;
 
 /// Why a stored body is not a record of its tree.
 #[derive(Debug, thiserror::Error)]
@@ -18,10 +15,12 @@ pub enum DecodeError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// The shape is of a version that this program does not read.
-    #[error("the record has version {found}, this program reads {RECORD_VERSION}")]
+    #[error("the record has version {found}, this program reads {expected}")]
     RecordVersion {
         /// The version as stored.
         found: u8,
+        /// The version that this program reads.
+        expected: u8,
     },
     /// The body ends early or holds a value that the shape does not allow.
     #[error("the record does not decode")]
@@ -73,7 +72,7 @@ pub(crate) fn encode<T: Serialize>(
         tree,
         key,
         Encoding::Postcard,
-        RECORD_VERSION,
+        tree.record_version(),
         &body,
         compress,
     )
@@ -107,14 +106,21 @@ pub(crate) fn open(
     expected: Encoding,
 ) -> Result<Vec<u8>, CoreError> {
     let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
-    let frame = frame::open(tree, key, frame).map_err(|source| corrupt(source.into()))?;
+    let frame = open_any(tree, key, frame)?;
     if frame.encoding != expected {
         let found = frame.encoding;
         return Err(corrupt(FrameError::Encoding { found, expected }.into()));
     }
-    if frame.record_version != RECORD_VERSION {
-        let found = frame.record_version;
-        return Err(corrupt(DecodeError::RecordVersion { found }));
-    }
     Ok(frame.body)
+}
+
+/// What a frame of the current record version holds, in whatever encoding.
+pub(crate) fn open_any(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Frame, CoreError> {
+    let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
+    let frame = frame::open(tree, key, frame).map_err(|source| corrupt(source.into()))?;
+    let (found, expected) = (frame.record_version, tree.record_version());
+    if found != expected {
+        return Err(corrupt(DecodeError::RecordVersion { found, expected }));
+    }
+    Ok(frame)
 }

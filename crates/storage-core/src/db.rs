@@ -14,10 +14,10 @@
 use std::fs::{self};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use storage_journal::checkpoint::{self, About};
+use storage_journal::checkpoint::{self, About, Checkpoint};
 use storage_journal::digest::Digests;
 use storage_journal::disk::{Disk, RealDisk};
 use storage_journal::{JournalError, Merged};
@@ -139,10 +139,11 @@ impl Db {
         disk: Arc<dyn Disk>,
         home: &SimulatedHome,
         options: &DbOptions,
+        accept: Accept<'_>,
     ) -> Result<Self, CoreError> {
         let home = Arc::new(home.clone());
         let directory = journal_path(&options.path);
-        Self::open_at(disk, home, &directory, None, options, &|_| Ok(()))
+        Self::open_at(disk, home, &directory, None, options, accept)
     }
 
     fn open_at(
@@ -166,6 +167,7 @@ impl Db {
             journal,
             digests,
             report,
+            schema_version,
         } = recovery::open(place, accept)?;
         let durable = Durable {
             reserve: Reserve::new(disk, directory.to_owned()),
@@ -173,7 +175,8 @@ impl Db {
             home,
             last_mark: Mutex::new(0),
         };
-        let inner = Inner::new(index, lock, Some(durable), digests, report, options);
+        let mut inner = Inner::new(index, lock, Some(durable), digests, report, options);
+        inner.schema_version = AtomicU32::new(schema_version);
         let inner = Arc::new(inner);
         let background = Background::start(Arc::clone(&inner), options)?;
         Ok(Self {
@@ -195,6 +198,11 @@ impl Db {
         let path = resolve(path)?;
         let directory = journal_path(&path);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let schema = storage_journal::schema_of(&*disk, &directory)?;
+        let supported = options.schema_version;
+        if let Some(found) = schema.filter(|schema| *schema > supported) {
+            return Err(CoreError::SchemaTooNew { found, supported });
+        }
         let state = match Merged::open(&*disk, &directory, u64::MAX) {
             Err(JournalError::Missing { .. }) if remains(&path)?.is_some() => {
                 return Err(CoreError::NoJournal { path });
@@ -278,6 +286,73 @@ impl Db {
         inner.set_counts(&digests);
         inner.last_commit.store(through, Ordering::Release);
         Ok(through)
+    }
+
+    /// The schema that checkpoints and backups say their records have.
+    pub fn schema_version(&self) -> u32 {
+        self.inner.schema()
+    }
+
+    /// Says which schema the records have now. Programs that do not know it are kept out by
+    /// [`require_reader`](Self::require_reader), which comes before the first record of it.
+    pub fn set_schema_version(&self, version: u32) {
+        self.inner.schema_version.store(version, Ordering::Release);
+    }
+
+    /// From now on only programs that know this schema open the database. Durable on return.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Journal`]: what was required before is.
+    pub fn require_reader(&self, schema: u32) -> Result<(), CoreError> {
+        match &self.inner.durable {
+            Some(Durable { journal, .. }) => Ok(journal.set_schema(schema)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes that may still be written where the database is; plenty in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Io`].
+    pub fn free_bytes(&self) -> Result<u64, CoreError> {
+        let Some(Durable { journal, .. }) = &self.inner.durable else {
+            return Ok(u64::MAX);
+        };
+        let directory = journal.directory();
+        let space = journal.disk().space(directory);
+        Ok(space
+            .map_err(|e| CoreError::io("look at", directory, e))?
+            .free)
+    }
+
+    /// Writes a checkpoint of the state now beside those of the journal, under a name of its own: it is
+    /// kept until it is removed. Verified on return.
+    ///
+    /// # Errors
+    ///
+    /// As [`export`](Self::export), and [`CoreError::ReadOnly`] without a journal.
+    pub fn keep_checkpoint(&self, name: &str) -> Result<(), CoreError> {
+        let Some(Durable { journal, .. }) = &self.inner.durable else {
+            return Err(CoreError::ReadOnly);
+        };
+        self.export(&journal.directory().join(name)).map(drop)
+    }
+
+    /// A checkpoint that was kept under this name.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Journal`] if it is damaged or not there, [`CoreError::ReadOnly`] without a journal.
+    pub fn kept_checkpoint(&self, name: &str) -> Result<Checkpoint, CoreError> {
+        let Some(Durable { journal, .. }) = &self.inner.durable else {
+            return Err(CoreError::ReadOnly);
+        };
+        let path = journal.directory().join(name);
+        let checkpoint = Checkpoint::open(&**journal.disk(), &path)?;
+        checkpoint.verify()?;
+        Ok(checkpoint)
     }
 
     /// The number of the last commit.
@@ -424,12 +499,12 @@ impl Db {
         let created_at = (inner.clock)().div_euclid(1000);
         let mut meter = inner.meter("back up", inner.len());
         if let Some(Durable { journal, .. }) = &inner.durable {
-            return journal.export(path, inner.schema_version, created_at, || meter.step());
+            return journal.export(path, inner.schema(), created_at, || meter.step());
         }
         let about = |commit, store_id| About {
             store_id,
             term: 0,
-            schema_version: inner.schema_version,
+            schema_version: inner.schema(),
             commit,
             created_at,
             program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),

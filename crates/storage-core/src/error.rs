@@ -233,6 +233,14 @@ pub enum CoreError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A newer release wrote this database. Nothing was modified.
+    #[error("Database schema version {found} is newer than supported version {supported}")]
+    SchemaTooNew {
+        /// The newest schema that its records may have.
+        found: u32,
+        /// The newest that this program knows.
+        supported: u32,
+    },
     /// The index has no journal: an older program wrote it. Nothing was touched.
     #[error("the index {} has no journal", path.display())]
     NoJournal {
@@ -318,6 +326,7 @@ impl CoreError {
             Self::Sibling { .. } => ErrorCode::IncompleteSwap,
             Self::ReadOnly => ErrorCode::ReadOnly,
             Self::NoJournal { .. } => ErrorCode::MigrationNeeded,
+            Self::SchemaTooNew { .. } => ErrorCode::SchemaTooNew,
             Self::NotAccepted => ErrorCode::SchemaMismatch,
             Self::Io { .. } | Self::Thread { .. } | Self::Random { .. } => ErrorCode::Io,
             Self::EnginePanic | Self::IndexFailed { .. } | Self::Poisoned { .. } | Self::Closed => {
@@ -356,6 +365,7 @@ impl CoreError {
             }
             Self::Batch { source, .. } => source.remedy(),
             Self::ReadOnly => Some("open the database for writing"),
+            Self::SchemaTooNew { .. } => Some("upgrade this program"),
             Self::NoJournal { .. } => Some("open the database for writing once: that makes one"),
             Self::Sibling { .. } => {
                 Some("restore a backup, or move what is left of the old database away")

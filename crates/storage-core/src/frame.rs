@@ -28,6 +28,8 @@ pub enum Encoding {
     Postcard,
     /// CBOR, for `config`: it describes itself.
     Cbor,
+    /// bincode of the first implementation, for values of `config` whose type only the reader knows.
+    Bincode,
 }
 
 impl Encoding {
@@ -36,6 +38,7 @@ impl Encoding {
             Self::Raw => 0,
             Self::Postcard => 1,
             Self::Cbor => 2,
+            Self::Bincode => 3,
         }
     }
 
@@ -44,6 +47,7 @@ impl Encoding {
             0 => Some(Self::Raw),
             1 => Some(Self::Postcard),
             2 => Some(Self::Cbor),
+            3 => Some(Self::Bincode),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@
 
 mod background;
 mod batch;
+pub mod bincode;
 mod cache;
 mod codec;
 mod commit;
@@ -32,10 +33,10 @@ mod value;
 mod view;
 
 pub use batch::MAX_BATCH_SIZE;
-pub use codec::{DecodeError, RECORD_VERSION};
+pub use codec::DecodeError;
 pub use commit::{Commit, Pending};
 pub use counters::{StorageMetrics, StorageMetricsSnapshot};
-pub use db::recovery::Accept;
+pub use db::recovery::{Accept, Layout};
 pub use db::{Compacted, Db, Durability, Health, View};
 pub use error::{CoreError, ErrorCode, RecordError};
 pub use frame::{Encoding, Frame, FrameError, open as open_frame, seal as seal_frame};
@@ -45,7 +46,7 @@ pub use lock::{Holder, holder, lock_path};
 pub use options::DbOptions;
 pub use progress::{Meter, Observer, Progress};
 pub use report::OpeningReport;
-pub use restore::{begin_from, begin_in, remains};
+pub use restore::{begin, begin_from, begin_from_index, begin_in, inspect, new_store_id, remains};
 pub use tree::{Tree, TreeId};
 pub use value::ValueError;
 pub use view::{KeyRange, Order, Read, Visit};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::CoreError;
+use crate::tree::TreeId;
 
 /// How often it is told at least.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -21,10 +22,16 @@ const LOOK_EVERY: u64 = 256;
 pub struct Progress {
     /// What is being done.
     pub operation: &'static str,
+    /// The step of a migration: from this version to that.
+    pub step: Option<(u32, u32)>,
+    /// The tree that is being worked on, where it is one at a time.
+    pub tree: Option<&'static str>,
     /// Records that are done.
     pub done: u64,
     /// About how many there are in all; 0 if that is not known.
     pub total: u64,
+    /// Bytes of them that are done, where they are counted.
+    pub bytes: u64,
     /// How long it has taken.
     pub elapsed: Duration,
 }
@@ -81,8 +88,11 @@ impl<'a> Meter<'a> {
         Self {
             progress: Progress {
                 operation,
+                step: None,
+                tree: None,
                 done: 0,
                 total,
+                bytes: 0,
                 elapsed: Duration::ZERO,
             },
             observer,
@@ -91,6 +101,35 @@ impl<'a> Meter<'a> {
             told: now,
             logged: now,
         }
+    }
+
+    /// Says of which step of a migration it is.
+    #[must_use]
+    pub fn of_step(mut self, from: u32, to: u32) -> Self {
+        self.progress.step = Some((from, to));
+        self
+    }
+
+    /// Says which tree is being worked on from now on.
+    pub fn in_tree(&mut self, tree: TreeId) {
+        self.progress.tree = Some(tree.name());
+    }
+
+    /// Counts what was done before this meter was started.
+    pub fn skip(&mut self, records: u64) {
+        self.progress.done += records;
+    }
+
+    /// Counts records and their bytes, and tells it.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Cancelled`].
+    pub fn add(&mut self, records: u64, bytes: u64) -> Result<(), CoreError> {
+        self.progress.done += records;
+        self.progress.bytes += bytes;
+        self.log();
+        self.tell()
     }
 
     /// Ends the work as well once `stop` is set, as when the handle is closed.
@@ -123,8 +162,13 @@ impl<'a> Meter<'a> {
         }
         self.told = now;
         self.tell()?;
-        if now - self.logged >= LOG_EVERY {
-            self.logged = now;
+        self.log();
+        Ok(())
+    }
+
+    fn log(&mut self) {
+        if self.logged.elapsed() >= LOG_EVERY {
+            self.logged = Instant::now();
             let Progress {
                 operation,
                 done,
@@ -134,7 +178,6 @@ impl<'a> Meter<'a> {
             let rate_per_s = self.progress.rate_per_s();
             tracing::info!(operation, done, total, rate_per_s, "still at it");
         }
-        Ok(())
     }
 
     /// Tells how far it is now.

@@ -3,14 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use storage_journal::Scan;
-use storage_journal::checkpoint::{self, Checkpoint};
+use storage_journal::checkpoint::{self, About, Checkpoint, Record};
 use storage_journal::disk::{Disk, RealDisk};
 
+use crate::db::Db;
+use crate::db::recovery::{Accept, random, records};
 use crate::error::CoreError;
+use crate::index::home::SledHome;
+use crate::index::{IndexHome, IndexReader};
 use crate::lock::Lock;
 use crate::options::DbOptions;
 use crate::paths::{create_directory, directory_of, journal_path, resolve};
 use crate::progress::Meter;
+use crate::view::Read;
 
 /// What there is of a database at this path: the index or the journal.
 ///
@@ -31,15 +36,19 @@ pub fn remains(path: &Path) -> Result<Option<PathBuf>, CoreError> {
     }
 }
 
-/// Makes the journal of a new database at `options.path` that begins with the state of a checkpoint,
-/// of the same store. The next open builds the index from it. Interrupted, there is no database,
-/// opening refuses to make an empty one, and beginning again begins anew.
+/// Makes the journal of a new database at `options.path` that begins with these records, which come in
+/// the order of tree and key. The next open builds the index from it. Interrupted, there is no
+/// database, opening refuses to make an empty one, and beginning again begins anew.
 ///
 /// # Errors
 ///
 /// [`CoreError::Locked`], [`CoreError::Journal`], [`CoreError::Sibling`] where a database is, errors of
-/// the file system, [`CoreError::Cancelled`]: there is no new database.
-pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreError> {
+/// the file system and of `records`, [`CoreError::Cancelled`]: there is no new database.
+pub fn begin(
+    about: &About,
+    records: impl Iterator<Item = Result<Record, CoreError>>,
+    options: &DbOptions,
+) -> Result<(), CoreError> {
     let path = options.path.components().collect::<PathBuf>();
     create_directory(directory_of(&path))?;
     let path = resolve(&path)?;
@@ -47,10 +56,20 @@ pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreErro
     if let Some(path) = remains(&path)? {
         return Err(CoreError::Sibling { path });
     }
-    begin_in(&RealDisk, &journal_path(&path), from, options)
+    begin_in(&RealDisk, &journal_path(&path), about, records, options)
 }
 
-/// [`begin_from`] on any disk, in a directory without journal: for tests of crashes.
+/// [`begin`] with what a checkpoint holds, of the same store.
+///
+/// # Errors
+///
+/// As there.
+pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreError> {
+    let records = from.records().map(|record| record.map_err(CoreError::from));
+    begin(from.about(), records, options)
+}
+
+/// [`begin`] on any disk, in a directory without journal: for tests of crashes.
 ///
 /// # Errors
 ///
@@ -58,7 +77,8 @@ pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreErro
 pub fn begin_in(
     disk: &dyn Disk,
     directory: &Path,
-    from: &Checkpoint,
+    about: &About,
+    records: impl Iterator<Item = Result<Record, CoreError>>,
     options: &DbOptions,
 ) -> Result<(), CoreError> {
     match disk.create_directory(directory) {
@@ -70,12 +90,8 @@ pub fn begin_in(
     let parent = directory_of(directory);
     let synced = disk.sync_directory(parent);
     synced.map_err(|e| CoreError::io("sync", parent, e))?;
-    let about = from.about();
-    let mut meter = Meter::start("restore", from.digests().total(), &options.observer);
-    let records = from.records().map(|record| {
-        meter.step()?;
-        Ok::<_, CoreError>(record?)
-    });
+    let mut meter = Meter::start("begin the journal", 0, &options.observer);
+    let records = records.map(|record| meter.step().and(record));
     checkpoint::write(
         disk,
         &directory.join(checkpoint::name(about.commit)),
@@ -83,4 +99,82 @@ pub fn begin_in(
         records,
     )?;
     Ok(())
+}
+
+/// The id of a store that is yet to be made.
+///
+/// # Errors
+///
+/// [`CoreError::Random`].
+pub fn new_store_id() -> Result<[u8; 16], CoreError> {
+    random()
+}
+
+/// Shows what the database at `options.path` holds to `look`, and changes nothing of it: the journal,
+/// or where there is none a copy of the index.
+///
+/// # Errors
+///
+/// [`CoreError::Journal`] if there is no database or its journal is damaged, [`CoreError::Locked`],
+/// errors of the index and of `look`.
+pub fn inspect<R, E: From<CoreError>>(
+    options: &DbOptions,
+    look: impl FnOnce(&dyn Read) -> Result<R, E>,
+) -> Result<R, E> {
+    match Db::open_readonly(options) {
+        Err(CoreError::NoJournal { path }) => {
+            let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
+            let home = SledHome::new(path, options.cache_capacity_bytes);
+            let copy = home.open_copy()?;
+            let looked = look(&IndexReader(&*copy));
+            drop(copy);
+            home.remove_leftovers()?;
+            looked
+        }
+        opened => look(&opened?.view()),
+    }
+}
+
+/// [`begin`] with the records of the index in the directory `source`, which a program without journal
+/// wrote and does not have open. `accept` is asked first. Nothing of the source is changed.
+///
+/// # Errors
+///
+/// As there; [`CoreError::IndexLocked`] while another program has the source open, and those of
+/// `accept`.
+pub fn begin_from_index(
+    source: &Path,
+    accept: Accept<'_>,
+    options: &DbOptions,
+) -> Result<About, CoreError> {
+    let path = options.path.components().collect::<PathBuf>();
+    create_directory(directory_of(&path))?;
+    let path = resolve(&path)?;
+    let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
+    if let Some(path) = remains(&path)? {
+        return Err(CoreError::Sibling { path });
+    }
+    let home = SledHome::new(path.clone(), options.cache_capacity_bytes);
+    let copy = home.open_copy_of(source)?;
+    let begun = accept(&IndexReader(&*copy)).and_then(|layout| {
+        let about = About {
+            store_id: random()?,
+            term: 0,
+            schema_version: layout.schema_version,
+            commit: 1,
+            created_at: options.now(),
+            program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        begin_in(
+            &RealDisk,
+            &journal_path(&path),
+            &about,
+            records(&*copy),
+            options,
+        )?;
+        Ok(about)
+    });
+    drop(copy);
+    home.remove_leftovers()?;
+    begun
 }

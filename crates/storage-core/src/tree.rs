@@ -98,6 +98,12 @@ impl TreeId {
         }
     }
 
+    /// The version of the shape that this program's records of the tree have: the schema that introduced
+    /// it. A step to another schema rewrites only the trees whose version it changes.
+    pub const fn record_version(self) -> u8 {
+        2
+    }
+
     /// The longest record the tree takes, in bytes of its encoded body: 64 KiB for secrets,
     /// 1 MiB otherwise.
     pub const fn max_body_size(self) -> usize {

@@ -4,6 +4,7 @@
 //! nonos-journal 1
 //! store-id = 32 hexadecimal digits
 //! minimum-reader = 1
+//! schema = the newest schema that a record in it may have
 //! segment = first number of the segment that the last open began
 //! writer = the program that wrote it last
 //! checksum = crc32 of the lines above, 8 hexadecimal digits
@@ -34,6 +35,8 @@ pub(crate) enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) store_id: [u8; 16],
+    /// The newest schema that a record in it may have; 0 if nothing tells.
+    pub(crate) schema: u32,
     /// A segment with this first number, or a higher one, must be there.
     pub(crate) segment: u64,
 }
@@ -71,14 +74,25 @@ impl Format {
     }
 }
 
+/// The newest schema that a record of the journal in `directory` may have; `None` if nothing tells.
+///
+/// # Errors
+///
+/// [`JournalError::TooNew`], [`JournalError::Io`].
+pub fn schema_of(disk: &dyn Disk, directory: &Path) -> Result<Option<u32>, JournalError> {
+    let said = Format::read(disk, directory)?.said();
+    Ok(said.map(|said| said.schema))
+}
+
 /// Writes the file, durably.
 pub(crate) fn write(disk: &dyn Disk, directory: &Path, said: &Said) -> Result<(), JournalError> {
     let path = directory.join(NAME);
     let id: String = said.store_id.iter().map(|byte| hex(*byte)).collect();
     let writer = concat!("nonos ", env!("CARGO_PKG_VERSION"));
-    let segment = said.segment;
+    let (segment, schema) = (said.segment, said.schema);
     let said = format!(
-        "{TITLE}\nstore-id = {id}\nminimum-reader = {CURRENT}\nsegment = {segment}\nwriter = {writer}\n"
+        "{TITLE}\nstore-id = {id}\nminimum-reader = {CURRENT}\nschema = {schema}\n\
+         segment = {segment}\nwriter = {writer}\n"
     );
     let text = format!(
         "{said}checksum = {:08x}\n",
@@ -103,6 +117,7 @@ fn parse(bytes: &[u8]) -> Option<(Said, u32)> {
     }
     let said = Said {
         store_id,
+        schema: field("schema = ")?.parse().ok()?,
         segment: field("segment = ")?.parse().ok()?,
     };
     Some((said, field("minimum-reader = ")?.parse().ok()?))

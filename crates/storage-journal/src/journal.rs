@@ -39,6 +39,8 @@ pub struct Journal {
     store_id: [u8; 16],
     term: u64,
     segment_size: u64,
+    /// What `FORMAT` says.
+    said: Mutex<Said>,
     writer: Mutex<Writer>,
     group: Group,
     failure: OnceLock<String>,
@@ -74,13 +76,18 @@ impl Journal {
         directory: &Path,
         store_id: [u8; 16],
         term: u64,
+        schema: u32,
     ) -> Result<Self, JournalError> {
         let io = |source| JournalError::io("create", directory, source);
         match disk.create_directory(directory) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             created => created.map_err(io)?,
         }
-        let journal = Self::begin(disk, directory, store_id, term, Begin::default())?;
+        let begin = Begin {
+            schema,
+            ..Begin::default()
+        };
+        let journal = Self::begin(disk, directory, store_id, term, begin)?;
         journal
             .disk
             .sync_directory(directory_of(directory))
@@ -94,7 +101,12 @@ impl Journal {
     /// # Errors
     ///
     /// [`JournalError::Damaged`] if the scan found damage, [`JournalError::Io`].
-    pub fn open(disk: Arc<dyn Disk>, scan: &Scan, term: u64) -> Result<Self, JournalError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        scan: &Scan,
+        term: u64,
+        schema: u32,
+    ) -> Result<Self, JournalError> {
         let directory = &scan.directory;
         if !scan.damage().is_empty() {
             return Err(JournalError::Damaged {
@@ -117,6 +129,7 @@ impl Journal {
             .map_or(durable, |commit| commit.before);
         let rewritten = walk.unsynced.iter();
         let begin = Begin {
+            schema: schema.max(scan.schema()),
             first: before + 1,
             predecessor,
             last: walk.last,
@@ -144,8 +157,10 @@ impl Journal {
         term: u64,
         last: u64,
         checkpoint_size: u64,
+        schema: u32,
     ) -> Result<Self, JournalError> {
         let begin = Begin {
+            schema,
             first: last + 1,
             last,
             highest: last,
@@ -188,14 +203,19 @@ impl Journal {
         let path = directory.join(segment::name(begin.first));
         let io = |source| JournalError::io("write", &path, source);
         publish(&*disk, &path, &bytes).map_err(io)?;
-        let segment = begin.first;
-        format::write(&*disk, directory, &Said { store_id, segment })?;
+        let said = Said {
+            store_id,
+            schema: begin.schema,
+            segment: begin.first,
+        };
+        format::write(&*disk, directory, &said)?;
         let file = reopen(&*disk, &path)?;
         Ok(Self {
             directory: directory.to_owned(),
             store_id,
             term,
             segment_size: SEGMENT_SIZE,
+            said: Mutex::new(said),
             group: Group::new(begin.last),
             writer: Mutex::new(Writer {
                 file,
@@ -265,6 +285,20 @@ impl Journal {
     /// The length of the last checkpoint in bytes; 0 before the first.
     pub fn checkpoint_size(&self) -> u64 {
         self.writer().checkpoint_size
+    }
+
+    /// Says, durably, which schema the records may have from now on. A program that does not know it
+    /// refuses to open the journal.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn set_schema(&self, schema: u32) -> Result<(), JournalError> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Said { schema, ..*said };
+        format::write(&*self.disk, &self.directory, &new)?;
+        *said = new;
+        Ok(())
     }
 
     /// Why nothing more is written, if that is so.
@@ -558,6 +592,7 @@ impl Journal {
 
 /// What the first segment of an open begins with.
 struct Begin<'a> {
+    schema: u32,
     first: u64,
     predecessor: u32,
     /// The last commit that counts.
@@ -574,6 +609,7 @@ struct Begin<'a> {
 impl Default for Begin<'_> {
     fn default() -> Self {
         Self {
+            schema: 0,
             first: 1,
             predecessor: 0,
             last: 0,

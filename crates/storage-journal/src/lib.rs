@@ -21,6 +21,7 @@ mod segment;
 mod tail;
 
 pub use error::JournalError;
+pub use format::schema_of;
 pub use journal::{Journal, SEGMENT_SIZE};
 pub use mark::Mark;
 pub use merged::Merged;

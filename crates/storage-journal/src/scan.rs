@@ -36,6 +36,7 @@ pub struct Scan {
     pub(crate) walk: Walk,
     pub(crate) leftovers: Vec<PathBuf>,
     bad_checkpoints: Vec<PathBuf>,
+    schema: u32,
 }
 
 impl Scan {
@@ -107,6 +108,7 @@ impl Scan {
             walk: Walk::new(directory, said.map(|said| said.store_id), 0, limit),
             leftovers: names.leftovers,
             bad_checkpoints: Vec::new(),
+            schema: said.map_or(0, |said| said.schema),
         };
         scan.choose_base(disk, &names.checkpoints, limit, open)?;
         let mut tail = Tail::default();
@@ -168,6 +170,16 @@ impl Scan {
     /// The highest number that was ever in use.
     pub fn highest(&self) -> u64 {
         self.walk.highest
+    }
+
+    /// The newest schema that a record may have; 0 if nothing tells.
+    pub fn schema(&self) -> u32 {
+        self.schema
+    }
+
+    /// Whether there is a checkpoint only, as after a restore or an adoption: no open came to its end.
+    pub fn is_only_begun(&self) -> bool {
+        self.walk.bytes == 0
     }
 
     /// The id of the store; zeros if nothing tells it.

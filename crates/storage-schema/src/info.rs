@@ -1,12 +1,16 @@
 //! What the `schema` tree says: one record, under `__schema_version__`.
 
 use serde::{Deserialize, Serialize};
-use storage_core::{Commit, CoreError, Encoding, Order, Read, TextKey, Tree, TreeId, open_frame};
+use storage_core::{Commit, CoreError, Encoding, Order, Read, TextKey, Tree, TreeId};
+use storage_core::{bincode, open_frame};
 
 use crate::error::SchemaError;
+use crate::shapes::v1::{MigrationRecordV1, SchemaInfoV1};
 
 const SCHEMA: Tree<TextKey, SchemaInfo> = Tree::new(TreeId::Schema);
-const VERSION_KEY: &str = "__schema_version__";
+pub(crate) const VERSION_KEY: &str = "__schema_version__";
+/// Entries that a history has at most.
+const MAX_HISTORY: usize = 100;
 
 /// The schema of a database and how it came to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,21 +104,11 @@ fn holds_anything(view: &dyn Read) -> Result<bool, CoreError> {
     Ok(found)
 }
 
-/// The version in a schema record of the first implementation: bincode 1.x with fixed-width
-/// little-endian integers, read to its last byte, so that a damaged record is not taken for one.
+/// The version in a schema record of the first implementation, read to its last byte, so that a
+/// damaged record is not taken for one.
 fn first_implementation(stored: &[u8]) -> Option<u32> {
-    const MIGRATION_LEN: usize = 4 + 4 + 8 + 8 + 1;
-    let (version, rest) = stored.split_first_chunk::<4>()?;
-    let (_created_at, rest) = rest.split_first_chunk::<8>()?;
-    let rest = match rest.split_first()? {
-        (0, rest) => rest,
-        (1, rest) => rest.split_first_chunk::<8>()?.1,
-        _ => return None,
-    };
-    let (migrations, rest) = rest.split_first_chunk::<8>()?;
-    let migrations = usize::try_from(u64::from_le_bytes(*migrations)).ok()?;
-    let whole = migrations.checked_mul(MIGRATION_LEN) == Some(rest.len());
-    whole.then_some(u32::from_le_bytes(*version))
+    let info: SchemaInfoV1 = bincode::decode(stored).ok()?;
+    Some(info.version)
 }
 
 /// The schema record of a database at the current version.
@@ -124,6 +118,52 @@ fn first_implementation(stored: &[u8]) -> Option<u32> {
 /// [`SchemaError::Core`] if it is missing or does not decode.
 pub(crate) fn load(view: &dyn Read) -> Result<SchemaInfo, SchemaError> {
     SCHEMA.get(view, VERSION_KEY)?.ok_or(SchemaError::Missing)
+}
+
+/// The schema record of a database at any version, also one of the first implementation.
+///
+/// # Errors
+///
+/// [`SchemaError::Missing`], [`SchemaError::Unreadable`], [`SchemaError::Core`].
+pub fn load_any(view: &dyn Read) -> Result<SchemaInfo, SchemaError> {
+    let stored = view.get(TreeId::Schema, VERSION_KEY.as_bytes())?;
+    let stored = stored.ok_or(SchemaError::Missing)?;
+    match bincode::decode::<SchemaInfoV1>(&stored) {
+        Ok(old) => Ok(old.into()),
+        Err(_framed) => load(view),
+    }
+}
+
+/// The newest entries of a history, which grows without a bound otherwise: the oldest are taken
+/// together.
+pub(crate) fn capped(mut history: Vec<MigrationRecord>) -> Vec<MigrationRecord> {
+    while history.len() > MAX_HISTORY {
+        let oldest = history.remove(0);
+        if let Some(next) = history.first_mut() {
+            next.from_version = oldest.from_version;
+            next.duration_ms = next.duration_ms.saturating_add(oldest.duration_ms);
+            next.success |= oldest.success;
+        }
+    }
+    history
+}
+
+impl From<SchemaInfoV1> for SchemaInfo {
+    fn from(old: SchemaInfoV1) -> Self {
+        let record = |old: MigrationRecordV1| MigrationRecord {
+            from_version: old.from_version,
+            to_version: old.to_version,
+            applied_at: old.applied_at,
+            duration_ms: old.duration_ms,
+            success: old.success,
+        };
+        Self {
+            version: old.version,
+            created_at: old.created_at,
+            last_migration: old.last_migration,
+            migrations_applied: old.migrations_applied.into_iter().map(record).collect(),
+        }
+    }
 }
 
 pub(crate) fn store(commit: &mut Commit, info: &SchemaInfo) -> Result<(), CoreError> {

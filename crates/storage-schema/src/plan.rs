@@ -1,7 +1,6 @@
 //! Recorded version to what opening does about it.
 
 use crate::info::Recorded;
-use crate::version::CURRENT_SCHEMA_VERSION;
 
 /// What opening a database does about its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +24,24 @@ pub enum Plan {
     Unversioned,
 }
 
-/// Decides; pure.
-pub fn plan(recorded: Recorded) -> Plan {
+/// The version whose layout the records have; 0 if there are none.
+pub(crate) fn version_of(recorded: Recorded) -> u32 {
+    match recorded {
+        Recorded::Empty | Recorded::Unversioned => 0,
+        Recorded::Version(version) => version,
+        Recorded::FirstImplementation(_) => 1,
+    }
+}
+
+/// Decides what a program that writes schema `current` does; pure.
+pub fn plan(recorded: Recorded, current: u32) -> Plan {
     match recorded {
         Recorded::Empty => Plan::Initialize,
         Recorded::Unversioned => Plan::Unversioned,
-        Recorded::Version(found) | Recorded::FirstImplementation(found)
-            if found > CURRENT_SCHEMA_VERSION =>
-        {
+        Recorded::Version(found) | Recorded::FirstImplementation(found) if found > current => {
             Plan::TooNew { found }
         }
-        Recorded::Version(CURRENT_SCHEMA_VERSION) => Plan::Ready,
+        Recorded::Version(version) if version == current => Plan::Ready,
         Recorded::Version(from) => Plan::Migrate { from },
         Recorded::FirstImplementation(_) => Plan::Migrate { from: 1 },
     }
@@ -57,7 +63,7 @@ mod tests {
             (Recorded::FirstImplementation(2), Plan::Migrate { from: 1 }),
             (Recorded::FirstImplementation(3), Plan::TooNew { found: 3 }),
         ] {
-            assert_eq!(plan(recorded), expected, "{recorded:?}");
+            assert_eq!(plan(recorded, 2), expected, "{recorded:?}");
         }
     }
 }

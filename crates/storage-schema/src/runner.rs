@@ -2,23 +2,62 @@
 
 use std::cell::RefCell;
 
-use storage_core::{CoreError, Db, DbOptions, Durability, Read};
+use storage_core::{CoreError, Db, DbOptions, Durability, Layout, Read, inspect};
 
+use crate::cursor::Cursor;
 use crate::error::SchemaError;
-use crate::info::{self, SchemaInfo};
-use crate::plan::{Plan, plan};
+use crate::info::{self, Recorded, SchemaInfo};
+use crate::migrate::{self, Climbed, MigrateOptions};
+use crate::plan::{Plan, plan, version_of};
+use crate::survey::Survey;
+use crate::undo;
 use crate::version::CURRENT_SCHEMA_VERSION;
 
-/// Opens a database on disk at the current schema, and creates it where there is none.
+/// A database that was opened at the current schema.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The handle.
+    pub db: Db,
+    /// Its schema record.
+    pub info: SchemaInfo,
+    /// The steps that were taken in opening it.
+    pub climbed: Vec<Climbed>,
+}
+
+/// Opens a database on disk at the current schema, and creates it where there is none. An older one
+/// is migrated, if `migrate` says how.
 ///
 /// # Errors
 ///
 /// [`SchemaError::TooNew`], [`SchemaError::Unversioned`], [`SchemaError::Unreadable`],
-/// [`SchemaError::MigrationNeeded`]: nothing was written. [`SchemaError::Core`].
-pub fn open(options: &DbOptions) -> Result<(Db, SchemaInfo), SchemaError> {
+/// [`SchemaError::MigrationNeeded`]: nothing was written. Those of migrating; [`SchemaError::Core`].
+pub fn open(options: &DbOptions, migrate: Option<&MigrateOptions>) -> Result<Opened, SchemaError> {
+    let (db, accepted) = open_accepted(migrate, |accept| Db::open(options, accept))?;
+    finish(db, accepted, options, migrate)
+}
+
+/// [`open`] with a handle that a test opens, on a disk of its choice.
+///
+/// # Errors
+///
+/// As there.
+pub fn open_with(
+    options: &DbOptions,
+    migrate: Option<&MigrateOptions>,
+    open: impl FnOnce(storage_core::Accept<'_>) -> Result<Db, CoreError>,
+) -> Result<Opened, SchemaError> {
+    let (db, accepted) = open_accepted(migrate, open)?;
+    finish(db, accepted, options, migrate)
+}
+
+fn open_accepted(
+    migrate: Option<&MigrateOptions>,
+    open: impl FnOnce(storage_core::Accept<'_>) -> Result<Db, CoreError>,
+) -> Result<(Db, Plan), SchemaError> {
     let refused = RefCell::new(None);
-    let accept = |records: &dyn Read| match decide(records) {
-        Ok(_) => Ok(()),
+    let accept = |records: &dyn Read| match decide(records, migrate) {
+        Ok(decided) => Ok(decided.layout),
         // Damage, which opening may heal.
         Err(SchemaError::Core(error)) => Err(error),
         Err(error) => {
@@ -26,25 +65,42 @@ pub fn open(options: &DbOptions) -> Result<(Db, SchemaInfo), SchemaError> {
             Err(CoreError::NotAccepted)
         }
     };
-    let db = match (Db::open(options, &accept), refused.into_inner()) {
+    let db = match (open(&accept), refused.into_inner()) {
         (Err(CoreError::NotAccepted), Some(error)) => return Err(error),
         (opened, _) => opened?,
     };
-    let info = prepare(&db, (options.clock)().div_euclid(1000))?;
-    Ok((db, info))
+    let decided = decide(&db.view(), migrate)?;
+    Ok((db, decided.plan))
 }
 
-/// Brings a database that was just opened to the current schema, at `now` (Unix seconds); returns
-/// its schema record.
+fn finish(
+    db: Db,
+    plan: Plan,
+    options: &DbOptions,
+    migrate: Option<&MigrateOptions>,
+) -> Result<Opened, SchemaError> {
+    let mut climbed = Vec::new();
+    let info = match (plan, migrate) {
+        (Plan::Initialize, _) => initialize(&db, (options.clock)().div_euclid(1000))?,
+        (Plan::Migrate { .. }, Some(how)) => {
+            climbed = migrate::migrate(&db, options, how)?;
+            info::load(&db.view())?
+        }
+        _ => info::load(&db.view())?,
+    };
+    Ok(Opened { db, info, climbed })
+}
+
+/// Brings a database in memory to the current schema, at `now` (Unix seconds); returns its schema
+/// record.
 ///
 /// # Errors
 ///
 /// As [`open`].
 pub fn prepare(db: &Db, now: i64) -> Result<SchemaInfo, SchemaError> {
-    if decide(&db.view())? {
-        initialize(db, now)
-    } else {
-        info::load(&db.view())
+    match decide(&db.view(), None)?.plan {
+        Plan::Initialize => initialize(db, now),
+        _ => info::load(&db.view()),
     }
 }
 
@@ -54,24 +110,107 @@ pub fn prepare(db: &Db, now: i64) -> Result<SchemaInfo, SchemaError> {
 ///
 /// As [`open`].
 pub fn load(db: &Db) -> Result<SchemaInfo, SchemaError> {
-    if decide(&db.view())? {
-        return Err(SchemaError::Missing);
+    match decide(&db.view(), None)?.plan {
+        Plan::Initialize => Err(SchemaError::Missing),
+        _ => info::load(&db.view()),
     }
-    info::load(&db.view())
 }
 
-/// Whether the schema is yet to be recorded; an error if the records are not of the current one.
-fn decide(records: &dyn Read) -> Result<bool, SchemaError> {
-    match plan(info::recorded(records)?) {
-        Plan::Ready => Ok(false),
-        Plan::Initialize => Ok(true),
-        Plan::Migrate { from } => Err(SchemaError::MigrationNeeded { from }),
-        Plan::TooNew { found } => Err(SchemaError::TooNew {
-            found,
-            supported: CURRENT_SCHEMA_VERSION,
-        }),
-        Plan::Unversioned => Err(SchemaError::Unversioned),
-    }
+/// What a database on disk says about its schema, and what migrating it would do; nothing is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outlook {
+    /// Its schema record, as it is.
+    pub info: SchemaInfo,
+    /// The version whose layout the records have.
+    pub version: u32,
+    /// Whether a migration was interrupted.
+    pub is_interrupted: bool,
+    /// What the next step would do; `None` at the current version, or if it was not asked for.
+    pub survey: Option<Survey>,
+}
+
+/// Looks at a database without changing it; `with_survey` converts every record to count.
+///
+/// # Errors
+///
+/// [`SchemaError::TooNew`], [`SchemaError::Unversioned`], [`SchemaError::Unreadable`],
+/// [`SchemaError::NoStep`], [`SchemaError::Core`].
+pub fn outlook(
+    options: &DbOptions,
+    how: &MigrateOptions,
+    with_survey: bool,
+) -> Result<Outlook, SchemaError> {
+    inspect(options, |view| {
+        decide(view, Some(how))?;
+        let survey = if with_survey {
+            migrate::look_ahead(view, how, options.compression)?
+        } else {
+            None
+        };
+        Ok(Outlook {
+            info: info::load_any(view)?,
+            version: version_of(info::recorded(view)?),
+            is_interrupted: Cursor::load(view)?.is_some(),
+            survey,
+        })
+    })
+}
+
+/// Undoes a migration that is not complete: every record is again what it was before.
+///
+/// # Errors
+///
+/// [`SchemaError::NothingToAbort`], those of opening; [`SchemaError::Step`]: the next open, or the next
+/// call, goes on with undoing.
+pub fn abort(options: &DbOptions, how: &MigrateOptions) -> Result<(), SchemaError> {
+    abort_with(how, |accept| Db::open(options, accept))
+}
+
+/// [`abort`] with a handle that a test opens.
+///
+/// # Errors
+///
+/// As there.
+pub fn abort_with(
+    how: &MigrateOptions,
+    open: impl FnOnce(storage_core::Accept<'_>) -> Result<Db, CoreError>,
+) -> Result<(), SchemaError> {
+    let (db, _) = open_accepted(Some(how), open)?;
+    let cursor = Cursor::load(&db.view())?.ok_or(SchemaError::NothingToAbort)?;
+    undo::undo(&db, &cursor, how)?;
+    Ok(db.shutdown()?)
+}
+
+struct Decided {
+    plan: Plan,
+    layout: Layout,
+}
+
+/// What is to be done about a schema; an error if that is not allowed.
+fn decide(records: &dyn Read, migrate: Option<&MigrateOptions>) -> Result<Decided, SchemaError> {
+    let current = migrate.map_or(CURRENT_SCHEMA_VERSION, |how| how.chain.target());
+    let recorded = info::recorded(records)?;
+    let plan = plan(recorded, current);
+    let version = match plan {
+        Plan::Ready | Plan::Initialize => current,
+        Plan::Migrate { from } if migrate.is_none() => {
+            return Err(SchemaError::MigrationNeeded { from });
+        }
+        Plan::Migrate { from } => from,
+        Plan::TooNew { found } => {
+            return Err(SchemaError::TooNew {
+                found,
+                supported: current,
+            });
+        }
+        Plan::Unversioned => return Err(SchemaError::Unversioned),
+    };
+    let layout = Layout {
+        schema_version: version,
+        is_framed: !matches!(recorded, Recorded::FirstImplementation(_)),
+    };
+    Ok(Decided { plan, layout })
 }
 
 fn initialize(db: &Db, now: i64) -> Result<SchemaInfo, SchemaError> {

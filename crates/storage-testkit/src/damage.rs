@@ -16,7 +16,7 @@ use storage_core::trees::metrics::{self, StoredMetrics};
 use storage_core::trees::peers::{self, StoredPeerInfo};
 use storage_core::{CoreError, Db, DbOptions, Durability, EpochNumber, OpeningReport, TreeId};
 
-use crate::{Directory, dump};
+use crate::{Directory, LAYOUT, dump};
 
 /// How the process ended that wrote the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +62,7 @@ fn options(path: &Path) -> DbOptions {
 ///
 /// Errors of the database.
 pub fn write(path: &Path, ended: Ended) -> Result<Option<Db>, CoreError> {
-    let db = Db::open(&options(path), &|_| Ok(()))?;
+    let db = Db::open(&options(path), &|_| Ok(LAYOUT))?;
     write_marked(&db)?;
     db.flush()?;
     match ended {
@@ -346,7 +346,7 @@ enum Found {
 /// Opens twice, and compares with the states from the last flush on.
 fn judge(copied: &Directory, states: &[State]) -> Result<Found, String> {
     let open = |again: &str| {
-        let db = Db::open(&options(&copied.database()), &|_| Ok(()));
+        let db = Db::open(&options(&copied.database()), &|_| Ok(LAYOUT));
         db.map_err(|e| format!("does not open{again}: {}", chain(&e)))
     };
     let read = |db: &Db| state(db).map_err(|e| format!("cannot be read: {}", chain(&e)));

@@ -5,8 +5,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use storage_core::{CoreError, Db, DbOptions};
+use storage_core::{CoreError, Db, DbOptions, Layout};
 use tempfile::TempDir;
+
+/// What records of the current schema are.
+pub const LAYOUT: Layout = Layout {
+    schema_version: 2,
+    is_framed: true,
+};
 
 /// A directory for one database, removed at drop.
 #[derive(Debug)]
@@ -44,7 +50,7 @@ impl Directory {
     ///
     /// Errors of [`Db::open`].
     pub fn open_core(&self) -> Result<Db, CoreError> {
-        Db::open(&DbOptions::new(self.database(), 2, || 0), &|_| Ok(()))
+        Db::open(&DbOptions::new(self.database(), 2, || 0), &|_| Ok(LAYOUT))
     }
 
     /// Every file and directory below the root, by its path from there.

@@ -3,8 +3,9 @@
 
 pub mod damage;
 mod dump;
+pub mod first_implementation;
 mod fixture;
 pub mod strategy;
 
 pub use dump::{Entry, dump};
-pub use fixture::Directory;
+pub use fixture::{Directory, LAYOUT};

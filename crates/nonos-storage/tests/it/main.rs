@@ -13,6 +13,7 @@ mod concurrency;
 mod config_values;
 mod contents;
 mod damage;
+mod first_implementation;
 mod kill;
 mod large_values;
 mod lifecycle;

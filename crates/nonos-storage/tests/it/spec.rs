@@ -762,9 +762,16 @@ fn a_database_of_a_newer_release_is_refused_and_unchanged() -> TestResult {
     let disk = OnDisk::new()?;
     disk.open()?.close()?;
     let of_version_3 = |key: &[u8]| {
-        use storage_core::{Encoding, RECORD_VERSION, TreeId, seal_frame};
+        use storage_core::{Encoding, TreeId, seal_frame};
         let (tree, body) = (TreeId::Schema, [3, 0, 0, 0]);
-        seal_frame(tree, key, Encoding::Postcard, RECORD_VERSION, &body, false)
+        seal_frame(
+            tree,
+            key,
+            Encoding::Postcard,
+            tree.record_version(),
+            &body,
+            false,
+        )
     };
     let key = b"__schema_version__";
     let core = disk.directory.open_core()?;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,8 @@ pub(crate) struct Inner {
     pub(super) store_id: [u8; 16],
     pub(super) degraded: Mutex<Option<String>>,
     pub(super) compression: bool,
-    pub(super) schema_version: u32,
+    /// The schema that checkpoints say their records have.
+    pub(super) schema_version: AtomicU32,
     pub(super) clock: fn() -> i64,
     pub(super) report: OpeningReport,
 }
@@ -133,7 +134,7 @@ impl Inner {
             store_id: [0; 16],
             degraded: Mutex::new(None),
             compression: options.compression,
-            schema_version: options.schema_version,
+            schema_version: AtomicU32::new(options.schema_version),
             clock: options.clock,
             report,
         };
@@ -146,6 +147,10 @@ impl Inner {
     /// The number of the last commit applied.
     pub(crate) fn last_commit(&self) -> u64 {
         self.last_commit.load(Ordering::Acquire)
+    }
+
+    pub(super) fn schema(&self) -> u32 {
+        self.schema_version.load(Ordering::Acquire)
     }
 
     /// Records in all trees.
@@ -369,9 +374,7 @@ impl Inner {
         if durable.is_worth_a_checkpoint() && durable.room_for_checkpoint().is_ok() {
             let created_at = now_ms.div_euclid(1000);
             let never = || Ok::<_, CoreError>(());
-            let written = durable
-                .journal
-                .checkpoint(self.schema_version, created_at, never);
+            let written = durable.journal.checkpoint(self.schema(), created_at, never);
             if let Err(error) = written {
                 tracing::warn!(error = %chain(&error), "no checkpoint at closing");
             }
@@ -434,7 +437,7 @@ impl Inner {
         let _alone = self.alone()?;
         let created_at = (self.clock)().div_euclid(1000);
         let mut meter = self.meter("write a checkpoint", 0);
-        journal.checkpoint(self.schema_version, created_at, || meter.step())
+        journal.checkpoint(self.schema(), created_at, || meter.step())
     }
 
     /// For the background: rebuilds an index that failed; whether there is none, or it succeeded.

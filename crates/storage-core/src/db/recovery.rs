@@ -34,8 +34,22 @@ use crate::view::Read;
 
 mod salvage;
 
-/// Decides from the records whether a database may be opened; called before anything is changed.
-pub type Accept<'a> = &'a dyn Fn(&dyn Read) -> Result<(), CoreError>;
+/// What the records of a database are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "both are all that opening must know"
+)]
+pub struct Layout {
+    /// The schema that the database says it has.
+    pub schema_version: u32,
+    /// Whether every record has a frame. Those of the first implementation have none.
+    pub is_framed: bool,
+}
+
+/// Decides from the records whether a database may be opened, and says what they are; called before
+/// anything is changed.
+pub type Accept<'a> = &'a dyn Fn(&dyn Read) -> Result<Layout, CoreError>;
 
 /// What an open database consists of.
 #[derive(Debug)]
@@ -44,6 +58,7 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) digests: Digests,
     pub(crate) report: OpeningReport,
+    pub(crate) schema_version: u32,
 }
 
 /// An index, and through which commit it is durable.
@@ -70,6 +85,11 @@ pub(crate) struct Place<'a> {
 /// something says that there was a database, the errors of `accept`, of the disk and of the index,
 /// and [`CoreError::Cancelled`].
 pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, CoreError> {
+    let schema = storage_journal::schema_of(&**place.disk, place.directory)?;
+    if let Some(found) = schema.filter(|schema| *schema > place.schema_version) {
+        let supported = place.schema_version;
+        return Err(CoreError::SchemaTooNew { found, supported });
+    }
     place.home.settle()?;
     let mut report = OpeningReport::default();
     let scan = match Scan::read(&**place.disk, place.directory, u64::MAX) {
@@ -81,8 +101,13 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
         Err(JournalError::Missing { .. }) => return place.create(),
         scan => scan?,
     };
-    let is_sound = scan.damage().is_empty() && accepted(&scan, accept)?;
-    if is_sound && let Some(recovered) = place.open_clean(&scan, &mut report)? {
+    let mut layout = None;
+    if scan.damage().is_empty() {
+        layout = accepted(&scan, accept)?;
+    }
+    if let Some(layout) = layout
+        && let Some(recovered) = place.open_clean(&scan, layout, &mut report)?
+    {
         place.home.remove_leftovers()?;
         return Ok(recovered);
     }
@@ -98,9 +123,11 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
             "cut the tail that a power cut left in the journal"
         );
     }
-    let is_sound = scan.damage().is_empty() && (is_sound || accepted(&scan, accept)?);
-    let recovered = if is_sound {
-        match place.reopen(&scan, &mut report) {
+    if scan.damage().is_empty() && layout.is_none() {
+        layout = accepted(&scan, accept)?;
+    }
+    let recovered = if let Some(layout) = layout.filter(|_| scan.damage().is_empty()) {
+        match place.reopen(&scan, layout, &mut report) {
             // It ends before the index does, or its checkpoint cannot be read.
             Err(Failed::Journal(error)) => {
                 let scan = scan.with_damage(error.to_string());
@@ -116,11 +143,11 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
     Ok(recovered)
 }
 
-/// Asks whether what a sound journal holds may be opened; `false` if it turns out to be damaged.
-fn accepted(scan: &Scan, accept: Accept<'_>) -> Result<bool, CoreError> {
+/// Asks whether what a sound journal holds may be opened; `None` if it turns out to be damaged.
+fn accepted(scan: &Scan, accept: Accept<'_>) -> Result<Option<Layout>, CoreError> {
     match accept(&IndexReader(&MergedIndex::of(Merged::of(scan)))) {
-        Ok(()) => Ok(true),
-        Err(CoreError::Journal(JournalError::Checkpoint { .. })) => Ok(false),
+        Ok(layout) => Ok(Some(layout)),
+        Err(CoreError::Journal(JournalError::Checkpoint { .. })) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -150,7 +177,8 @@ impl Place<'_> {
         }
         let (store_id, term) = (random()?, u64::from_le_bytes(random()?));
         let disk = Arc::clone(self.disk);
-        let journal = Journal::create(disk, self.directory, store_id, term)?;
+        let schema_version = self.schema_version;
+        let journal = Journal::create(disk, self.directory, store_id, term, schema_version)?;
         let (index, digests) = self.build(&journal, None, 0)?;
         let report = OpeningReport {
             clean: true,
@@ -161,20 +189,22 @@ impl Place<'_> {
             journal,
             digests,
             report,
+            schema_version,
         })
     }
 
     /// Makes a journal for an index that has none, from a copy: opening it may change it.
     fn adopt(&self, accept: Accept<'_>) -> Result<(), CoreError> {
         let copy = self.home.open_copy()?;
-        let adopted = accept(&IndexReader(&*copy)).and_then(|()| {
+        let adopted = accept(&IndexReader(&*copy)).and_then(|layout| {
             let witness = copy.witness()?;
             let store_id = match witness {
                 Some(witness) => witness.store_id,
                 None => random()?,
             };
             let commit = witness.map_or(0, |witness| witness.durable_through).max(1);
-            self.write_base(&*copy, store_id, commit).map(drop)
+            let schema = layout.schema_version;
+            self.write_base(&*copy, store_id, schema, commit).map(drop)
         });
         drop(copy);
         self.home.remove_leftovers()?;
@@ -186,6 +216,7 @@ impl Place<'_> {
         &self,
         index: &dyn Index,
         store_id: [u8; 16],
+        schema_version: u32,
         commit: u64,
     ) -> Result<u64, CoreError> {
         match self.disk.create_directory(self.directory) {
@@ -197,7 +228,7 @@ impl Place<'_> {
         let about = About {
             store_id,
             term: u64::from_le_bytes(random()?),
-            schema_version: self.schema_version,
+            schema_version,
             commit,
             created_at: self.now_ms.div_euclid(1000),
             program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -216,6 +247,7 @@ impl Place<'_> {
     fn open_clean(
         &self,
         scan: &Scan,
+        layout: Layout,
         report: &mut OpeningReport,
     ) -> Result<Option<Recovered>, CoreError> {
         let (Some(clean), Some((_, mark))) = (scan.clean(), scan.mark()) else {
@@ -228,7 +260,8 @@ impl Place<'_> {
             return Ok(None);
         };
         let term = u64::from_le_bytes(random()?);
-        let journal = Journal::open(Arc::clone(self.disk), scan, term)?;
+        let schema_version = layout.schema_version;
+        let journal = Journal::open(Arc::clone(self.disk), scan, term, schema_version)?;
         report.clean = true;
         report.damage.extend(scan.notes().iter().cloned());
         Ok(Some(Recovered {
@@ -236,15 +269,22 @@ impl Place<'_> {
             journal,
             digests: mark.digests.clone(),
             report: std::mem::take(report),
+            schema_version,
         }))
     }
 
     /// The journal is sound; the index is brought up to it, or made anew.
-    fn reopen(&self, scan: &Scan, report: &mut OpeningReport) -> Result<Recovered, Failed> {
+    fn reopen(
+        &self,
+        scan: &Scan,
+        layout: Layout,
+        report: &mut OpeningReport,
+    ) -> Result<Recovered, Failed> {
+        let schema_version = layout.schema_version;
         let term = u64::from_le_bytes(random()?);
         let mut index = None;
         if self.home.exists()? {
-            match self.open_own(scan, report.adopted) {
+            match self.open_own(scan, report.adopted || scan.is_only_begun()) {
                 Ok(Some((opened, witness))) if witness > scan.last() => {
                     drop(opened);
                     let first = scan.last() + 1;
@@ -259,11 +299,20 @@ impl Place<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let journal = Journal::open(Arc::clone(self.disk), scan, term)?;
+        if let Some((adopted, 0)) = &index {
+            // Before there is more than a checkpoint: from now on it is known as this store's.
+            adopted.set_witness(Witness {
+                store_id: scan.store_id(),
+                term,
+                durable_through: 0,
+            })?;
+            adopted.sync()?;
+        }
+        let journal = Journal::open(Arc::clone(self.disk), scan, term, schema_version)?;
         let merged = Merged::of(scan);
         if let Some((opened, witness)) = index.take() {
             let was_clean = scan.clean().is_some();
-            match self.bring_up(&*opened, scan, &merged, witness, was_clean, report) {
+            match self.bring_up(&*opened, scan, witness, (was_clean, layout), report) {
                 Ok(digests) => {
                     self.mark(&*opened, &journal, &digests, scan.last())?;
                     return Ok(Recovered {
@@ -271,6 +320,7 @@ impl Place<'_> {
                         journal,
                         digests,
                         report: std::mem::take(report),
+                        schema_version,
                     });
                 }
                 Err(CoreError::Journal(error @ JournalError::Checkpoint { .. })) => {
@@ -290,6 +340,7 @@ impl Place<'_> {
             journal,
             digests,
             report: std::mem::take(report),
+            schema_version,
         })
     }
 
@@ -334,25 +385,27 @@ impl Place<'_> {
         Ok(is_own.then_some((index, durable_through)))
     }
 
-    /// Replays what the index may lack after commit `after`, then compares everything.
+    /// Replays what the index may lack after commit `after`, then compares everything. With the layout
+    /// comes whether the index was closed cleanly.
     fn bring_up(
         &self,
         index: &dyn Index,
         scan: &Scan,
-        merged: &Merged,
         after: u64,
-        was_clean: bool,
+        (was_clean, layout): (bool, Layout),
         report: &mut OpeningReport,
     ) -> Result<Digests, CoreError> {
+        let merged = &Merged::of(scan);
         // What cannot be read of older segments is in the checkpoint, and compared below.
         self.replay(index, scan, after, |_, _| report.replayed_commits += 1)?;
         let mut meter = Meter::start("compare the index", merged.at_most(), self.observer);
         let (digests, healed) = compare::heal(index, merged, &mut meter)?;
+        let damaged = if layout.is_framed { healed.damaged } else { 0 };
         if !report.adopted {
             report.healed_records = healed.records;
         }
         if healed.records > 0 {
-            let (records, damaged) = (healed.records, healed.damaged);
+            let records = healed.records;
             tracing::warn!(
                 records,
                 damaged,
@@ -360,8 +413,8 @@ impl Place<'_> {
             );
         }
         // After a power cut the index may be ahead of the journal, so a difference alone is none.
-        if healed.damaged > 0 || (healed.records > 0 && was_clean) {
-            let records = healed.damaged.max(1);
+        if damaged > 0 || (healed.records > 0 && was_clean) {
+            let records = damaged.max(1);
             report
                 .damage
                 .push(format!("{records} records of the index were damaged"));
@@ -426,7 +479,7 @@ impl Place<'_> {
 }
 
 /// All records of an index, as a checkpoint takes them.
-pub(super) fn records(index: &dyn Index) -> impl Iterator<Item = Result<Record, CoreError>> {
+pub(crate) fn records(index: &dyn Index) -> impl Iterator<Item = Result<Record, CoreError>> {
     TreeId::ALL.into_iter().flat_map(move |tree| {
         let everything = Ok((std::ops::Bound::Unbounded, std::ops::Bound::Unbounded));
         let entries = crate::pages::Pages::new(IndexReader(index), tree, everything);
@@ -435,7 +488,7 @@ pub(super) fn records(index: &dyn Index) -> impl Iterator<Item = Result<Record, 
 }
 
 /// Random bytes, for ids and terms.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], CoreError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], CoreError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|source| CoreError::Random {
         source: Box::new(source),

@@ -71,6 +71,25 @@ impl SledHome {
         }
     }
 
+    /// Opens a copy, beside this index, of the one in the directory `source`.
+    pub(crate) fn open_copy_of(&self, source: &Path) -> Result<Arc<dyn Index>, CoreError> {
+        let copy = self.beside(COPY);
+        remove_directory(&copy)?;
+        let log = source.join("db");
+        let held = File::open(&log).map_err(|e| CoreError::io("open", &log, e))?;
+        // The engine's own lock: a program that does not know ours must not write meanwhile.
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        while let Err(e) = held.try_lock() {
+            if Instant::now() > deadline {
+                return Err(CoreError::IndexLocked { source: e.into() });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        copy_directory(source, &copy)?;
+        drop(held);
+        self.open_at(copy)
+    }
+
     fn sync_parent(&self) -> Result<(), CoreError> {
         let parent = directory_of(&self.path);
         let synced = File::open(parent).and_then(|directory| directory.sync_all());
@@ -141,21 +160,7 @@ impl IndexHome for SledHome {
     }
 
     fn open_copy(&self) -> Result<Arc<dyn Index>, CoreError> {
-        let copy = self.beside(COPY);
-        remove_directory(&copy)?;
-        let log = self.path.join("db");
-        let held = File::open(&log).map_err(|e| CoreError::io("open", &log, e))?;
-        // The engine's own lock: a program that does not know ours must not write meanwhile.
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        while let Err(e) = held.try_lock() {
-            if Instant::now() > deadline {
-                return Err(CoreError::IndexLocked { source: e.into() });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        copy_directory(&self.path, &copy)?;
-        drop(held);
-        self.open_at(copy)
+        self.open_copy_of(&self.path)
     }
 
     fn open_beside(&self) -> Result<Arc<dyn Index>, CoreError> {

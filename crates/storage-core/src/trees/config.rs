@@ -5,14 +5,15 @@ use std::any;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{self, RECORD_VERSION};
+use crate::bincode;
+use crate::codec;
 use crate::commit::Commit;
 use crate::error::CoreError;
-use crate::frame::{self, Encoding};
+use crate::frame::{self, Encoding, FrameError};
 use crate::key::{Key, TextKey};
 use crate::tree::TreeId;
 use crate::trees::secrets::names_of;
-use crate::value;
+use crate::value::{self, ValueError};
 use crate::view::Read;
 
 const TREE: TreeId = TreeId::Config;
@@ -36,7 +37,14 @@ pub fn store<T: Serialize + ?Sized>(
     let body =
         value::encode(value).map_err(|source| CoreError::Serialization { tree: TREE, source })?;
     let compress = commit.compression();
-    let frame = frame::seal(TREE, &key, Encoding::Cbor, RECORD_VERSION, &body, compress)?;
+    let frame = frame::seal(
+        TREE,
+        &key,
+        Encoding::Cbor,
+        TREE.record_version(),
+        &body,
+        compress,
+    )?;
     commit.put(TREE, key, frame);
     Ok(())
 }
@@ -52,15 +60,33 @@ pub fn get<T: DeserializeOwned>(from: &dyn Read, name: &str) -> Result<Option<T>
     let Some(frame) = from.get(TREE, &key)? else {
         return Ok(None);
     };
-    let body = codec::open(TREE, &key, &frame, Encoding::Cbor)?;
-    let stored = value::parse(&body).map_err(|source| CoreError::corrupt(TREE, &key, source))?;
-    let value = value::read(&stored).map_err(|source| CoreError::WrongType {
+    let frame = codec::open_any(TREE, &key, &frame)?;
+    let wrong_type = |stored, source: ValueError| CoreError::WrongType {
         key: name.to_owned(),
-        stored: value::kind(&stored),
+        stored,
         requested: any::type_name::<T>(),
         source,
-    })?;
-    Ok(Some(value))
+    };
+    match frame.encoding {
+        Encoding::Cbor => {
+            let stored = value::parse(&frame.body);
+            let stored = stored.map_err(|source| CoreError::corrupt(TREE, &key, source))?;
+            let value = value::read(&stored);
+            value
+                .map(Some)
+                .map_err(|e| wrong_type(value::kind(&stored), e))
+        }
+        // Only the type asked for says what the bytes are; they must be all of one.
+        Encoding::Bincode => bincode::decode(&frame.body).map(Some).map_err(|e| {
+            let source = serde::de::Error::custom(e);
+            wrong_type("a value of the first implementation", source)
+        }),
+        found => {
+            let expected = Encoding::Cbor;
+            let source = FrameError::Encoding { found, expected };
+            Err(CoreError::corrupt(TREE, &key, source))
+        }
+    }
 }
 
 /// Removes a value; returns whether it was there.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, DecodeError, RECORD_VERSION};
+use crate::codec::{self, DecodeError};
 use crate::commit::Commit;
 use crate::error::CoreError;
 use crate::frame::{self, Encoding};
@@ -57,7 +57,16 @@ pub fn store(
     encrypted_key: &[u8],
 ) -> Result<(), CoreError> {
     let tree = TreeId::Identity;
-    let seal = |key, bytes| frame::seal(tree, key, Encoding::Raw, RECORD_VERSION, bytes, false);
+    let seal = |key, bytes| {
+        frame::seal(
+            tree,
+            key,
+            Encoding::Raw,
+            tree.record_version(),
+            bytes,
+            false,
+        )
+    };
     let id_frame = seal(NODE_ID, node_id.as_bytes())?;
     let key_frame = seal(ENCRYPTED_KEY, encrypted_key)?;
     let details = Some(node_id.to_string());

@@ -1,7 +1,7 @@
 //! `secrets`: bytes by name, as they are given. Stores and deletes are audited by name, never by
 //! value.
 
-use crate::codec::{self, RECORD_VERSION};
+use crate::codec;
 use crate::commit::Commit;
 use crate::error::CoreError;
 use crate::frame::{self, Encoding};
@@ -32,7 +32,14 @@ pub fn store(
 ) -> Result<(), CoreError> {
     let tree = TreeId::Secrets;
     let key = encode_key(name)?;
-    let frame = frame::seal(tree, &key, Encoding::Raw, RECORD_VERSION, value, false)?;
+    let frame = frame::seal(
+        tree,
+        &key,
+        Encoding::Raw,
+        tree.record_version(),
+        value,
+        false,
+    )?;
     audit_log::append(view, commit, now_ms, tree, "store", Some(name.to_owned()))?;
     commit.put(tree, key, frame);
     Ok(())

@@ -202,7 +202,13 @@ fn a_restore_that_crashes_anywhere_is_whole_or_none() -> TestResult {
 
     let directory = Path::new("data.sled.journal");
     let restored = SimulatedDisk::default();
-    begin_in(&restored, directory, &backup, &options())?;
+    let begin = |disk: &SimulatedDisk| {
+        let records = backup
+            .records()
+            .map(|record| record.map_err(CoreError::from));
+        begin_in(disk, directory, backup.about(), records, &options())
+    };
+    begin(&restored)?;
     let mut refused = 0;
     for prefix in 0..=restored.trace_len() {
         let mut crashes = vec![Crash::Kill, Crash::Drop];
@@ -223,7 +229,7 @@ fn a_restore_that_crashes_anywhere_is_whole_or_none() -> TestResult {
                 Err(error) => {
                     assert_eq!(error.code(), ErrorCode::IncompleteSwap, "{case}: {error}");
                     refused += 1;
-                    begin_in(&disk, directory, &backup, &options())?;
+                    begin(&disk)?;
                     assert_eq!(dump(&open(&disk, &home)?)?, expected, "{case}, again");
                 }
             }

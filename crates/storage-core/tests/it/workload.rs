@@ -10,7 +10,7 @@ use storage_core::trees::claims::{self, StoredClaim};
 use storage_core::trees::metrics::{self, StoredMetrics};
 use storage_core::trees::peers::{self, StoredPeerInfo};
 use storage_core::{
-    CoreError, Db, DbOptions, Durability, EpochNumber, Order, Read, SimulatedHome, TreeId,
+    CoreError, Db, DbOptions, Durability, EpochNumber, Layout, Order, Read, SimulatedHome, TreeId,
 };
 
 pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -29,6 +29,11 @@ impl Random {
     }
 }
 
+pub(crate) const LAYOUT: Layout = Layout {
+    schema_version: 2,
+    is_framed: true,
+};
+
 pub(crate) fn options() -> DbOptions {
     let mut options = DbOptions::new(PathBuf::from("data.sled"), 2, || 1_770_000_000_000);
     options.cache_capacity_bytes = 1 << 20;
@@ -40,7 +45,7 @@ pub(crate) fn options() -> DbOptions {
 
 pub(crate) fn open(disk: &SimulatedDisk, home: &SimulatedHome) -> Result<Db, CoreError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Db::open_simulated(disk, home, &options())
+    Db::open_simulated(disk, home, &options(), &|_| Ok(LAYOUT))
 }
 
 pub(crate) fn dump(db: &Db) -> Result<State, CoreError> {

@@ -29,7 +29,7 @@ fn check_recovered(
         last >= durable,
         "{case}: {durable} was durable, {last} is the last"
     );
-    let journal = Journal::open(Arc::new(disk.clone()), &found, 99)?;
+    let journal = Journal::open(Arc::new(disk.clone()), &found, 99, 2)?;
     let state = contents(&Merged::of(&found))?;
     assert_eq!(
         Some(&state),
@@ -157,7 +157,7 @@ fn a_crash_during_recovery_is_recovered_from() -> TestResult {
         let Ok(found) = scan(&crashed) else { continue };
         let last = found.last();
         let shared: Arc<dyn Disk> = Arc::new(crashed.clone());
-        Journal::open(shared, &found, 50)?;
+        Journal::open(shared, &found, 50, 2)?;
         for second in 0..=crashed.trace_len() {
             for crash in [Crash::Kill, Crash::Drop, Crash::Reordered(3)] {
                 let case = format!("prefix {prefix}, then {crash:?} after {second}");

@@ -129,7 +129,7 @@ pub(crate) fn run(
 }
 
 pub(crate) fn create(disk: &SimulatedDisk) -> Result<Journal, JournalError> {
-    let journal = Journal::create(Arc::new(disk.clone()), directory(), STORE, 1)?;
+    let journal = Journal::create(Arc::new(disk.clone()), directory(), STORE, 1, 2)?;
     Ok(journal.with_segment_size(600))
 }
 
@@ -184,7 +184,7 @@ pub(crate) fn with_history(seed: u64) -> Result<(SimulatedDisk, History), Journa
     for term in 2..4 {
         let found = scan(&disk)?;
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let journal = Journal::open(shared, &found, term)?.with_segment_size(600);
+        let journal = Journal::open(shared, &found, term, 2)?.with_segment_size(600);
         history.durable.insert(disk.trace_len(), found.last());
         run(&journal, &disk, &mut history, &mut random, 20)?;
     }

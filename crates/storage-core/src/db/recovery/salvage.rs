@@ -5,12 +5,13 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use storage_journal::digest::Digests;
-use storage_journal::{Journal, JournalError, Merged, Scan};
+use storage_journal::{Journal, JournalError, Scan};
 
 use super::{Accept, Place, Recovered, chain, random};
 use crate::error::CoreError;
 use crate::frame;
 use crate::index::{Index, IndexReader, Witness};
+use crate::progress::Meter;
 use crate::report::OpeningReport;
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order};
@@ -64,10 +65,17 @@ impl Place<'_> {
             number,
             lost,
         } = salvaged;
-        accept(&IndexReader(&*copy))?;
+        let layout = accept(&IndexReader(&*copy))?;
+        if layout.is_framed {
+            match self.check_frames(&*copy) {
+                Err(error) if error.is_index_damage() => return Err(refuse(&chain(&error))),
+                checked => checked?,
+            }
+        }
+        let schema = layout.schema_version;
         // First the bad ones aside: the new one may have the name of one of them.
         scan.set_bad_files_aside(&**self.disk)?;
-        let size = self.write_base(&*copy, witness.store_id, number)?;
+        let size = self.write_base(&*copy, witness.store_id, schema, number)?;
         drop(copy);
         report.damage.extend(scan.damage().iter().cloned());
         report.damage.push(match lost.as_slice() {
@@ -80,17 +88,31 @@ impl Place<'_> {
         let term = u64::from_le_bytes(random()?);
         let disk = Arc::clone(self.disk);
         let store_id = witness.store_id;
-        let journal = Journal::restart(disk, self.directory, store_id, term, number, size)?;
+        let journal = Journal::restart(disk, self.directory, store_id, term, number, size, schema)?;
         let scan = Scan::read(&**self.disk, self.directory, number)?;
-        let merged = Merged::of(&scan);
-        let digests = self.bring_up(&*index, &scan, &merged, number, false, &mut report)?;
+        let digests = self.bring_up(&*index, &scan, number, (false, layout), &mut report)?;
         self.mark(&*index, &journal, &digests, number)?;
         Ok(Recovered {
             index,
             journal,
             digests,
             report,
+            schema_version: schema,
         })
+    }
+
+    /// Whether every record is the one that was written in its place.
+    fn check_frames(&self, copy: &dyn Index) -> Result<(), CoreError> {
+        let mut meter = Meter::start("check the index", 0, self.observer);
+        for tree in TreeId::ALL {
+            copy.scan(tree, &EVERYTHING, Order::Ascending, &mut |key, value| {
+                meter.step()?;
+                let sound = frame::open(tree, key, value);
+                sound.map_err(|source| CoreError::corrupt(tree, key, source))?;
+                Ok(true)
+            })?;
+        }
+        Ok(())
     }
 
     /// Brings a copy of the index up to the last commit, where it holds what the journal lacks;
@@ -125,13 +147,6 @@ impl Place<'_> {
             && lacks_most(copy, &mark.digests, &touched)?
         {
             return Ok(Err("it lacks most of a tree that it held at the last mark"));
-        }
-        for tree in TreeId::ALL {
-            copy.scan(tree, &EVERYTHING, Order::Ascending, &mut |key, value| {
-                let sound = frame::open(tree, key, value);
-                sound.map_err(|source| CoreError::corrupt(tree, key, source))?;
-                Ok(true)
-            })?;
         }
         // A number of its own: it may be the state of no commit that ever was.
         let number = scan.highest().max(after) + 1;

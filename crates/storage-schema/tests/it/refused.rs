@@ -1,0 +1,121 @@
+//! What is refused, before anything is written.
+
+use storage_core::history::SimulatedDisk;
+use storage_core::{ErrorCode, SimulatedHome, TreeId, bincode};
+use storage_schema::SchemaError;
+
+use crate::TestResult;
+use crate::old::{SCHEMA_KEY, dump, hex, home, how, open, vectors};
+
+/// Changes the value under a key of the home's index.
+fn change(home: &SimulatedHome, tree: TreeId, key: &[u8], change: impl Fn(&mut Vec<u8>)) {
+    home.damage(tree, |entries| {
+        change(entries.entry(key.to_vec()).or_default());
+    });
+}
+
+/// A record, and what is done to its value.
+type Case = (TreeId, Vec<u8>, fn(&mut Vec<u8>));
+
+#[test]
+fn a_record_that_does_not_convert_refuses_everything_and_is_named() -> TestResult {
+    let time = 1_i64.to_be_bytes();
+    let claim = |change: fn(&mut Vec<u8>)| (TreeId::Claims, time.to_vec(), change);
+    let cases: [Case; 7] = [
+        claim(|value| value.truncate(20)),
+        claim(|value| value.push(0)),
+        // The length of `tx_hash`.
+        claim(|value| value[33..41].copy_from_slice(&(1_u64 << 60).to_le_bytes())),
+        (TreeId::Peers, b"peer-000".to_vec(), |value| value[0] = b'['),
+        (TreeId::Metrics, (-5_i64).to_be_bytes().to_vec(), |value| {
+            *value = vectors()[0].2.clone();
+        }),
+        (TreeId::Identity, b"node_id".to_vec(), |value| {
+            value.truncate(31);
+        }),
+        (TreeId::Config, Vec::new(), |value| {
+            *value = bincode::encode("x").expect("text");
+        }),
+    ];
+    for (tree, key, damage) in cases {
+        let (disk, home) = (SimulatedDisk::default(), home(5));
+        change(&home, tree, &key, damage);
+        let error = open(&disk, &home, Some(&how())).expect_err("it does not convert");
+        let SchemaError::Unconvertible { count: 1, first } = &error else {
+            return Err(format!("{tree:?}: {error}").into());
+        };
+        assert_eq!(first.tree, tree, "{error}");
+        let hex = hex(&key);
+        assert_eq!(first.key_hex, hex, "{error}");
+        // Nothing of it was begun.
+        let again = open(&disk, &home, Some(&how())).expect_err("it still does not");
+        assert!(
+            matches!(again, SchemaError::Unconvertible { count: 1, .. }),
+            "{again}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_schema_record_is_refused() {
+    for damage in [
+        |value: &mut Vec<u8>| value.truncate(20),
+        |value: &mut Vec<u8>| value.push(0),
+        |value: &mut Vec<u8>| value[13..21].copy_from_slice(&(1_u64 << 60).to_le_bytes()),
+        |value: &mut Vec<u8>| value[12] = 7,
+    ] {
+        let (disk, home) = (SimulatedDisk::default(), home(1));
+        change(&home, TreeId::Schema, SCHEMA_KEY, damage);
+        let error = open(&disk, &home, Some(&how())).expect_err("it is damaged");
+        assert_eq!(error.code(), ErrorCode::SchemaMismatch, "{error}");
+        assert!(disk.files().is_empty(), "something was written");
+    }
+    let (disk, home) = (SimulatedDisk::default(), home(1));
+    home.damage(TreeId::Schema, std::collections::BTreeMap::clear);
+    let error = open(&disk, &home, Some(&how())).expect_err("it has no version");
+    assert!(matches!(error, SchemaError::Unversioned), "{error}");
+    assert!(disk.files().is_empty(), "something was written");
+}
+
+#[test]
+fn a_newer_version_is_refused_with_the_documented_sentence() {
+    for version in [3, 200] {
+        let (disk, home) = (SimulatedDisk::default(), home(1));
+        change(&home, TreeId::Schema, SCHEMA_KEY, |value| {
+            value[0] = version;
+        });
+        let error = open(&disk, &home, Some(&how())).expect_err("it is newer");
+        let expected =
+            format!("Database schema version {version} is newer than supported version 2");
+        assert_eq!(error.to_string().lines().next(), Some(&*expected));
+        assert_eq!(error.code(), ErrorCode::SchemaTooNew);
+        assert!(disk.files().is_empty(), "something was written");
+    }
+}
+
+#[test]
+fn the_first_implementations_vectors_become_the_records_they_were() -> TestResult {
+    use storage_core::trees::{audit_log, claims, epochs, metrics, secrets};
+    let opened = open(&SimulatedDisk::default(), &home(0), Some(&how()))?;
+    let view = opened.db.view();
+    assert_eq!(dump(&view)?.len(), vectors().len() + 1);
+    let samples = metrics::range(&view, 0, i64::MAX)?;
+    assert_eq!(samples.len(), 2);
+    assert_eq!(
+        (samples[0].1.total_requests, samples[0].1.quality_score),
+        (7, 0.95)
+    );
+    assert_eq!(samples[1].1.network_bytes_received, Some(2_097_152));
+    assert_eq!(samples[1].1.cpu_usage, Some(25.0));
+    let epoch = epochs::get(&view, storage_core::EpochNumber(1))?.ok_or("no epoch")?;
+    assert_eq!(epoch.total_emission, 100_000_000_000_000_000_000_000);
+    assert_eq!((epoch.streak, epoch.participated), (5, true));
+    let claims = claims::list(&view)?;
+    assert_eq!(claims[0].1.tx_hash.as_deref(), Some("0xab"));
+    assert_eq!(claims[0].1.amount, 1_000_000_000_000_000_000_000);
+    let audit = audit_log::latest(&view, 9)?;
+    assert_eq!(audit[0].details.as_deref(), Some("wallet_key"));
+    assert_eq!(secrets::get(&view, "wallet")?, Some(b"a secret".to_vec()));
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Databases that the first implementation itself wrote, and the listings of what is in them.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use lzma_rust2::XzReader;
+
+use crate::Directory;
+
+/// The names of the fixtures.
+pub const FIXTURES: [&str; 2] = ["stamped-1", "stamped-2"];
+
+/// A database of the first implementation, unpacked into a directory of its own.
+#[derive(Debug)]
+pub struct FirstImplementation {
+    directory: Directory,
+    name: &'static str,
+}
+
+impl FirstImplementation {
+    /// Unpacks the fixture of this name.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the file system.
+    pub fn unpack(name: &'static str) -> io::Result<Self> {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+        let packed = fixtures.join(format!("first-implementation/{name}.tar.xz"));
+        let directory = Directory::new()?;
+        let mut archive = Vec::new();
+        XzReader::new(fs::File::open(packed)?, false).read_to_end(&mut archive)?;
+        tar::Archive::new(archive.as_slice()).unpack(directory.root())?;
+        Ok(Self { directory, name })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.root().join(self.name).join(name)
+    }
+
+    /// Its sled directory.
+    pub fn database(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Its own backup file of the same contents.
+    pub fn backup(&self) -> PathBuf {
+        self.path("backup.nonos")
+    }
+
+    /// The directory that everything of it lies in.
+    pub fn root(&self) -> &Path {
+        self.directory.root()
+    }
+
+    /// What is in it, as its own methods said.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the file system.
+    pub fn listing(&self) -> io::Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&fs::read(
+            self.path("listing.json"),
+        )?)?)
+    }
+}
