@@ -497,10 +497,13 @@ impl Db {
         let _alone = inner.alone()?;
         let index = inner.index()?;
         let created_at = (inner.clock)().div_euclid(1000);
-        let mut meter = inner.meter("back up", inner.len());
         if let Some(Durable { journal, .. }) = &inner.durable {
-            return journal.export(path, inner.schema(), created_at, || meter.step());
+            return inner.on_a_sound_base(journal, || {
+                let mut meter = inner.meter("back up", inner.len());
+                journal.export(path, inner.schema(), created_at, || meter.step())
+            });
         }
+        let mut meter = inner.meter("back up", inner.len());
         let about = |commit, store_id| About {
             store_id,
             term: 0,

@@ -266,9 +266,6 @@ pub enum CoreError {
     /// An index without journal is not adopted. Nothing was written.
     #[error("the database was not accepted")]
     NotAccepted,
-    /// A newly made index has other contents than the database: a fault of this program.
-    #[error("the new index differs from the database")]
-    Diverged,
     /// A read that does not end stands in the way. Nothing was changed.
     #[error("a read that does not end stands in the way")]
     Busy,
@@ -320,7 +317,7 @@ impl CoreError {
             | Self::Reentrant => ErrorCode::InvalidArgument,
             Self::Serialization { .. } => ErrorCode::Serialization,
             Self::WrongType { .. } => ErrorCode::WrongType,
-            Self::Corrupt { .. } | Self::IndexDamaged { .. } | Self::Diverged => ErrorCode::Corrupt,
+            Self::Corrupt { .. } | Self::IndexDamaged { .. } => ErrorCode::Corrupt,
             Self::DiskFull { .. } => ErrorCode::DiskFull,
             Self::Journal(error) => journal_code(error),
             Self::Sibling { .. } => ErrorCode::IncompleteSwap,

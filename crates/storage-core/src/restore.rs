@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use storage_journal::Scan;
 use storage_journal::checkpoint::{self, About, Checkpoint, Record};
 use storage_journal::disk::{Disk, RealDisk};
+use storage_journal::{Journal, Scan};
 
 use crate::db::Db;
 use crate::db::recovery::{Accept, random, records};
 use crate::error::CoreError;
-use crate::index::home::SledHome;
+use crate::index::home::{OLD, SledHome};
 use crate::index::{IndexHome, IndexReader};
 use crate::lock::Lock;
 use crate::options::DbOptions;
@@ -29,11 +29,19 @@ pub fn remains(path: &Path) -> Result<Option<PathBuf>, CoreError> {
     }
     let found = std::fs::read_dir(path).map(|mut entries| entries.next().is_some());
     match found {
-        Ok(is_filled) => Ok(is_filled.then(|| path.to_owned())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Ok(true) => Ok(Some(path.to_owned())),
+        // The one that an interrupted compaction was to replace: opening would put it back.
+        Ok(false) => Ok(replaced_index(path)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(replaced_index(path)),
         Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => Ok(Some(path.to_owned())),
         Err(e) => Err(CoreError::io("look for", path, e)),
     }
+}
+
+fn replaced_index(path: &Path) -> Option<PathBuf> {
+    let mut old = path.as_os_str().to_owned();
+    old.push(OLD);
+    Some(PathBuf::from(old)).filter(|old| old.is_dir())
 }
 
 /// Makes the journal of a new database at `options.path` that begins with these records, which come in
@@ -90,6 +98,7 @@ pub fn begin_in(
     let parent = directory_of(directory);
     let synced = disk.sync_directory(parent);
     synced.map_err(|e| CoreError::io("sync", parent, e))?;
+    Journal::forget_old(disk, directory)?;
     let mut meter = Meter::start("begin the journal", 0, &options.observer);
     let records = records.map(|record| meter.step().and(record));
     checkpoint::write(

@@ -43,6 +43,8 @@ const TRAILER_LEN: usize = 8 + 8 + 32 + 8;
 /// The header is read in one piece of this length, or what the file has.
 const MAX_HEADER_LEN: usize = 512;
 const MAX_PROGRAM_LEN: usize = 256;
+/// No store gets there by counting.
+const MAX_COMMIT: u64 = u64::MAX / 2;
 /// A year's index has some thousand entries; this bounds what a damaged length may allocate.
 const MAX_INDEX_LEN: u64 = 256 * 1024 * 1024;
 
@@ -96,7 +98,7 @@ impl About {
             program: String::from_utf8_lossy(fields.sized()?).into_owned(),
         };
         let message = bytes.get(..bytes.len() - fields.0.len())?;
-        let sound = crc32fast::hash(message) == fields.u32()?;
+        let sound = crc32fast::hash(message) == fields.u32()? && about.commit < MAX_COMMIT;
         sound.then(|| (about, bytes.len() - fields.0.len()))
     }
 }
@@ -347,7 +349,11 @@ impl Checkpoint {
             tree,
             range: (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec)),
             backwards,
-            blocks: if is_empty(range) { 0..0 } else { first..behind },
+            blocks: if is_empty(range) {
+                0..0
+            } else {
+                first..behind.min(self.index.places.len())
+            },
             block: Vec::new().into_iter(),
         }
     }

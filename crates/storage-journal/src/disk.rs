@@ -12,6 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error::is_bad_sector;
+
 mod real;
 mod simulated;
 
@@ -133,9 +135,25 @@ pub(crate) fn read_file(disk: &dyn Disk, path: &Path, max: usize) -> io::Result<
 pub(crate) fn read_open_file(file: &dyn DiskFile, max: usize) -> io::Result<Vec<u8>> {
     let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; size.min(max)];
-    let read = file.read_at(0, &mut bytes)?;
+    let read = match file.read_at(0, &mut bytes) {
+        Err(e) if is_bad_sector(&e) => return Ok(read_around(file, bytes)),
+        read => read?,
+    };
     bytes.truncate(read);
     Ok(bytes)
+}
+
+/// What can be read of a file with bad sectors, by the page; the rest is zeros, which is damage to
+/// whoever decodes it.
+fn read_around(file: &dyn DiskFile, mut bytes: Vec<u8>) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    for (number, page) in (0_u64..).zip(bytes.chunks_mut(PAGE)) {
+        let at = number * crate::bytes::len_u64(PAGE);
+        if file.read_at(at, page).is_err() {
+            page.fill(0);
+        }
+    }
+    bytes
 }
 
 /// Makes a file with this content appear under its name whole or not at all, durably.
@@ -165,7 +183,7 @@ pub(crate) fn unpublished(path: &Path) -> PathBuf {
 }
 
 /// The ending of files that are not complete.
-pub(crate) const UNPUBLISHED: &str = ".new";
+pub(crate) const UNPUBLISHED: &str = ".nonos-new";
 
 pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.remove(path) {

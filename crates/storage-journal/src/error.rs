@@ -67,6 +67,15 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whether a checkpoint is damaged, or lies where the disk cannot be read.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Checkpoint { .. } => true,
+            Self::Io { source, .. } => is_bad_sector(source),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Io {
@@ -75,4 +84,10 @@ impl JournalError {
             source,
         }
     }
+}
+
+/// Whether a part of the disk cannot be read: "Input/output error" of every Unix.
+pub(crate) fn is_bad_sector(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    error.raw_os_error() == Some(EIO)
 }

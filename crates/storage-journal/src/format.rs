@@ -5,6 +5,7 @@
 //! store-id = 32 hexadecimal digits
 //! minimum-reader = 1
 //! schema = the newest schema that a record in it may have
+//! next = a number above all that were in use when this was written
 //! segment = first number of the segment that the last open began
 //! writer = the program that wrote it last
 //! checksum = crc32 of the lines above, 8 hexadecimal digits
@@ -13,15 +14,18 @@
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, publish, read_file};
-use crate::error::JournalError;
+use crate::disk::{Disk, publish, read_file, remove_if_there};
+use crate::error::{JournalError, is_bad_sector};
 
 /// The newest format that this program reads, and the one it writes.
 pub(crate) const CURRENT: u32 = 1;
 
-const NAME: &str = "FORMAT";
+pub(crate) const NAME: &str = "FORMAT";
+/// What was found damaged and is not told for good yet; a line each.
+const NOTED: &str = "DAMAGE";
 const TITLE: &str = "nonos-journal 1";
 const MAX_LEN: usize = 4096;
+const MAX_NOTED_LEN: usize = 64 * 1024;
 
 /// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(crate) struct Said {
     pub(crate) store_id: [u8; 16],
     /// The newest schema that a record in it may have; 0 if nothing tells.
     pub(crate) schema: u32,
+    /// Above every number that was in use.
+    pub(crate) next: u64,
     /// A segment with this first number, or a higher one, must be there.
     pub(crate) segment: u64,
 }
@@ -51,6 +57,7 @@ impl Format {
         let path = directory.join(NAME);
         let bytes = match read_file(disk, &path, MAX_LEN) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::Missing),
+            Err(e) if is_bad_sector(&e) => return Ok(Self::Damaged),
             bytes => bytes.map_err(|e| JournalError::io("read", &path, e))?,
         };
         let Some((said, minimum_reader)) = parse(&bytes) else {
@@ -89,16 +96,55 @@ pub(crate) fn write(disk: &dyn Disk, directory: &Path, said: &Said) -> Result<()
     let path = directory.join(NAME);
     let id: String = said.store_id.iter().map(|byte| hex(*byte)).collect();
     let writer = concat!("nonos ", env!("CARGO_PKG_VERSION"));
-    let (segment, schema) = (said.segment, said.schema);
+    let (segment, schema, next) = (said.segment, said.schema, said.next);
     let said = format!(
         "{TITLE}\nstore-id = {id}\nminimum-reader = {CURRENT}\nschema = {schema}\n\
-         segment = {segment}\nwriter = {writer}\n"
+         next = {next}\nsegment = {segment}\nwriter = {writer}\n"
     );
     let text = format!(
         "{said}checksum = {:08x}\n",
         crc32fast::hash(said.as_bytes())
     );
     publish(disk, &path, text.as_bytes()).map_err(|e| JournalError::io("write", &path, e))
+}
+
+/// Notes, durably, what was found damaged, before it is put right: an opening that is killed then is
+/// told by the next one.
+pub(crate) fn note(
+    disk: &dyn Disk,
+    directory: &Path,
+    lines: &[String],
+) -> Result<(), JournalError> {
+    let path = directory.join(NOTED);
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    publish(disk, &path, text.as_bytes()).map_err(|e| JournalError::io("write", &path, e))
+}
+
+/// What was noted and not forgotten.
+pub(crate) fn noted(disk: &dyn Disk, directory: &Path) -> Result<Vec<String>, JournalError> {
+    let path = directory.join(NOTED);
+    match read_file(disk, &path, MAX_NOTED_LEN) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) if is_bad_sector(&e) => Ok(vec!["damage was noted, and cannot be read".to_owned()]),
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(text.lines().map(str::to_owned).collect())
+        }
+        Err(e) => Err(JournalError::io("read", &path, e)),
+    }
+}
+
+/// Forgets what was noted.
+pub(crate) fn forget(disk: &dyn Disk, directory: &Path) -> Result<(), JournalError> {
+    let path = directory.join(NOTED);
+    remove_if_there(disk, &path).map_err(|e| JournalError::io("remove", &path, e))
+}
+
+/// Removes the file: a directory in which a journal is to begin anew says nothing of an old one.
+pub(crate) fn remove(disk: &dyn Disk, directory: &Path) -> Result<(), JournalError> {
+    let path = directory.join(NAME);
+    let removed = remove_if_there(disk, &path).and_then(|()| disk.sync_directory(directory));
+    removed.map_err(|e| JournalError::io("remove", &path, e))
 }
 
 fn parse(bytes: &[u8]) -> Option<(Said, u32)> {
@@ -118,6 +164,7 @@ fn parse(bytes: &[u8]) -> Option<(Said, u32)> {
     let said = Said {
         store_id,
         schema: field("schema = ")?.parse().ok()?,
+        next: field("next = ")?.parse().ok()?,
         segment: field("segment = ")?.parse().ok()?,
     };
     Some((said, field("minimum-reader = ")?.parse().ok()?))

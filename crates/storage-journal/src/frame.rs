@@ -80,24 +80,24 @@ pub(crate) fn encode(header: &Header, body: &[u8]) -> (Vec<u8>, u32) {
     (rest, checksum)
 }
 
-/// The frame at the front of `bytes`, if it is whole as it lies there. Without a tag any is taken.
-pub(crate) fn decode_intact(bytes: &[u8], tag: Option<u32>) -> Option<Frame<'_>> {
+/// The frame at the front of `bytes`, if it is whole as it lies there.
+pub(crate) fn decode_intact(bytes: &[u8], tag: u32) -> Option<Frame<'_>> {
     let stored = Fields(bytes.get(4..)?).u32()?;
     let whole = bytes.get(..HEADER_LEN.saturating_add(body_len(bytes)?))?;
     // Another tag is told before the sum over what may be a long stretch.
-    let frame = parse(whole, stored, false).filter(|frame| frame.is_tagged(tag))?;
+    let frame = parse(whole, stored, false).filter(|frame| frame.header.tag == tag)?;
     (checksum(whole) == stored).then_some(frame)
 }
 
 /// The frame at the front of `bytes`, with a single flipped bit corrected; `None` if what is there
 /// is no whole frame.
-pub(crate) fn decode(bytes: &[u8], tag: Option<u32>) -> Option<Frame<'_>> {
+pub(crate) fn decode(bytes: &[u8], tag: u32) -> Option<Frame<'_>> {
     if let Some(frame) = decode_intact(bytes, tag) {
         return Some(frame);
     }
     let stored = Fields(bytes.get(4..)?).u32()?;
     let frame = corrected(bytes, body_len(bytes)?, stored);
-    frame.filter(|frame| frame.is_tagged(tag))
+    frame.filter(|frame| frame.header.tag == tag)
 }
 
 /// Tries what a single flipped bit may have been: in the length, then anywhere else.
@@ -132,10 +132,6 @@ fn corrected(bytes: &[u8], len: usize, stored: u32) -> Option<Frame<'_>> {
 }
 
 impl Frame<'_> {
-    fn is_tagged(&self, tag: Option<u32>) -> bool {
-        tag.is_none_or(|tag| tag == self.header.tag)
-    }
-
     fn into_owned<'b>(self) -> Frame<'b> {
         Frame {
             body: self.body.into_owned().into(),
@@ -210,21 +206,21 @@ mod tests {
         for bit in 0..len * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let frame = decode(&flipped, Some(HEADER.tag)).unwrap_or_else(|| panic!("bit {bit}"));
+            let frame = decode(&flipped, HEADER.tag).unwrap_or_else(|| panic!("bit {bit}"));
             assert_eq!(frame.header, HEADER, "bit {bit}");
             assert_eq!(&*frame.body, b"the body of a commit", "bit {bit}");
             assert_eq!((frame.checksum, frame.len), (checksum, len), "bit {bit}");
             assert!(frame.corrected, "bit {bit}");
         }
         for cut in 0..len {
-            assert_eq!(decode(&bytes[..cut], None), None, "cut to {cut}");
+            assert_eq!(decode(&bytes[..cut], HEADER.tag), None, "cut to {cut}");
         }
     }
 
     #[test]
     fn a_frame_of_another_term_is_none() {
         let (bytes, _) = encode(&HEADER, b"a value that looks like a frame");
-        assert!(decode(&bytes, None).is_some());
-        assert_eq!(decode(&bytes, Some(HEADER.tag + 1)), None);
+        assert!(decode(&bytes, HEADER.tag).is_some());
+        assert_eq!(decode(&bytes, HEADER.tag + 1), None);
     }
 }

@@ -43,6 +43,9 @@ pub struct Journal {
     said: Mutex<Said>,
     writer: Mutex<Writer>,
     group: Group,
+    /// Held while a file is synced: an error is known to all before anybody syncs again, as the system
+    /// tells it once.
+    syncing: Mutex<()>,
     failure: OnceLock<String>,
 }
 
@@ -206,6 +209,7 @@ impl Journal {
         let said = Said {
             store_id,
             schema: begin.schema,
+            next: begin.highest.max(begin.last) + 1,
             segment: begin.first,
         };
         format::write(&*disk, directory, &said)?;
@@ -217,6 +221,7 @@ impl Journal {
             segment_size: SEGMENT_SIZE,
             said: Mutex::new(said),
             group: Group::new(begin.last),
+            syncing: Mutex::new(()),
             writer: Mutex::new(Writer {
                 file,
                 path,
@@ -352,7 +357,9 @@ impl Journal {
         body: &[u8],
     ) -> Result<(), JournalError> {
         // A segment without a commit has the name that the next one would get.
-        if writer.offset >= self.segment_size && writer.last >= writer.first {
+        let header = len_u64(segment::HEADER_LEN);
+        let is_full = writer.offset >= self.segment_size + header;
+        if is_full && writer.last >= writer.first {
             self.roll(writer).map_err(|e| self.poison(e))?;
         }
         let header = Header {
@@ -378,7 +385,7 @@ impl Journal {
     /// Closes the segment and begins the next.
     fn roll(&self, writer: &mut Writer) -> Result<(), JournalError> {
         let io = |path: &Path, source| JournalError::io("write", path, source);
-        writer.file.sync().map_err(|e| io(&writer.path, e))?;
+        self.sync_file(&*writer.file, &writer.path)?;
         self.group.note(writer.last);
         let header = segment::Header {
             store_id: self.store_id,
@@ -410,8 +417,7 @@ impl Journal {
                 (Arc::clone(&writer.file), writer.path.clone(), writer.last)
             };
             // A segment that was closed meanwhile was synced in closing, and through a later number.
-            let synced = file.sync();
-            synced.map_err(|e| self.poison(JournalError::io("sync", &path, e)))?;
+            self.sync_file(&*file, &path)?;
             Ok(last)
         })
     }
@@ -427,10 +433,68 @@ impl Journal {
             let writer = self.writer();
             (Arc::clone(&writer.file), writer.path.clone(), writer.last)
         };
-        let synced = file.sync();
-        synced.map_err(|e| self.poison(JournalError::io("sync", &path, e)))?;
+        self.sync_file(&*file, &path)?;
         self.group.note(last);
         Ok(())
+    }
+
+    fn sync_file(&self, file: &dyn DiskFile, path: &Path) -> Result<(), JournalError> {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        let synced = file.sync();
+        synced.map_err(|e| self.poison(JournalError::io("sync", path, e)))
+    }
+
+    /// Renames a checkpoint of this journal that turned out to be damaged, so that the one before it is
+    /// read in its place; `false` if the error is of something else.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn set_damaged_aside(&self, error: &JournalError) -> Result<bool, JournalError> {
+        let JournalError::Checkpoint { path, .. } = error else {
+            return Ok(false);
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.parent() != Some(&self.directory) || checkpoint::commit_of(&name).is_none() {
+            return Ok(false);
+        }
+        let mut aside = path.clone().into_os_string();
+        aside.push(".damaged");
+        let renamed = self.disk.rename(path, Path::new(&aside));
+        renamed.map_err(|e| JournalError::io("rename", path, e))?;
+        Ok(true)
+    }
+
+    /// Notes what was found damaged, durably, until [`forget_damage`](Self::forget_damage).
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn note_damage(
+        disk: &dyn Disk,
+        directory: &Path,
+        lines: &[String],
+    ) -> Result<(), JournalError> {
+        format::note(disk, directory, lines)
+    }
+
+    /// Forgets what was noted: it was told.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn forget_damage(&self) -> Result<(), JournalError> {
+        format::forget(&*self.disk, &self.directory)
+    }
+
+    /// Makes a directory without journal say nothing of an old one.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`].
+    pub fn forget_old(disk: &dyn Disk, directory: &Path) -> Result<(), JournalError> {
+        format::remove(disk, directory)
     }
 
     /// Writes a checkpoint at the last commit, beside the writers, and removes what it makes

@@ -18,11 +18,12 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::commit::{self, Change};
 use crate::disk::Disk;
 use crate::error::JournalError;
-use crate::format::Format;
+use crate::format::{self, Format};
 use crate::mark::Mark;
 use crate::segment;
 use crate::tail::Tail;
 
+mod pieces;
 mod walk;
 
 pub(crate) use walk::Walk;
@@ -74,13 +75,16 @@ impl Scan {
         Ok(!names.segments.is_empty() || !names.checkpoints.is_empty())
     }
 
-    /// The checkpoint that was being written into a directory without journal: a restore that was not
-    /// completed.
+    /// What says of a directory without journal that there was one, or was to be one: its `FORMAT`, or the
+    /// checkpoint of a restore that was not completed.
     ///
     /// # Errors
     ///
     /// [`JournalError::Io`].
-    pub fn interrupted(disk: &dyn Disk, directory: &Path) -> Result<Option<PathBuf>, JournalError> {
+    pub fn trace(disk: &dyn Disk, directory: &Path) -> Result<Option<PathBuf>, JournalError> {
+        if Format::read(disk, directory)? != Format::Missing {
+            return Ok(Some(directory.join(format::NAME)));
+        }
         let leftovers = Names::list(disk, directory)?.leftovers;
         let is_checkpoint = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -116,6 +120,11 @@ impl Scan {
             Ok::<_, JournalError>(tail.apply(found.file, found.offset, found.body, found.corrected))
         })?;
         scan.tail = Arc::new(tail);
+        if limit == u64::MAX {
+            let next = said.map_or(0, |said| said.next);
+            scan.walk.highest = scan.walk.highest.max(next.saturating_sub(1));
+            scan.walk.notes.extend(format::noted(disk, directory)?);
+        }
         if let Some(said) = said
             && names
                 .segments
@@ -158,7 +167,7 @@ impl Scan {
                     self.base = Some(base);
                     return Ok(());
                 }
-                Err(error @ JournalError::Checkpoint { .. }) => error.to_string(),
+                Err(error) if error.is_damage() => error.to_string(),
                 Err(error) => return Err(error),
             };
             self.walk.notes.push(wrong);

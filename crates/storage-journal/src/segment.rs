@@ -5,8 +5,11 @@
 //!  8  4  version 1                 36  8  first number that a frame in it may have
 //! 12 16  store id                  44  4  checksum of the last commit before it, 0 if there is none
 //!                                  48  4  crc32 of the bytes before
-//! 52  -  frames
+//! 52  -  zeros, up to 4096: the header again, then the frames
 //! ```
+//!
+//! A page that is lost takes one of the headers at most: without the term, frames cannot be told from
+//! what lies in values.
 //!
 //! A segment is named by its first number. Frames of an older segment with that number or a higher
 //! one do not count: they are the tail that a power cut left, rewritten here.
@@ -20,8 +23,12 @@ use crate::correct::correct;
 use crate::disk::{Disk, DiskFile, read_open_file};
 use crate::frame::{self, Frame};
 
+/// Bytes of one header.
+const ONE_LEN: usize = 52;
+/// Where the header is again.
+const AGAIN_AT: usize = 4096;
 /// Bytes before the first frame.
-pub(crate) const HEADER_LEN: usize = 52;
+pub(crate) const HEADER_LEN: usize = AGAIN_AT + ONE_LEN;
 
 const MAGIC: &[u8; 8] = b"NONOSLOG";
 const VERSION: u32 = 1;
@@ -47,7 +54,16 @@ impl Header {
         self.term as u32
     }
 
+    /// Everything before the frames.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let one = self.encode_one();
+        let mut bytes = one.clone();
+        bytes.resize(AGAIN_AT, 0);
+        bytes.extend(one);
+        bytes
+    }
+
+    fn encode_one(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
@@ -59,10 +75,23 @@ impl Header {
         bytes
     }
 
-    /// The header, and whether a flipped bit was corrected in reading.
+    /// The header, and whether one of the two was not as it must be.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, bool)> {
+        let again = || Self::decode_one(bytes.get(AGAIN_AT..)?);
+        let first = Self::decode_one(bytes);
+        let sound = |found: &Option<(Self, bool)>| found.is_some_and(|(_, corrected)| !corrected);
+        let (first_is_sound, again_is_sound) = (sound(&first), sound(&again()));
+        let (header, _) = if first_is_sound {
+            first
+        } else {
+            again().or(first)
+        }?;
+        Some((header, !(first_is_sound && again_is_sound)))
+    }
+
+    fn decode_one(bytes: &[u8]) -> Option<(Self, bool)> {
         let mut whole = Fields(bytes);
-        let mut message = whole.take(HEADER_LEN - 4)?.to_vec();
+        let mut message = whole.take(ONE_LEN - 4)?.to_vec();
         let stored = whole.u32()?;
         let corrected = crc32fast::hash(&message) != stored;
         if corrected && !correct(&mut message, stored) {
@@ -103,8 +132,6 @@ pub(crate) struct Segment {
     pub(crate) bytes: Vec<u8>,
     /// `None` if it is damaged beyond correction.
     pub(crate) header: Option<(Header, bool)>,
-    /// What its frames are tagged with, if header or first frame tell.
-    tag: Option<u32>,
 }
 
 impl Segment {
@@ -113,26 +140,25 @@ impl Segment {
         let file = disk.open(&path)?;
         let bytes = read_open_file(&*file, usize::MAX)?;
         let header = Header::decode(&bytes).filter(|(header, _)| header.first == first);
-        let first_frame = bytes.get(HEADER_LEN..).unwrap_or_default();
-        let tag = match &header {
-            Some((header, _)) => Some(header.tag()),
-            None => frame::decode_intact(first_frame, None).map(|frame| frame.header.tag),
-        };
         Ok(Self {
             path,
             first,
             file,
             bytes,
             header,
-            tag,
         })
+    }
+
+    /// What its frames are tagged with; without a header nothing is taken for a frame.
+    fn tag(&self) -> Option<u32> {
+        self.header.as_ref().map(|(header, _)| header.tag())
     }
 
     /// Its frames and their offsets, up to the first that is not whole.
     pub(crate) fn frames(&self) -> Frames<'_> {
         Frames {
             bytes: &self.bytes,
-            tag: self.tag,
+            tag: self.tag(),
             offset: HEADER_LEN,
         }
     }
@@ -140,9 +166,10 @@ impl Segment {
     /// The next offset from `from` on at which a whole frame lies, if there is any: then what is
     /// before it is damage, not an end.
     pub(crate) fn next_frame_after(&self, from: usize) -> Option<usize> {
+        let tag = self.tag()?;
         (from..self.bytes.len()).find(|&offset| {
             let rest = self.bytes.get(offset..).unwrap_or_default();
-            frame::decode_intact(rest, self.tag).is_some()
+            frame::decode_intact(rest, tag).is_some()
         })
     }
 }
@@ -160,7 +187,7 @@ impl<'a> Iterator for Frames<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
-        let frame = frame::decode(self.bytes.get(offset..)?, self.tag)?;
+        let frame = frame::decode(self.bytes.get(offset..)?, self.tag?)?;
         self.offset += frame.len;
         Some((offset, frame))
     }

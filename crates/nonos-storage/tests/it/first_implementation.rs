@@ -1,4 +1,9 @@
 //! Real databases of the first implementation, against the listings of its own methods.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test ends at what it did not expect"
+)]
 
 use std::fs;
 use std::path::Path;

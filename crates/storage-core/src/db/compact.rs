@@ -64,6 +64,16 @@ impl Inner {
                 entries: self.len(),
             });
         };
+        // What an earlier one left may be what fills the disk.
+        durable.home.remove_leftovers()?;
+        let compacted = self.on_a_sound_base(&durable.journal, || self.compact_with(durable));
+        if compacted.is_err() {
+            durable.home.remove_leftovers()?;
+        }
+        compacted
+    }
+
+    fn compact_with(&self, durable: &Durable) -> Result<Compacted, CoreError> {
         let started = Instant::now();
         let size = || self.path.as_deref().map_or(Ok(0), size::of);
         let bytes_before = size()?;
@@ -91,7 +101,10 @@ impl Inner {
         self.check_journal()?;
         let number = self.catch_up(durable, &*new, through, &mut digests)?;
         if digests != turn.sequence.digests {
-            return Err(self.poison(CoreError::Diverged));
+            // The journal is what happened, so it is the old index that was not what it said.
+            tracing::error!("the index had lost or changed records; the new one has them");
+            self.set_counts(&digests);
+            self.cache.clear();
         }
         journal
             .sync_through(number)

@@ -342,6 +342,10 @@ impl Inner {
             return Ok(());
         }
         self.sync_through(number)?;
+        // A mark is not worth the last of the disk: without it the next open compares more.
+        if durable.reserve.room_for(MARK_ROOM).is_err() {
+            return Ok(());
+        }
         if let Err(error) = durable.make_durable(&*index, number) {
             let _between = self.between_commits();
             self.fall_back(&index, error)?;
@@ -397,7 +401,9 @@ impl Inner {
             clean: Some(durable.home.fingerprint()?),
         };
         durable.journal.mark(number, now_ms, &mark)?;
-        Ok(durable.journal.sync()?)
+        durable.journal.sync()?;
+        // What opening found damaged was told, and is put right.
+        Ok(durable.journal.forget_damage()?)
     }
 
     /// For the background: writes a checkpoint where the policy asks for one; whether none was due, or
@@ -436,8 +442,27 @@ impl Inner {
         };
         let _alone = self.alone()?;
         let created_at = (self.clock)().div_euclid(1000);
-        let mut meter = self.meter("write a checkpoint", 0);
-        journal.checkpoint(self.schema(), created_at, || meter.step())
+        self.on_a_sound_base(journal, || {
+            let mut meter = self.meter("write a checkpoint", 0);
+            journal.checkpoint(self.schema(), created_at, || meter.step())
+        })
+    }
+
+    /// Does what reads the merged stream; where its checkpoint turns out to be damaged, that one is set
+    /// aside, and it is done again from the one before.
+    pub(super) fn on_a_sound_base<R>(
+        &self,
+        journal: &Journal,
+        work: impl Fn() -> Result<R, CoreError>,
+    ) -> Result<R, CoreError> {
+        match work() {
+            Err(CoreError::Journal(error)) if journal.set_damaged_aside(&error)? => {
+                let reason = chain(&error);
+                tracing::error!(%reason, "set a damaged checkpoint aside");
+                work()
+            }
+            done => done,
+        }
     }
 
     /// For the background: rebuilds an index that failed; whether there is none, or it succeeded.
@@ -549,6 +574,8 @@ impl Durable {
 }
 
 const MIB: u64 = 1024 * 1024;
+/// What the engine and the journal may write for a mark.
+const MARK_ROOM: u64 = MIB;
 
 /// Waits until nobody else uses the index, and drops it; gives it back if somebody still does.
 pub(super) fn let_go(index: Arc<dyn Index>) -> Result<(), Arc<dyn Index>> {

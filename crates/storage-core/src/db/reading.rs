@@ -142,7 +142,11 @@ impl Inner {
         reason: &str,
     ) -> Option<Arc<dyn Index>> {
         let journal = &self.durable.as_ref()?.journal;
-        let merged = Merged::open(&**journal.disk(), journal.directory(), self.last_commit());
+        let open = || Merged::open(&**journal.disk(), journal.directory(), self.last_commit());
+        let merged = match open() {
+            Err(error) if journal.set_damaged_aside(&error).unwrap_or(false) => open(),
+            merged => merged,
+        };
         let answering: Arc<dyn Index> = match merged {
             Ok(merged) => Arc::new(MergedIndex::of(merged)),
             Err(error) => {
@@ -155,6 +159,8 @@ impl Inner {
             "the index failed; the journal answers until it is rebuilt"
         );
         let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed meanwhile: nothing answers any more.
+        slot.as_ref()?;
         let given_up = slot.replace(Arc::clone(&answering));
         drop(slot);
         self.cache.clear();

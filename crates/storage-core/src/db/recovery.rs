@@ -169,7 +169,7 @@ impl Place<'_> {
     /// A new database.
     fn create(&self) -> Result<Recovered, CoreError> {
         let sibling = match self.home.sibling()? {
-            None => Scan::interrupted(&**self.disk, self.directory)?,
+            None => Scan::trace(&**self.disk, self.directory)?,
             sibling => sibling,
         };
         if let Some(path) = sibling {

@@ -23,7 +23,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_mins(5);
 const DAMAGED: &str = ".damaged-";
 const COPY: &str = ".copy";
 const NEW: &str = ".new";
-const OLD: &str = ".old";
+pub(crate) const OLD: &str = ".old";
 
 /// The directory of a sled index, and the indexes that are made beside it.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ pub(crate) const HEADER_LEN: usize = 18;
 /// A block is closed once it has so many plain bytes.
 pub(crate) const TARGET_LEN: usize = 64 * 1024;
 /// No block is longer: it is closed after the record that fills it.
-const MAX_LEN: usize = 4 * 1024 * 1024;
+const MAX_LEN: usize = 96 * 1024 * 1024;
 
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);

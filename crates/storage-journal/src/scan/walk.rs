@@ -12,6 +12,8 @@ use crate::frame::{self, Frame, Kind};
 use crate::mark::Mark;
 use crate::segment::{self, Segment};
 
+use super::pieces::{Piece, pieces};
+
 /// A commit as the walk meets it.
 #[derive(Debug)]
 pub(crate) struct Found<'a> {
@@ -53,6 +55,8 @@ pub(crate) struct Walk {
     pub(crate) mark: Option<(u64, Mark)>,
     /// Whether the last thing in the journal is a clean mark.
     pub(crate) clean: bool,
+    /// Whether commits are missing between the last one and the next.
+    is_missing: bool,
     /// Commits above the watermark, in order.
     pub(crate) unsynced: VecDeque<Unsynced>,
     /// Whole files with a flipped bit corrected.
@@ -88,6 +92,7 @@ impl Walk {
             last_checksum: 0,
             mark: None,
             clean: false,
+            is_missing: false,
             unsynced: VecDeque::new(),
             corrected: Vec::new(),
             foreign: Vec::new(),
@@ -130,7 +135,11 @@ impl Walk {
                 self.read(&segment, next, visit)?;
             }
         }
-        let witnessed = self.watermark.min(self.limit);
+        let mut witnessed = self.watermark.min(self.limit);
+        // The last frames tell that a commit is missing before them, and no other follows.
+        if self.is_missing && self.last > after {
+            witnessed = witnessed.max(self.last + 1).min(self.limit);
+        }
         if witnessed > self.last && self.lost.last().is_none_or(|lost| *lost.end() < witnessed) {
             self.lost(witnessed);
         }
@@ -155,19 +164,19 @@ impl Walk {
                 return false;
             }
             Some((header, _)) => {
-                let is_chained = is_first || header.predecessor == self.last_checksum;
-                // A checkpoint that was made of an index has a number that no commit has.
-                if !is_chained || segment.first > self.last + 1 {
-                    self.lost(segment.first.saturating_sub(1));
-                }
-                self.last_checksum = header.predecessor;
-            }
-            None => {
-                self.damage.push(format!("{shown}: the header is damaged"));
-                if segment.first > self.last + 1 {
-                    self.lost(segment.first - 1);
+                if is_first {
+                    self.last_checksum = header.predecessor;
                 }
             }
+            None => self.damage.push(format!("{shown}: the header is damaged")),
+        }
+        // Its first number is the one after the last commit before it; a checkpoint that was made of an
+        // index has a number that no commit has.
+        if segment.first > self.last + 1 {
+            self.lost(segment.first - 1);
+        }
+        if let Some((header, _)) = &segment.header {
+            self.last_checksum = header.predecessor;
         }
         // Everything before a segment is durable before the segment appears.
         self.watermark = self.watermark.max(segment.first.saturating_sub(1));
@@ -185,35 +194,44 @@ impl Walk {
             Some((header, true)) => Some(rewritten(&segment.bytes, 0, &header.encode())),
             _ => None,
         };
-        let mut frames = segment.frames();
-        'reading: loop {
-            for (offset, frame) in frames.by_ref() {
-                let header = &frame.header;
-                let superseded = next.is_some_and(|next| header.number >= next);
-                if header.kind == Kind::Commit && (superseded || header.number > self.limit) {
-                    self.learn_numbers(segment, offset);
-                    break 'reading;
+        let pieces = pieces(segment, next.is_some());
+        // For each piece, the last number that a frame from it on says was durable.
+        let mut known = vec![next.map_or(0, |next| next - 1)];
+        for piece in pieces.iter().rev() {
+            let behind = known.last().copied().unwrap_or(0);
+            let said = piece.frame().map_or(0, |frame| frame.header.synced_through);
+            known.push(behind.max(said));
+        }
+        for (at, piece) in pieces.iter().enumerate() {
+            let rest = pieces.get(at..).unwrap_or_default();
+            let (offset, frame) = match piece {
+                Piece::Frame { offset, frame } => (*offset, frame),
+                Piece::Bad { from, to } => {
+                    // The tail of a power cut, or damage.
+                    self.clean = false;
+                    let durable = known.get(pieces.len() - at).copied().unwrap_or(0);
+                    if !self.goes_on(segment, (*from, *to), rest, durable, next) {
+                        self.learn_numbers(rest);
+                        if next.is_none() {
+                            self.cut_bytes = len_u64(segment.bytes.len() - from);
+                        }
+                        break;
+                    }
+                    continue;
                 }
-                if frame.corrected {
-                    let (whole, _) = frame::encode(header, &frame.body);
-                    let bytes = fixed.as_ref().unwrap_or(&segment.bytes);
-                    fixed = Some(rewritten(bytes, offset, &whole));
-                }
-                self.take(segment, offset, &frame, visit)?;
-            }
-            let bad = frames.offset;
-            if bad >= segment.bytes.len() {
-                break;
-            }
-            // Bytes follow that are no frame: the tail of a power cut, or damage before more frames.
-            self.clean = false;
-            let Some(resumed) = self.resume(segment, bad, next) else {
-                if next.is_none() {
-                    self.cut_bytes = len_u64(segment.bytes.len() - bad);
-                }
-                break;
             };
-            frames.offset = resumed;
+            let header = &frame.header;
+            let superseded = next.is_some_and(|next| header.number >= next);
+            if header.kind == Kind::Commit && (superseded || header.number > self.limit) {
+                self.learn_numbers(rest);
+                break;
+            }
+            if frame.corrected {
+                let (whole, _) = frame::encode(header, &frame.body);
+                let bytes = fixed.as_ref().unwrap_or(&segment.bytes);
+                fixed = Some(rewritten(bytes, offset, &whole));
+            }
+            self.take(segment, offset, frame, visit)?;
         }
         if let Some(bytes) = fixed {
             let shown = segment.path.display();
@@ -224,32 +242,42 @@ impl Walk {
         Ok(())
     }
 
-    /// Where to go on behind a bad stretch; `None` if it begins the unsynced tail.
-    fn resume(&mut self, segment: &Segment, bad: usize, next: Option<u64>) -> Option<usize> {
-        let resumed = segment.next_frame_after(bad + 1);
-        if let Some(resumed) = resumed {
-            self.learn_numbers(segment, resumed);
-        }
+    /// Whether the walk goes on behind a bad stretch; otherwise it begins the unsynced tail. `rest` begins
+    /// with the stretch, and what is behind it says what was `durable`.
+    fn goes_on(
+        &mut self,
+        segment: &Segment,
+        (from, to): (usize, usize),
+        rest: &[Piece<'_>],
+        durable: u64,
+        next: Option<u64>,
+    ) -> bool {
         // What follows was written again in the next segment.
         if next.is_some_and(|next| next <= self.last + 1) {
-            return None;
+            return false;
         }
-        let mut behind = segment.frames();
-        behind.offset = resumed?;
-        let mut behind = behind.map(|(_, frame)| frame.header).peekable();
+        let mut behind = rest.iter().filter_map(Piece::frame);
+        let Some(first) = behind.next() else {
+            return false;
+        };
         // No commit is missing: a mark was not synced, or is damaged.
-        if behind.peek()?.predecessor == self.last_checksum {
-            return resumed;
+        if first.header.predecessor == self.last_checksum {
+            return true;
         }
-        let known = behind.map(|header| header.synced_through).max();
-        if known.max(next.map(|next| next - 1)) <= Some(self.last) {
-            return None;
-        }
+        let mut commits = std::iter::once(first).chain(behind);
+        let commit = commits.find(|frame| frame.header.kind == Kind::Commit);
         let shown = segment.path.display();
-        let end = resumed.unwrap_or(bad);
-        self.damage
-            .push(format!("{shown}: bytes {bad} to {end} are damaged"));
-        resumed
+        let what = format!("{shown}: bytes {from} to {to} are damaged");
+        // What is missing lies before the beginning of the walk.
+        if commit.is_some_and(|commit| commit.header.number <= self.last + 1) {
+            self.notes.push(what);
+            return true;
+        }
+        if durable <= self.last {
+            return false;
+        }
+        self.damage.push(what);
+        true
     }
 
     fn take<E: From<JournalError>>(
@@ -264,13 +292,14 @@ impl Walk {
         self.highest = self.highest.max(header.number);
         self.last_time_ms = self.last_time_ms.max(header.time_ms);
         self.clean = false;
-        let is_new = header.number > self.last;
         let is_missing = header.predecessor != self.last_checksum;
         match header.kind {
-            Kind::Commit if is_new => {
-                if is_missing {
+            Kind::Commit if header.number > self.last => {
+                // Numbers have gaps, but the next one is the next.
+                if (is_missing || self.is_missing) && header.number > self.last + 1 {
                     self.lost(header.number - 1);
                 }
+                self.is_missing = false;
                 let before = (self.last, self.last_checksum);
                 self.last = header.number;
                 let found = Found {
@@ -291,12 +320,11 @@ impl Walk {
                 });
             }
             // Before the beginning of the walk.
-            Kind::Commit => {}
+            Kind::Commit => self.is_missing = false,
             Kind::Mark | Kind::CleanMark => {
                 let clean = header.kind == Kind::CleanMark;
-                if is_missing && is_new {
-                    self.lost(header.number);
-                }
+                // Which commits they are, the next one tells: a mark speaks of one that may lie far before.
+                self.is_missing |= is_missing;
                 if let Some(mark) = Mark::decode(&frame.body, clean) {
                     self.clean = clean && header.number == self.last;
                     self.mark = Some((header.number, mark));
@@ -315,10 +343,9 @@ impl Walk {
     }
 
     /// Learns from frames that do not count which numbers were in use.
-    fn learn_numbers(&mut self, segment: &Segment, from: usize) {
-        let mut frames = segment.frames();
-        frames.offset = from;
-        let highest = frames.map(|(_, frame)| frame.header.number).max();
+    fn learn_numbers(&mut self, pieces: &[Piece<'_>]) {
+        let frames = pieces.iter().filter_map(Piece::frame);
+        let highest = frames.map(|frame| frame.header.number).max();
         self.highest = self.highest.max(highest.unwrap_or(0));
     }
 

@@ -1,6 +1,7 @@
 //! Opening beside a damaged journal: the index stands in for it, if it holds what the journal lacks.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
@@ -52,6 +53,9 @@ impl Place<'_> {
         let copy = match self.home.open_copy() {
             Ok(copy) => copy,
             Err(error) if error.is_index_damage() => return Err(refuse(&chain(&error))),
+            Err(CoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(refuse("its log is missing"));
+            }
             Err(error) => return Err(error),
         };
         let salvaged = match self.salvage(&*copy, scan) {
@@ -73,15 +77,17 @@ impl Place<'_> {
             }
         }
         let schema = layout.schema_version;
+        report.damage.extend(scan.damage().iter().cloned());
+        report.damage.push(match lost.as_slice() {
+            [] => "the index holds every commit that is known of".to_owned(),
+            lost => format!("lost, but for what the index holds of it: {}", names(lost)),
+        });
+        // Before the evidence is gone: killed from here on, the next open tells it.
+        Journal::note_damage(&**self.disk, self.directory, &report.damage)?;
         // First the bad ones aside: the new one may have the name of one of them.
         scan.set_bad_files_aside(&**self.disk)?;
         let size = self.write_base(&*copy, witness.store_id, schema, number)?;
         drop(copy);
-        report.damage.extend(scan.damage().iter().cloned());
-        report.damage.push(match lost.as_slice() {
-            [] => "the index holds everything: nothing is lost".to_owned(),
-            lost => format!("lost, but for what the index holds of it: {}", names(lost)),
-        });
         tracing::warn!(damage = ?report.damage, "the journal is damaged; it was made anew from the index");
 
         let index = self.home.open()?;
