@@ -18,7 +18,15 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ),
     ("nonos-daemon", &["nonos-storage"]),
     ("storage-testkit", &["storage-core"]),
-    ("xtask", &["nonos-storage", "storage-journal"]),
+    (
+        "xtask",
+        &[
+            "nonos-storage",
+            "storage-core",
+            "storage-journal",
+            "storage-schema",
+        ],
+    ),
 ];
 
 /// Only this crate may depend on the engine.

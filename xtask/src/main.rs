@@ -11,6 +11,7 @@ mod damage;
 mod disk_full;
 mod layers;
 mod lifetimes;
+mod migrations;
 mod mount;
 mod power_cut;
 mod tidy;
@@ -31,6 +32,10 @@ trials:
   crash [TRIALS]      kills a process that compacts, or restores, 200 times
   lifetimes [LIVES]   simulated databases of six crashes each, 40,000 times
 
+  migrations          upgrades every fixture, by directory and by backup
+  migrations --kill   stops migrations at every commit and at 200 random moments
+  migrations --bench  a million peers (with --release): rate, memory, progress
+
 trials, which need root and loop devices (skipped with a message otherwise):
   power-cut [TRIALS]  shuts a file system down under a writer, 100 times
   disk-full           fills a file system of 24 MB under a writer
@@ -50,6 +55,9 @@ fn main() -> ExitCode {
         Some(damage::NAME) => damage::write(argument.as_deref(), args.next().as_deref()),
         Some("crash") => crash::run(argument.as_deref()),
         Some(crash::RESTORE) => crash::restore_until_stopped(argument.as_deref()),
+        Some("migrations") => migrations::run(argument.as_deref()),
+        Some(migrations::NAME) => migrations::stop_at(argument.as_deref(), args.next().as_deref()),
+        Some(migrations::MEASURED) => migrations::measured(argument.as_deref()),
         Some("lifetimes") => lifetimes::run(&root(), argument.as_deref()),
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),

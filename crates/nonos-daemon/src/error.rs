@@ -26,6 +26,11 @@ pub(crate) enum CliError {
         what: &'static str,
         source: io::Error,
     },
+    #[error("{what} was not confirmed")]
+    NotConfirmed { what: String },
+    /// Of a dry run with `--exit-code`: its result was written.
+    #[error("there is something to do")]
+    WorkToDo,
     #[error("this host cannot be sampled")]
     Host { source: sysinfo::Error },
     #[error("the daemon's task ended early")]
@@ -58,6 +63,8 @@ impl CliError {
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
+            Self::NotConfirmed { .. } => "NOT_CONFIRMED",
+            Self::WorkToDo => "WORK_TO_DO",
             Self::Reported { source } => source.code(),
         }
     }
@@ -71,6 +78,7 @@ impl CliError {
                 Some("run `nonos init`, or name the node's directory with --data-dir")
             }
             Self::Reported { source } => source.remedy(),
+            Self::NotConfirmed { .. } => Some("answer yes, or give --yes"),
             _ => None,
         }
     }

@@ -15,7 +15,10 @@ const MIGRATION_NEEDED: u8 = 6;
 const INTEGRITY: u8 = 7;
 const BACKUP_INVALID: u8 = 8;
 const KEY: u8 = 9;
+const REFUSED: u8 = 10;
 const DISK_FULL: u8 = 11;
+const INTERRUPTED: u8 = 12;
+const WORK_TO_DO: u8 = 13;
 const POISONED: u8 = 14;
 
 pub(crate) fn code(error: &CliError) -> u8 {
@@ -30,11 +33,14 @@ pub(crate) fn code(error: &CliError) -> u8 {
             ErrorCode::NotFound => NO_DATABASE,
             ErrorCode::DiskFull => DISK_FULL,
             ErrorCode::Poisoned => POISONED,
+            ErrorCode::Cancelled => INTERRUPTED,
             _ => UNEXPECTED,
         },
         CliError::Storage(NonosError::Config(_)) | CliError::Settings(_) => USAGE,
         CliError::Storage(NonosError::Encryption(_)) => KEY,
         CliError::NoDatabase { .. } => NO_DATABASE,
+        CliError::NotConfirmed { .. } => REFUSED,
+        CliError::WorkToDo => WORK_TO_DO,
         CliError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => DISK_FULL,
         CliError::Reported { source } => code(source),
         _ => UNEXPECTED,

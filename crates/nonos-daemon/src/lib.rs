@@ -2,11 +2,12 @@
 //! [`nonos_storage`] under this name.
 
 pub use nonos_storage::{
-    AuditLogEntry, BackupError, BackupInfo, CURRENT_SCHEMA_VERSION, CompactionReport, ConfigError,
-    CoreError, CryptoError, EncryptionMode, EpochNumber, ErrorCode, FrameError, Health, Holder,
-    IntegrityReport, KeyError, MAX_BATCH_SIZE, MigrationRecord, NodeId, NodeStorage, NonosError,
-    NonosResult, OpeningReport, PruneError, RecordError, RestoreError, RestoreReport, SchemaError,
+    AuditLogEntry, BackupError, BackupInfo, CURRENT_SCHEMA_VERSION, Climbed, CompactionReport,
+    ConfigError, CoreError, CryptoError, EncryptionMode, EpochNumber, ErrorCode, Exported,
+    FrameError, Health, Holder, Imported, IntegrityReport, KeyError, MAX_BATCH_SIZE,
+    MigrationRecord, NodeId, NodeStorage, NonosError, NonosResult, OpenOptions, OpeningReport,
+    Outlook, Progress, PruneError, RecordError, RestoreError, RestoreReport, SchemaError,
     SchemaInfo, StorageConfig, StorageError, StorageMetrics, StorageMetricsSnapshot, StoredClaim,
-    StoredEpochSummary, StoredMetrics, StoredPeerInfo, TreeId, TreeIntegrityReport, TreeSizes,
-    Update, ValueError, holder,
+    StoredEpochSummary, StoredMetrics, StoredPeerInfo, Survey, TreeId, TreeIntegrityReport,
+    TreeSizes, TreeSurvey, Unconvertible, Update, ValueError, holder,
 };

@@ -6,6 +6,7 @@ mod daemon;
 mod error;
 mod exit;
 mod output;
+mod progress;
 mod settings;
 
 use std::process::ExitCode;
@@ -13,17 +14,23 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Verb};
+use crate::error::CliError;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.verb {
         Verb::Init => cmd::init::init(&args),
-        Verb::Run => cmd::run::run(&args),
+        Verb::Run { no_migrate } => cmd::run::run(&args, !no_migrate),
+        Verb::Schema { what } => cmd::schema::schema(&args, what),
+        Verb::Migrate { .. } => cmd::migrate::migrate(&args),
+        Verb::Import { ref path } => cmd::import::import(&args, path),
+        Verb::Export { form, ref file } => cmd::export::export(&args, form, file),
         Verb::Status => cmd::status::status(&args),
         Verb::Version => cmd::version::version(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::WorkToDo) => exit::code(&CliError::WorkToDo).into(),
         Err(error) => {
             output::diagnose(&error);
             exit::code(&error).into()

@@ -311,6 +311,43 @@ impl Db {
         }
     }
 
+    /// Keeps checkpoints and compaction off while it lives: for work that writes much and ends with
+    /// [`checkpoint_index`](Self::checkpoint_index).
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Closed`], [`CoreError::Reentrant`].
+    pub fn hold_maintenance(&self) -> Result<impl Drop + '_, CoreError> {
+        self.inner.alone()
+    }
+
+    /// Writes a checkpoint of what the index holds, while no commit is made. In difference to
+    /// [`checkpoint`](Self::checkpoint), its memory does not grow with what was committed since the
+    /// last one. Its counts and digests must be those of the database.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Journal`], errors of the index, [`CoreError::Diverged`] if the index is not what it
+    /// must be: nothing changed.
+    pub fn checkpoint_index(&self) -> Result<(), CoreError> {
+        let inner = &*self.inner;
+        let Some(Durable { journal, .. }) = &inner.durable else {
+            return Ok(());
+        };
+        let turn = inner.take_turn()?;
+        let index = inner.index()?;
+        let created_at = (inner.clock)().div_euclid(1000);
+        let mut meter = inner.meter("write a checkpoint", inner.len());
+        let records = recovery::records(&*index).map(|record| meter.step().and(record));
+        journal.checkpoint_of(inner.schema(), created_at, records, |digests| {
+            let same = TreeId::ALL
+                .iter()
+                .all(|tree| digests.of(tree.number()) == turn.sequence.digests.of(tree.number()));
+            same.then_some(()).ok_or(CoreError::Diverged)
+        })?;
+        Ok(())
+    }
+
     /// Bytes that may still be written where the database is; plenty in memory.
     ///
     /// # Errors

@@ -254,6 +254,12 @@ pub enum CoreError {
         /// What is there.
         path: PathBuf,
     },
+    /// A database is there, or what is left of one. It is unchanged.
+    #[error("{} exists", path.display())]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
     /// Random bytes cannot be had.
     #[error("the operating system gives no random bytes")]
     Random {
@@ -266,6 +272,9 @@ pub enum CoreError {
     /// An index without journal is not adopted. Nothing was written.
     #[error("the database was not accepted")]
     NotAccepted,
+    /// The index holds something else than was committed. Compaction puts it right.
+    #[error("the index differs from what was committed")]
+    Diverged,
     /// A read that does not end stands in the way. Nothing was changed.
     #[error("a read that does not end stands in the way")]
     Busy,
@@ -314,10 +323,11 @@ impl CoreError {
             | Self::Key { .. }
             | Self::Record { .. }
             | Self::TooLarge { .. }
+            | Self::Exists { .. }
             | Self::Reentrant => ErrorCode::InvalidArgument,
             Self::Serialization { .. } => ErrorCode::Serialization,
             Self::WrongType { .. } => ErrorCode::WrongType,
-            Self::Corrupt { .. } | Self::IndexDamaged { .. } => ErrorCode::Corrupt,
+            Self::Corrupt { .. } | Self::IndexDamaged { .. } | Self::Diverged => ErrorCode::Corrupt,
             Self::DiskFull { .. } => ErrorCode::DiskFull,
             Self::Journal(error) => journal_code(error),
             Self::Sibling { .. } => ErrorCode::IncompleteSwap,
@@ -341,6 +351,7 @@ impl CoreError {
                 Some("stop the process that holds the database, or wait for it")
             }
             Self::NotADirectory { .. } => Some("name a directory, or a path that does not exist"),
+            Self::Exists { .. } => Some("name another path, or move the database away"),
             Self::Reentrant => Some("write through the Update that the closure is given"),
             Self::DiskFull { .. } => Some("free disk space, then open the database again"),
             Self::EnginePanic

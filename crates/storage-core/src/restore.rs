@@ -50,7 +50,7 @@ fn replaced_index(path: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 ///
-/// [`CoreError::Locked`], [`CoreError::Journal`], [`CoreError::Sibling`] where a database is, errors of
+/// [`CoreError::Locked`], [`CoreError::Journal`], [`CoreError::Exists`] where a database is, errors of
 /// the file system and of `records`, [`CoreError::Cancelled`]: there is no new database.
 pub fn begin(
     about: &About,
@@ -62,7 +62,7 @@ pub fn begin(
     let path = resolve(&path)?;
     let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
     if let Some(path) = remains(&path)? {
-        return Err(CoreError::Sibling { path });
+        return Err(CoreError::Exists { path });
     }
     begin_in(&RealDisk, &journal_path(&path), about, records, options)
 }
@@ -161,7 +161,7 @@ pub fn begin_from_index(
     let path = resolve(&path)?;
     let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
     if let Some(path) = remains(&path)? {
-        return Err(CoreError::Sibling { path });
+        return Err(CoreError::Exists { path });
     }
     let home = SledHome::new(path.clone(), options.cache_capacity_bytes);
     let copy = home.open_copy_of(source)?;

@@ -134,12 +134,24 @@ pub fn write<E: From<JournalError>>(
     about: &About,
     records: impl Iterator<Item = Result<Record, E>>,
 ) -> Result<u64, E> {
+    write_if(disk, path, about, records, |_| Ok(()))
+}
+
+/// [`write`], if `accept` takes the digests of what was written.
+pub(crate) fn write_if<E: From<JournalError>>(
+    disk: &dyn Disk,
+    path: &Path,
+    about: &About,
+    records: impl Iterator<Item = Result<Record, E>>,
+    accept: impl FnOnce(&Digests) -> Result<(), E>,
+) -> Result<u64, E> {
     let new = unpublished(path);
     let io = |source| JournalError::io("write", path, source);
     remove_if_there(disk, &new).map_err(io)?;
     let written = write_unpublished(disk, &new, about, records).and_then(|len| {
         let checkpoint = Checkpoint::open(disk, &new)?;
         checkpoint.verify()?;
+        accept(checkpoint.digests())?;
         disk.rename(&new, path).map_err(io)?;
         disk.sync_directory(directory_of(path)).map_err(io)?;
         Ok(len)

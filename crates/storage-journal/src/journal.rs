@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::bytes::len_u64;
-use crate::checkpoint::{self, About, Checkpoint};
+use crate::checkpoint::{self, About, Checkpoint, Record};
 use crate::commit::{Change, MAX_COMMIT_SIZE};
+use crate::digest::Digests;
 use crate::disk::{Disk, DiskFile, directory_of, publish, remove_if_there};
 use crate::error::JournalError;
 use crate::format::{self, Said};
@@ -526,6 +527,33 @@ impl Journal {
         }
         self.remove_needless()?;
         Ok(written)
+    }
+
+    /// Writes a checkpoint at the last commit of `records`, which are its state in the order of tree and
+    /// key: what an index holds while nobody writes. Memory does not grow with what was committed
+    /// since the checkpoint before. `accept` is asked for the digests before it counts.
+    ///
+    /// # Errors
+    ///
+    /// As [`checkpoint`](Self::checkpoint), and those of `records` and `accept`.
+    pub fn checkpoint_of<E: From<JournalError>>(
+        &self,
+        schema_version: u32,
+        created_at: i64,
+        records: impl Iterator<Item = Result<Record, E>>,
+        accept: impl FnOnce(&Digests) -> Result<(), E>,
+    ) -> Result<(u64, u64), E> {
+        let last = self.writer().last;
+        self.sync_through(last)?;
+        let path = self.directory.join(checkpoint::name(last));
+        let about = self.about(last, schema_version, created_at);
+        let size = checkpoint::write_if(&*self.disk, &path, &about, records, accept)?;
+        let mut writer = self.writer();
+        writer.since_checkpoint = 0;
+        writer.checkpoint_size = size;
+        drop(writer);
+        self.remove_needless()?;
+        Ok((last, size))
     }
 
     /// Writes the state at the last commit, as a checkpoint, to a file anywhere on this disk, beside

@@ -142,9 +142,14 @@ impl Climb<'_> {
             None => self.begin()?,
         };
         let failed = |source| SchemaError::Step { from, to, source };
-        self.convert(&mut cursor).map_err(failed)?;
-        self.check(&cursor)?;
-        self.finish(&cursor, started)?;
+        {
+            // Checkpoints of a state in between would cost memory and time, and serve nobody.
+            let _held = db.hold_maintenance()?;
+            self.convert(&mut cursor).map_err(failed)?;
+            self.check(&cursor)?;
+            self.finish(&cursor, started)?;
+            db.checkpoint_index().map_err(failed)?;
+        }
         let duration_ms = millis(started);
         tracing::info!(from, to, records = cursor.done, duration_ms, "migrated");
         Ok(Climbed {

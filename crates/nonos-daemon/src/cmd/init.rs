@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use nonos_storage::NodeStorage;
 use serde::Serialize;
 
 use crate::args::Args;
@@ -45,7 +44,10 @@ fn make(args: &Args) -> Result<Made, CliError> {
     let config_written = places.create()?;
     let storage = places.load()?.storage;
     let database_created = !storage.path.exists();
-    let storage = NodeStorage::open(storage)?;
+    // Only `run` and `migrate` migrate.
+    let storage = crate::progress::opening(args, storage)
+        .migrate(false)
+        .open()?;
     let database = storage.data_path().to_owned();
     storage.close()?;
     Ok(Made {

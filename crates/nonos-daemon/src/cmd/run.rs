@@ -4,15 +4,15 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nonos_storage::NodeStorage;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, LogFormat};
 use crate::daemon::{sampler, shutdown};
 use crate::error::CliError;
+use crate::progress;
 use crate::settings::Places;
 
-pub(crate) fn run(args: &Args) -> Result<(), CliError> {
+pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
     start_log(args);
     let places = Places::of(args)?;
     places.load()?;
@@ -30,9 +30,14 @@ pub(crate) fn run(args: &Args) -> Result<(), CliError> {
     runtime.block_on(async {
         // Signals are caught before the database is open: none may end it in the midst.
         let stop = shutdown::signal()?;
-        let storage = Arc::new(NodeStorage::open(settings.storage)?);
+        let opening = progress::opening(args, settings.storage).migrate(migrate);
+        let storage = Arc::new(opening.open()?);
         let schema = storage.schema_version()?;
         let path = storage.data_path().display();
+        for step in storage.migrations_taken() {
+            let (from, to) = (step.from_version, step.to_version);
+            tracing::info!(from, to, records = step.converted, "migrated the database");
+        }
         tracing::info!(database = %path, schema, "the database is open");
         let interval = Duration::from_secs(settings.metrics.interval_secs);
         let sampling = sampler::run(Arc::clone(&storage), interval);

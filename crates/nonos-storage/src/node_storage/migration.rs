@@ -44,7 +44,7 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `INCOMPLETE_SWAP` if a database is there, `BACKUP_INVALID`, `SCHEMA_MISMATCH`, `LOCKED`, `DISK_FULL`,
+    /// `INVALID_ARGUMENT` if a database is there, `BACKUP_INVALID`, `SCHEMA_MISMATCH`, `LOCKED`, `DISK_FULL`,
     /// `IO`: there is no new database.
     pub fn import_first_implementation(
         source: impl AsRef<Path>,

@@ -208,7 +208,7 @@ fn its_directory_and_its_backup_are_imported() -> TestResult {
             assert!(storage.opening_report().damage.is_empty(), "{case}");
             storage.close()?;
             let again = NodeStorage::import_first_implementation(&source, &config);
-            assert_eq!(code(again.map(drop))?, ErrorCode::IncompleteSwap, "{case}");
+            assert_eq!(code(again.map(drop))?, ErrorCode::InvalidArgument, "{case}");
         }
         assert!(before == bytes(fixture.root())?, "{name}");
     }

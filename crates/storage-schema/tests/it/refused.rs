@@ -1,11 +1,13 @@
 //! What is refused, before anything is written.
 
-use storage_core::history::SimulatedDisk;
-use storage_core::{ErrorCode, SimulatedHome, TreeId, bincode};
-use storage_schema::SchemaError;
+use std::sync::Arc;
+
+use storage_core::history::{Disk, SimulatedDisk};
+use storage_core::{Db, ErrorCode, SimulatedHome, TreeId, bincode};
+use storage_schema::{SchemaError, open_with};
 
 use crate::TestResult;
-use crate::old::{SCHEMA_KEY, dump, hex, home, how, open, vectors};
+use crate::old::{SCHEMA_KEY, dump, hex, home, how, open, options, vectors};
 
 /// Changes the value under a key of the home's index.
 fn change(home: &SimulatedHome, tree: TreeId, key: &[u8], change: impl Fn(&mut Vec<u8>)) {
@@ -117,5 +119,46 @@ fn the_first_implementations_vectors_become_the_records_they_were() -> TestResul
     let audit = audit_log::latest(&view, 9)?;
     assert_eq!(audit[0].details.as_deref(), Some("wallet_key"));
     assert_eq!(secrets::get(&view, "wallet")?, Some(b"a secret".to_vec()));
+    Ok(())
+}
+
+#[test]
+fn what_does_not_convert_is_set_aside_and_listed_where_that_is_allowed() -> TestResult {
+    let directory = storage_testkit::Directory::new()?;
+    let (disk, home) = (SimulatedDisk::default(), home(5));
+    change(&home, TreeId::Peers, b"peer-003", |value| value.truncate(9));
+    change(&home, TreeId::Secrets, &[], |value| {
+        *value = b"nameless".to_vec()
+    });
+    let mut options = options();
+    options.path = directory.database();
+    let mut how = how();
+    how.allow_quarantine = true;
+    let opened = open_with(&options, Some(&how), |accept| {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        Db::open_simulated(disk, &home, &options, accept)
+    })?;
+    assert_eq!(opened.climbed[0].quarantined, 2);
+    let found = dump(&opened.db.view())?;
+    assert!(!found.contains_key(&(TreeId::Peers, b"peer-003".to_vec())));
+    assert_eq!(
+        found
+            .keys()
+            .filter(|(tree, _)| *tree == TreeId::Peers)
+            .count(),
+        4
+    );
+    let listed = directory
+        .root()
+        .join("data.sled.quarantine-schema-2.ndjson");
+    let listed = std::fs::read_to_string(listed)?;
+    let lines: Result<Vec<serde_json::Value>, _> =
+        listed.lines().map(serde_json::from_str).collect();
+    let lines = lines?;
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert_eq!(lines[0]["tree"], "secrets");
+    assert_eq!(lines[0]["value_hex"], hex(b"nameless"));
+    assert_eq!(lines[1]["key_hex"], hex(b"peer-003"));
+    assert!(!lines[1]["reason"].as_str().unwrap_or_default().is_empty());
     Ok(())
 }

@@ -1,0 +1,61 @@
+//! `nonos export`: everything, in a file of another program.
+
+use std::path::{Path, PathBuf};
+
+use nonos_storage::{ErrorCode, NodeStorage, NonosError};
+use serde::Serialize;
+
+use crate::args::{Args, Form};
+use crate::cmd::migrate::confirm;
+use crate::error::CliError;
+use crate::output::{Report, mib};
+use crate::settings::Places;
+
+#[derive(Debug, Serialize)]
+struct Written {
+    file: PathBuf,
+    entries: u64,
+    bytes: u64,
+    /// Config values whose numbers were written with 64 bits, whatever type stored them.
+    widened: Vec<String>,
+}
+
+pub(crate) fn export(args: &Args, form: Form, file: &Path) -> Result<(), CliError> {
+    let report = Report::start("nonos.export/1", args.output);
+    let Form::FirstImplementation = form;
+    report.finish(write(args, file), |written| {
+        let mut text = format!(
+            "{} records, {}, in {}",
+            written.entries,
+            mib(written.bytes),
+            written.file.display()
+        );
+        if !written.widened.is_empty() {
+            let names = written.widened.join(", ");
+            text.push_str("\nnumbers of 64 bits, whatever type stored them: ");
+            text.push_str(&names);
+        }
+        text
+    })
+}
+
+fn write(args: &Args, file: &Path) -> Result<Written, CliError> {
+    let config = Places::of(args)?.load()?.storage;
+    let path = config.path.clone();
+    let storage = match NodeStorage::open_readonly(config) {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
+            return Err(CliError::NoDatabase { path });
+        }
+        opened => opened?,
+    };
+    if file.exists() {
+        confirm(args, &format!("replacing {}", file.display()))?;
+    }
+    let exported = storage.export_first_implementation(file)?;
+    Ok(Written {
+        file: file.to_owned(),
+        entries: exported.entries,
+        bytes: exported.bytes,
+        widened: exported.widened,
+    })
+}

@@ -1,0 +1,141 @@
+//! The progress of long work on standard error: a bar on a terminal, or an event a line. An interrupt
+//! cancels it between two commits.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use nonos_storage::{OpenOptions, Progress, StorageConfig};
+use serde::Serialize;
+
+use crate::args::{Args, Shown};
+use crate::daemon::shutdown;
+use crate::error::CliError;
+
+#[derive(Debug, Serialize)]
+struct Event<'a> {
+    event: &'static str,
+    op: &'a str,
+    step: Option<String>,
+    tree: Option<&'a str>,
+    done: u64,
+    total: u64,
+    bytes: u64,
+    rate_per_s: u64,
+    eta_s: Option<u64>,
+}
+
+/// How to open a storage with what the command line says of it.
+pub(crate) fn opening(args: &Args, config: StorageConfig) -> OpenOptions {
+    let options = OpenOptions::new(config).lock_timeout(args.lock_timeout);
+    match shown(args) {
+        Some(show) => options.on_progress(move |progress| {
+            show(progress);
+            ControlFlow::Continue(())
+        }),
+        None => options,
+    }
+}
+
+/// The same; SIGINT and SIGTERM cancel the work from now on, for as long as the program runs.
+pub(crate) fn cancellable(args: &Args, config: StorageConfig) -> Result<OpenOptions, CliError> {
+    let options = OpenOptions::new(config).lock_timeout(args.lock_timeout);
+    let cancelled = cancelled_by_signals()?;
+    let show = shown(args);
+    Ok(options.on_progress(move |progress| {
+        if let Some(show) = &show {
+            show(progress);
+        }
+        if cancelled.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }))
+}
+
+fn cancelled_by_signals() -> Result<Arc<AtomicBool>, CliError> {
+    let setup = |source| CliError::Setup {
+        what: "signal handling",
+        source,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(setup)?;
+    let signal = runtime.block_on(async { shutdown::signal() })?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cancelled);
+    let waiting = std::thread::Builder::new().name("signals".into());
+    let thread = waiting.spawn(move || {
+        runtime.block_on(signal);
+        flag.store(true, Ordering::Relaxed);
+    });
+    thread.map_err(setup)?;
+    Ok(cancelled)
+}
+
+type Show = Box<dyn Fn(&Progress) + Send + Sync>;
+
+fn shown(args: &Args) -> Option<Show> {
+    match args.progress {
+        Shown::Json => Some(Box::new(event)),
+        Shown::Auto if io::stderr().is_terminal() && !args.quiet => Some(bar()),
+        Shown::Auto | Shown::None => None,
+    }
+}
+
+fn event(progress: &Progress) {
+    let event = Event {
+        event: "progress",
+        op: progress.operation,
+        step: progress.step.map(|(from, to)| format!("{from}->{to}")),
+        tree: progress.tree,
+        done: progress.done,
+        total: progress.total,
+        bytes: progress.bytes,
+        rate_per_s: progress.rate_per_s(),
+        eta_s: progress.remaining().map(|left| left.as_secs()),
+    };
+    let line = serde_json::to_string(&event).unwrap_or_default() + "\n";
+    // There is nobody to tell that standard error does not take it.
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+fn bar() -> Show {
+    let bar: Mutex<Option<(&'static str, ProgressBar)>> = Mutex::new(None);
+    Box::new(move |progress| {
+        let mut current = bar.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |(operation, _): &(&str, ProgressBar)| *operation == progress.operation;
+        if !current.as_ref().is_some_and(is_same) {
+            if let Some((_, done)) = current.take() {
+                done.finish_and_clear();
+            }
+            *current = Some((progress.operation, new_bar(progress)));
+        }
+        if let Some((_, bar)) = &*current {
+            bar.set_length(progress.total.max(progress.done));
+            bar.set_position(progress.done);
+            bar.set_message(progress.tree.unwrap_or_default());
+        }
+    })
+}
+
+fn new_bar(progress: &Progress) -> ProgressBar {
+    let bar = ProgressBar::new(progress.total);
+    let template = "{prefix} {wide_bar} {pos}/{len} {per_sec} {eta} {msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    let step = progress.step.map(|(from, to)| format!(" {from} to {to}"));
+    bar.set_prefix(format!(
+        "{}{}",
+        progress.operation,
+        step.unwrap_or_default()
+    ));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
