@@ -196,7 +196,8 @@ fn bench() -> Result<bool, Error> {
         .map_err(failed)?;
     let mut peak_kib = 0;
     while child.try_wait().map_err(failed)?.is_none() {
-        peak_kib = peak_kib.max(resident_kib(child.id()).unwrap_or(0));
+        let now_kib = resident_kib(child.id()).unwrap_or(0);
+        peak_kib = peak_kib.max(now_kib);
         std::thread::sleep(Duration::from_millis(20));
     }
     let seconds = started.elapsed().as_secs().max(1);
@@ -227,7 +228,8 @@ pub(crate) fn measured(path: Option<&str>) -> Result<bool, Error> {
                 told.0 = now;
             } else {
                 let took = (last - began).as_millis();
-                println!("{operation}: {took} ms, then {pause} ms without a word");
+                let mib = resident_kib(std::process::id()).unwrap_or(0) / 1024;
+                println!("{operation}: {took} ms, then {pause} ms without a word; {mib} MiB");
                 *told = (now, now, progress.operation);
             }
         }
@@ -235,7 +237,7 @@ pub(crate) fn measured(path: Option<&str>) -> Result<bool, Error> {
     });
     let mut options = options(&path);
     // What an operator with little memory configures.
-    options.cache_capacity_bytes = 16 * 1024 * 1024;
+    options.cache_capacity_bytes = 8 * 1024 * 1024;
     options.observer = how.observer.clone();
     let opened = open(&options, Some(&how)).map_err(failed)?;
     for step in &opened.climbed {
@@ -249,7 +251,10 @@ pub(crate) fn measured(path: Option<&str>) -> Result<bool, Error> {
         "longest time without a word: {} ms",
         longest.load(Ordering::Relaxed)
     );
+    let mib = || resident_kib(std::process::id()).unwrap_or(0) / 1024;
+    println!("open: {} MiB", mib());
     opened.db.shutdown().map_err(failed)?;
+    println!("closed: {} MiB", mib());
     Ok(true)
 }
 

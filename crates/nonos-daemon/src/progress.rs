@@ -17,7 +17,8 @@ use crate::error::CliError;
 
 #[derive(Debug, Serialize)]
 struct Event<'a> {
-    event: &'static str,
+    #[serde(rename = "event")]
+    kind: &'static str,
     op: &'a str,
     step: Option<String>,
     tree: Option<&'a str>,
@@ -90,7 +91,7 @@ fn shown(args: &Args) -> Option<Show> {
 
 fn event(progress: &Progress) {
     let event = Event {
-        event: "progress",
+        kind: "progress",
         op: progress.operation,
         step: progress.step.map(|(from, to)| format!("{from}->{to}")),
         tree: progress.tree,

@@ -311,6 +311,21 @@ impl Db {
         }
     }
 
+    /// The state at the last commit as the journal has it: what a long read in key order goes through
+    /// several times faster than through the index. It does not change any more.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Journal`]; [`CoreError::ReadOnly`] without a journal.
+    pub fn journal_view(&self) -> Result<impl Read + '_, CoreError> {
+        let Some(Durable { journal, .. }) = &self.inner.durable else {
+            return Err(CoreError::ReadOnly);
+        };
+        Ok(StateView(MergedIndex::of(
+            journal.merged(self.last_commit())?,
+        )))
+    }
+
     /// Keeps checkpoints and compaction off while it lives: for work that writes much and ends with
     /// [`checkpoint_index`](Self::checkpoint_index).
     ///
@@ -535,7 +550,7 @@ impl Db {
         let index = inner.index()?;
         let created_at = (inner.clock)().div_euclid(1000);
         if let Some(Durable { journal, .. }) = &inner.durable {
-            return inner.on_a_sound_base(journal, || {
+            return inner::on_a_sound_base(journal, || {
                 let mut meter = inner.meter("back up", inner.len());
                 journal.export(path, inner.schema(), created_at, || meter.step())
             });
@@ -653,6 +668,26 @@ impl Drop for Db {
 pub struct View<'a> {
     inner: &'a Inner,
     counted: bool,
+}
+
+/// A state that does not change.
+#[derive(Debug)]
+struct StateView(MergedIndex);
+
+impl Read for StateView {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        self.0.get(tree, key)
+    }
+
+    fn scan(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), CoreError> {
+        self.0.scan(tree, range, order, visit)
+    }
 }
 
 impl View<'_> {

@@ -116,7 +116,7 @@ pub(crate) fn note(
     lines: &[String],
 ) -> Result<(), JournalError> {
     let path = directory.join(NOTED);
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.join("\n") + "\n";
     publish(disk, &path, text.as_bytes()).map_err(|e| JournalError::io("write", &path, e))
 }
 

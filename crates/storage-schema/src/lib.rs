@@ -28,3 +28,9 @@ pub use step::{Conversion, Step, Stored};
 pub use steps::Chain;
 pub use survey::{Survey, TreeSurvey, Unconvertible};
 pub use version::CURRENT_SCHEMA_VERSION;
+
+/// The example of docs/MIGRATIONS.md, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/MIGRATIONS.md")]
+#[derive(Debug)]
+pub struct Migrations;

@@ -2,8 +2,9 @@
 //!
 //! For each step: everything is converted once without writing, so that a record that does not convert
 //! is known before; a checkpoint of what is there is kept; then records are converted in commits that
-//! carry their cursor; then every record is read and counted; then one durable commit records the
-//! version and ends the cursor.
+//! carry their cursor, each checked to be one of the new version; then they are counted, and a checkpoint
+//! of the index shows that it holds what was committed; then one durable commit records the version
+//! and ends the cursor.
 //!
 //! # Invariants
 //!
@@ -15,7 +16,9 @@
 
 use std::time::Instant;
 
-use storage_core::{CoreError, Db, DbOptions, Durability, Meter, Observer, Order, Read, TreeId};
+use storage_core::{
+    Commit, CoreError, Db, DbOptions, Durability, Meter, Observer, Order, Read, TreeId,
+};
 
 use crate::cursor::Cursor;
 use crate::error::SchemaError;
@@ -75,6 +78,8 @@ pub struct Climbed {
 
 /// What is free must be so many tenths of the live data.
 const ROOM_TENTHS: u64 = 22;
+/// Commits between two flushes: what the engine has not written it keeps in memory.
+const FLUSH_EVERY: u64 = 16;
 /// Failed attempts of one migration that are recorded at most.
 const MAX_FAILED: u32 = 8;
 
@@ -145,10 +150,11 @@ impl Climb<'_> {
         {
             // Checkpoints of a state in between would cost memory and time, and serve nobody.
             let _held = db.hold_maintenance()?;
-            self.convert(&mut cursor).map_err(failed)?;
+            self.convert(&mut cursor)?;
             self.check(&cursor)?;
-            self.finish(&cursor, started)?;
+            // Reads every record, and compares with what was committed.
             db.checkpoint_index().map_err(failed)?;
+            self.finish(&cursor, started)?;
         }
         let duration_ms = millis(started);
         tracing::info!(from, to, records = cursor.done, duration_ms, "migrated");
@@ -169,9 +175,10 @@ impl Climb<'_> {
         let path = quarantine::path_of(&self.options.path, to);
         let mut file: Option<Quarantine> = None;
         let found = survey(
-            &db.view(),
+            &db.journal_view()?,
             step,
-            self.compress(),
+            // Not compressed, the bytes are at most more.
+            false,
             &self.how.observer,
             |record, why| {
                 if self.how.allow_quarantine {
@@ -227,18 +234,22 @@ impl Climb<'_> {
         Ok(cursor)
     }
 
-    fn convert(&self, cursor: &mut Cursor) -> Result<(), CoreError> {
+    fn convert(&self, cursor: &mut Cursor) -> Result<(), SchemaError> {
         let (db, step) = (self.db, self.step);
-        let mut meter = Meter::start("migrate", cursor.total, &self.how.observer)
-            .of_step(cursor.from, cursor.to);
+        let (from, to) = (cursor.from, cursor.to);
+        let failed = |source| SchemaError::Step { from, to, source };
+        let before = db.journal_view()?;
+        let mut meter = Meter::start("migrate", cursor.total, &self.how.observer).of_step(from, to);
         meter.skip(cursor.done);
+        let mut commits: u64 = 0;
         for (number, &tree) in (0..).zip(step.trees()) {
             if number < cursor.trees_done {
                 continue;
             }
             meter.in_tree(tree);
             loop {
-                let records = page(&db.view(), tree, cursor.after.as_deref(), self.how)?;
+                let records = page(&before, tree, cursor.after.as_deref(), self.how);
+                let records = records.map_err(failed)?;
                 let Some((last, _)) = records.last() else {
                     break;
                 };
@@ -248,25 +259,19 @@ impl Climb<'_> {
                     .map(|(key, value)| key.len() + value.len())
                     .sum();
                 let count = len(records.len());
-                let mut quarantined = 0;
                 db.update(Durability::Buffered, |_, commit| {
-                    for (key, value) in records {
-                        let record = Stored::new(tree, &key, &value);
-                        match step.convert(record, commit.compression()) {
-                            Conversion::Keep => {}
-                            Conversion::Put(value) => commit.put(tree, key, value),
-                            Conversion::Delete => commit.delete(tree, key),
-                            Conversion::Quarantine(_listed) => {
-                                quarantined += 1;
-                                commit.delete(tree, key);
-                            }
-                        }
-                    }
                     cursor.done += count;
-                    cursor.quarantined += quarantined;
-                    cursor.store(commit)
+                    for (key, value) in records {
+                        cursor.quarantined +=
+                            u64::from(self.convert_one(tree, key, &value, commit)?);
+                    }
+                    cursor.store(commit).map_err(failed)
                 })?;
-                meter.add(count, len(bytes))?;
+                meter.add(count, len(bytes)).map_err(failed)?;
+                commits += 1;
+                if commits.is_multiple_of(FLUSH_EVERY) {
+                    db.flush().map_err(failed)?;
+                }
             }
             cursor.trees_done = number + 1;
             cursor.after = None;
@@ -274,41 +279,54 @@ impl Climb<'_> {
         Ok(())
     }
 
-    /// Reads what was written: every record of the new version, and as many as there must be.
+    /// Converts a record and makes sure that it is one of the new version; returns whether it was set
+    /// aside.
+    fn convert_one(
+        &self,
+        tree: TreeId,
+        key: Vec<u8>,
+        value: &[u8],
+        commit: &mut Commit,
+    ) -> Result<bool, SchemaError> {
+        let step = self.step;
+        let converted = step.convert(Stored::new(tree, &key, value), commit.compression());
+        let new = match &converted {
+            Conversion::Keep => Some(value),
+            Conversion::Put(value) => Some(value.as_slice()),
+            Conversion::Delete | Conversion::Quarantine(_) => None,
+        };
+        if let Some(why) = new.and_then(|new| step.check(Stored::new(tree, &key, new)).err()) {
+            return Err(SchemaError::Invalid {
+                from: step.starts_at(),
+                to: step.ends_at(),
+                detail: format!(
+                    "the entry {} of {}: {why}",
+                    quarantine::hex(&key),
+                    tree.name()
+                ),
+            });
+        }
+        let is_quarantined = matches!(converted, Conversion::Quarantine(_));
+        match converted {
+            Conversion::Keep => {}
+            Conversion::Put(value) => commit.put(tree, key, value),
+            Conversion::Delete | Conversion::Quarantine(_) => commit.delete(tree, key),
+        }
+        Ok(is_quarantined)
+    }
+
+    /// As many records must be there as were foreseen.
     fn check(&self, cursor: &Cursor) -> Result<(), SchemaError> {
-        let (from, to) = (cursor.from, cursor.to);
-        let invalid = |detail: String| SchemaError::Invalid { from, to, detail };
-        let mut meter = Meter::start("check the migration", cursor.expected, &self.how.observer)
-            .of_step(from, to);
-        let (mut found, mut wrong) = (0, None);
+        let (from, to, expected) = (cursor.from, cursor.to, cursor.expected);
+        let mut found = 0;
         for &tree in self.step.trees() {
-            meter.in_tree(tree);
-            self.db
-                .view()
-                .scan(tree, &EVERYTHING, Order::Ascending, &mut |key, value| {
-                    meter.step()?;
-                    found += 1;
-                    let checked = self.step.check(Stored::new(tree, key, value));
-                    wrong = checked.err().map(|why| {
-                        format!(
-                            "the entry {} of {}: {why}",
-                            quarantine::hex(key),
-                            tree.name()
-                        )
-                    });
-                    Ok(wrong.is_none())
-                })?;
-            if let Some(detail) = wrong {
-                return Err(invalid(detail));
-            }
+            found += len(self.db.len(tree)?);
         }
-        if found != cursor.expected {
-            let expected = cursor.expected;
-            return Err(invalid(format!(
-                "{found} records are there, not {expected}"
-            )));
+        if found == expected {
+            return Ok(());
         }
-        Ok(())
+        let detail = format!("{found} records are there, not {expected}");
+        Err(SchemaError::Invalid { from, to, detail })
     }
 
     fn finish(&self, cursor: &Cursor, started: Instant) -> Result<(), SchemaError> {
@@ -338,10 +356,6 @@ impl Climb<'_> {
         })?;
         db.set_schema_version(cursor.to);
         Ok(db.flush()?)
-    }
-
-    fn compress(&self) -> bool {
-        self.db.compression()
     }
 }
 

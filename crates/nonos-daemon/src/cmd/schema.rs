@@ -26,7 +26,7 @@ struct Schema {
 }
 
 #[derive(Debug, Serialize)]
-struct Applied {
+struct Migration {
     from_version: u32,
     to_version: u32,
     applied_at: String,
@@ -130,11 +130,11 @@ fn shown(schema: &Schema) -> String {
     )
 }
 
-fn history(args: &Args) -> Result<Vec<Applied>, CliError> {
+fn history(args: &Args) -> Result<Vec<Migration>, CliError> {
     let (_, outlook) = outlook(args, false)?;
     let applied = outlook.info.migrations_applied.into_iter();
     Ok(applied
-        .map(|record| Applied {
+        .map(|record| Migration {
             from_version: record.from_version,
             to_version: record.to_version,
             applied_at: rfc3339(record.applied_at),
@@ -144,7 +144,7 @@ fn history(args: &Args) -> Result<Vec<Applied>, CliError> {
         .collect())
 }
 
-fn listed(history: &Vec<Applied>) -> String {
+fn listed(history: &Vec<Migration>) -> String {
     if history.is_empty() {
         return "no migration was applied".to_owned();
     }
@@ -211,6 +211,10 @@ fn plan_of(database: PathBuf, resumes: bool, survey: Survey) -> Plan {
 }
 
 /// A plan as a table.
+#[expect(
+    clippy::ref_option,
+    reason = "a report is given what it shows by reference"
+)]
 pub(crate) fn planned(plan: &Option<Plan>) -> String {
     let Some(plan) = plan else {
         return "nothing to do: the schema is current".to_owned();
@@ -251,10 +255,15 @@ pub(crate) fn planned(plan: &Option<Plan>) -> String {
         plan.quarantined,
     );
     for record in &plan.unconvertible {
-        text.push_str(&format!(
-            "\n{} {}: {}",
-            record.tree, record.key_hex, record.reason
-        ));
+        let Unconvertible {
+            tree,
+            key_hex,
+            reason,
+        } = record;
+        text.extend([
+            "
+", tree, " ", key_hex, ": ", reason,
+        ]);
     }
     text
 }

@@ -64,10 +64,10 @@ fn an_old_database_is_looked_at_planned_and_migrated() -> TestResult {
         dry["data"]["records"]
     );
     let events = String::from_utf8(output.stderr)?;
-    let events = events
+    let mut events = events
         .lines()
         .filter(|line| line.contains("\"op\":\"migrate\""));
-    let last: serde_json::Value = serde_json::from_str(events.last().ok_or("no event")?)?;
+    let last: serde_json::Value = serde_json::from_str(events.next_back().ok_or("no event")?)?;
     assert_eq!(
         (&last["event"], &last["step"]),
         (&"progress".into(), &"1->2".into())
@@ -89,8 +89,8 @@ fn an_old_database_is_looked_at_planned_and_migrated() -> TestResult {
     assert_eq!(newest.ok_or("no history")?["to_version"], 2);
     let again = node.json(&["migrate", "-o", "json"], 0)?;
     assert_eq!(again["data"]["steps"], serde_json::json!([]));
-    let none = node.output(&["migrate", "--dry-run", "--exit-code"])?;
-    assert_eq!(none.status.code(), Some(0));
+    let current = node.output(&["migrate", "--dry-run", "--exit-code"])?;
+    assert_eq!(current.status.code(), Some(0));
     node.json(&["migrate", "--abort", "--yes", "-o", "json"], 3)?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use storage_journal::digest::Digests;
 
-use super::inner::{Durable, Inner, let_go};
+use super::inner::{Durable, Inner, let_go, on_a_sound_base};
 use super::reading::give_up;
 use super::{Db, compare};
 use crate::error::CoreError;
@@ -66,7 +66,7 @@ impl Inner {
         };
         // What an earlier one left may be what fills the disk.
         durable.home.remove_leftovers()?;
-        let compacted = self.on_a_sound_base(&durable.journal, || self.compact_with(durable));
+        let compacted = on_a_sound_base(&durable.journal, || self.compact_with(durable));
         if compacted.is_err() {
             durable.home.remove_leftovers()?;
         }

@@ -17,6 +17,9 @@ use crate::tree::TreeId;
 /// How many records may be mended in one go between two looks at the index.
 const BATCH: usize = 1000;
 
+/// Batches between two syncs.
+const SYNC_EVERY: u64 = 16;
+
 /// What was not right in an index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Healed {
@@ -40,6 +43,7 @@ pub(crate) fn heal(
 ) -> Result<(Digests, Healed), CoreError> {
     let mut digests = Digests::empty(TreeId::ALL.len());
     let mut healed = Healed::default();
+    let mut batches: u64 = 0;
     for tree in TreeId::ALL {
         let everything = (Bound::Unbounded, Bound::Unbounded);
         let mut right = merged.entries(tree.number(), everything, false).peekable();
@@ -83,6 +87,11 @@ pub(crate) fn heal(
             // Behind the pages that were read; the next one starts after its own last key.
             if wrong.len() >= BATCH {
                 apply(index, tree, &mut wrong)?;
+                batches += 1;
+                // The engine writes behind: what it has not written it keeps in memory.
+                if batches.is_multiple_of(SYNC_EVERY) {
+                    index.sync()?;
+                }
             }
         }
         apply(index, tree, &mut wrong)?;

@@ -442,27 +442,10 @@ impl Inner {
         };
         let _alone = self.alone()?;
         let created_at = (self.clock)().div_euclid(1000);
-        self.on_a_sound_base(journal, || {
+        on_a_sound_base(journal, || {
             let mut meter = self.meter("write a checkpoint", 0);
             journal.checkpoint(self.schema(), created_at, || meter.step())
         })
-    }
-
-    /// Does what reads the merged stream; where its checkpoint turns out to be damaged, that one is set
-    /// aside, and it is done again from the one before.
-    pub(super) fn on_a_sound_base<R>(
-        &self,
-        journal: &Journal,
-        work: impl Fn() -> Result<R, CoreError>,
-    ) -> Result<R, CoreError> {
-        match work() {
-            Err(CoreError::Journal(error)) if journal.set_damaged_aside(&error)? => {
-                let reason = chain(&error);
-                tracing::error!(%reason, "set a damaged checkpoint aside");
-                work()
-            }
-            done => done,
-        }
     }
 
     /// For the background: rebuilds an index that failed; whether there is none, or it succeeded.
@@ -576,6 +559,22 @@ impl Durable {
 const MIB: u64 = 1024 * 1024;
 /// What the engine and the journal may write for a mark.
 const MARK_ROOM: u64 = MIB;
+
+/// Does what reads the merged stream; where its checkpoint turns out to be damaged, that one is set
+/// aside, and it is done again from the one before.
+pub(super) fn on_a_sound_base<R>(
+    journal: &Journal,
+    work: impl Fn() -> Result<R, CoreError>,
+) -> Result<R, CoreError> {
+    match work() {
+        Err(CoreError::Journal(error)) if journal.set_damaged_aside(&error)? => {
+            let reason = chain(&error);
+            tracing::error!(%reason, "set a damaged checkpoint aside");
+            work()
+        }
+        done => done,
+    }
+}
 
 /// Waits until nobody else uses the index, and drops it; gives it back if somebody still does.
 pub(super) fn let_go(index: Arc<dyn Index>) -> Result<(), Arc<dyn Index>> {

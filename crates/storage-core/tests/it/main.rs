@@ -5,8 +5,16 @@
     reason = "a test ends at what it did not expect"
 )]
 
+mod bad_sectors;
+mod closing;
 mod crash;
 mod damage;
+mod frames;
+mod full_disk;
 mod index_failure;
 mod lifetimes;
+mod lost_commits;
+mod peers;
+mod remains;
+mod staged_disk;
 mod workload;

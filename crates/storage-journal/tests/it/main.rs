@@ -5,6 +5,12 @@
     reason = "a test ends at what it did not expect"
 )]
 
+mod checkpoints;
 mod crash;
 mod damage;
+mod frames;
+mod headers;
+mod stretches;
+mod syncing;
+mod torn_tails;
 mod workload;
