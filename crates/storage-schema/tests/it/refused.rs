@@ -128,7 +128,7 @@ fn what_does_not_convert_is_set_aside_and_listed_where_that_is_allowed() -> Test
     let (disk, home) = (SimulatedDisk::default(), home(5));
     change(&home, TreeId::Peers, b"peer-003", |value| value.truncate(9));
     change(&home, TreeId::Secrets, &[], |value| {
-        *value = b"nameless".to_vec()
+        *value = b"nameless".to_vec();
     });
     let mut options = options();
     options.path = directory.database();
