@@ -14,12 +14,11 @@
 //!   is set aside and listed where the operator allowed it.
 //! - A program that does not know the new version is kept out before the first converted record.
 
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 use storage_core::history::Record;
-use storage_core::{
-    Commit, CoreError, Db, DbOptions, Durability, Meter, Observer, Order, Read, TreeId,
-};
+use storage_core::{CoreError, Db, DbOptions, Durability, Meter, Observer, Order, Read, TreeId};
 
 use crate::cursor::Cursor;
 use crate::error::SchemaError;
@@ -81,6 +80,8 @@ pub struct Climbed {
 const ROOM_TENTHS: u64 = 22;
 /// Commits between two flushes: what the engine has not written it keeps in memory.
 const FLUSH_EVERY: u64 = 16;
+/// Batches that are converted before they are committed.
+const BATCHES_AHEAD: usize = 2;
 /// Failed attempts of one migration that are recorded at most.
 const MAX_FAILED: u32 = 8;
 
@@ -242,85 +243,119 @@ impl Climb<'_> {
         Ok(cursor)
     }
 
-    /// Converts what `before` holds, from the cursor on.
-    fn convert(&self, before: &dyn Read, cursor: &mut Cursor) -> Result<(), SchemaError> {
-        let (db, step) = (self.db, self.step);
-        let (from, to) = (cursor.from, cursor.to);
+    /// Converts what `before` holds, from the cursor on: a thread converts, this one commits.
+    fn convert(&self, before: &(impl Read + Sync), cursor: &mut Cursor) -> Result<(), SchemaError> {
+        let (db, from, to) = (self.db, cursor.from, cursor.to);
         let failed = |source| SchemaError::Step { from, to, source };
         let mut meter = Meter::start("migrate", cursor.total, &self.how.observer).of_step(from, to);
         meter.skip(cursor.done);
         let mut commits: u64 = 0;
-        for (number, &tree) in (0..).zip(step.trees()) {
-            if number < cursor.trees_done {
-                continue;
-            }
-            meter.in_tree(tree);
-            loop {
-                let records = page(before, tree, cursor.after.as_deref(), self.how);
-                let records = records.map_err(failed)?;
-                let Some((last, _)) = records.last() else {
-                    break;
-                };
-                cursor.after = Some(last.clone());
-                let bytes = records
-                    .iter()
-                    .map(|(key, value)| key.len() + value.len())
-                    .sum();
-                let count = len(records.len());
+        let start = (cursor.trees_done, cursor.after.clone());
+        std::thread::scope(|scope| {
+            let (sender, batches) = sync_channel(BATCHES_AHEAD);
+            let converting = std::thread::Builder::new().name("nonos-convert".into());
+            let converting = converting.spawn_scoped(scope, move || {
+                self.convert_ahead(before, start, &sender);
+            });
+            converting.map_err(|source| failed(CoreError::Thread { source }))?;
+            for batch in batches {
+                let batch = batch?;
+                let (number, tree) = batch.tree;
+                let count = len(batch.records.len());
+                meter.in_tree(tree);
+                cursor.trees_done = number;
+                cursor.after = Some(batch.last);
+                cursor.done += count;
                 db.update(Durability::Buffered, |_, commit| {
-                    cursor.done += count;
-                    for (key, value) in records {
-                        cursor.quarantined +=
-                            u64::from(self.convert_one(tree, key, &value, commit)?);
+                    for (key, conversion) in batch.records {
+                        match conversion {
+                            Conversion::Keep => {}
+                            Conversion::Put(value) => commit.put(tree, key, value),
+                            Conversion::Delete => commit.delete(tree, key),
+                            Conversion::Quarantine(_listed) => {
+                                cursor.quarantined += 1;
+                                commit.delete(tree, key);
+                            }
+                        }
                     }
-                    cursor.store(commit).map_err(failed)
-                })?;
-                meter.add(count, len(bytes)).map_err(failed)?;
+                    cursor.store(commit)
+                })
+                .map_err(failed)?;
+                meter.add(count, len(batch.bytes)).map_err(failed)?;
                 commits += 1;
                 if commits.is_multiple_of(FLUSH_EVERY) {
                     db.flush().map_err(failed)?;
                 }
             }
-            cursor.trees_done = number + 1;
-            cursor.after = None;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    /// Converts a record and makes sure that it is one of the new version; returns whether it was set
-    /// aside.
-    fn convert_one(
+    /// Sends batches of converted records until there are no more, or nobody takes them.
+    fn convert_ahead(
         &self,
-        tree: TreeId,
-        key: Vec<u8>,
-        value: &[u8],
-        commit: &mut Commit,
-    ) -> Result<bool, SchemaError> {
-        let step = self.step;
-        let converted = step.convert(Stored::new(tree, &key, value), commit.compression());
-        let new = match &converted {
-            Conversion::Keep => Some(value),
-            Conversion::Put(value) => Some(value.as_slice()),
-            Conversion::Delete | Conversion::Quarantine(_) => None,
+        before: &dyn Read,
+        (trees_done, mut after): (u32, Option<Vec<u8>>),
+        sender: &SyncSender<Result<Batch, SchemaError>>,
+    ) {
+        for (number, &tree) in (0..).zip(self.step.trees()) {
+            if number < trees_done {
+                continue;
+            }
+            loop {
+                let batch = self.convert_batch(before, (number, tree), after.as_deref());
+                let batch = match batch.transpose() {
+                    Some(batch) => batch,
+                    None => break,
+                };
+                after = batch.as_ref().ok().map(|batch| batch.last.clone());
+                let is_last = batch.is_err();
+                if sender.send(batch).is_err() || is_last {
+                    return;
+                }
+            }
+            after = None;
+        }
+    }
+
+    /// The next records of a tree, converted, each made sure to be one of the new version; `None` at its
+    /// end.
+    fn convert_batch(
+        &self,
+        before: &dyn Read,
+        tree: (u32, TreeId),
+        after: Option<&[u8]>,
+    ) -> Result<Option<Batch>, SchemaError> {
+        let (step, compress) = (self.step, self.db.compression());
+        let (from, to) = (step.starts_at(), step.ends_at());
+        let records = page(before, tree.1, after, self.how);
+        let records = records.map_err(|source| SchemaError::Step { from, to, source })?;
+        let Some((last, _)) = records.last() else {
+            return Ok(None);
         };
-        if let Some(why) = new.and_then(|new| step.check(Stored::new(tree, &key, new)).err()) {
-            return Err(SchemaError::Invalid {
-                from: step.starts_at(),
-                to: step.ends_at(),
-                detail: format!(
-                    "the entry {} of {}: {why}",
-                    quarantine::hex(&key),
-                    tree.name()
-                ),
-            });
+        let mut batch = Batch {
+            tree,
+            last: last.clone(),
+            bytes: 0,
+            records: Vec::with_capacity(records.len()),
+        };
+        for (key, value) in records {
+            batch.bytes += key.len() + value.len();
+            let conversion = step.convert(Stored::new(tree.1, &key, &value), compress);
+            let new = match &conversion {
+                Conversion::Keep => Some(value.as_slice()),
+                Conversion::Put(value) => Some(value.as_slice()),
+                Conversion::Delete | Conversion::Quarantine(_) => None,
+            };
+            if let Some(why) = new.and_then(|new| step.check(Stored::new(tree.1, &key, new)).err())
+            {
+                let (key, tree) = (quarantine::hex(&key), tree.1.name());
+                let detail = format!("the entry {key} of {tree}: {why}");
+                return Err(SchemaError::Invalid { from, to, detail });
+            }
+            batch.records.push((key, conversion));
         }
-        let is_quarantined = matches!(converted, Conversion::Quarantine(_));
-        match converted {
-            Conversion::Keep => {}
-            Conversion::Put(value) => commit.put(tree, key, value),
-            Conversion::Delete | Conversion::Quarantine(_) => commit.delete(tree, key),
-        }
-        Ok(is_quarantined)
+        Ok(Some(batch))
     }
 
     /// What the database holds after a conversion of all that `before` holds.
@@ -403,6 +438,17 @@ impl Climb<'_> {
         db.set_schema_version(cursor.to);
         Ok(db.flush()?)
     }
+}
+
+/// Converted records of one tree, as many as go into a commit.
+struct Batch {
+    /// The tree, with its number among those of the step.
+    tree: (u32, TreeId),
+    /// The last key of them.
+    last: Vec<u8>,
+    /// Their bytes before.
+    bytes: usize,
+    records: Vec<(Vec<u8>, Conversion)>,
 }
 
 pub(crate) const EVERYTHING: storage_core::KeyRange =
