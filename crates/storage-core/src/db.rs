@@ -11,6 +11,7 @@
 //!
 //! Other threads may read a commit before its `update` returns, and before it is durable.
 
+use std::cell::RefCell;
 use std::fs::{self};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -365,14 +366,16 @@ impl Db {
         };
         let turn = inner.take_turn()?;
         let created_at = (inner.clock)().div_euclid(1000);
-        let mut meter = inner.meter("write a checkpoint", inner.len());
-        let records = records.map(|record| meter.step().and(record));
-        journal.checkpoint_of(inner.schema(), created_at, records, |digests| {
+        let meter = RefCell::new(inner.meter("write a checkpoint", inner.len()));
+        let records = records.map(|record| meter.borrow_mut().step().and(record));
+        let accept = |digests: &Digests| {
             let same = TreeId::ALL
                 .iter()
                 .all(|tree| digests.of(tree.number()) == turn.sequence.digests.of(tree.number()));
             same.then_some(()).ok_or(CoreError::Diverged)
-        })?;
+        };
+        let pulse = &mut || meter.borrow_mut().steps(0);
+        journal.checkpoint_of(inner.schema(), created_at, records, accept, pulse)?;
         Ok(())
     }
 
@@ -565,7 +568,9 @@ impl Db {
         if let Some(Durable { journal, .. }) = &inner.durable {
             return inner::on_a_sound_base(journal, || {
                 let mut meter = inner.meter("back up", inner.len());
-                journal.export(path, inner.schema(), created_at, || meter.step())
+                journal.export(path, inner.schema(), created_at, |records| {
+                    meter.steps(records)
+                })
             });
         }
         let mut meter = inner.meter("back up", inner.len());

@@ -152,6 +152,18 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// Counts so many records; none is a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    pub(crate) fn steps(&mut self, records: u64) -> Result<(), CoreError> {
+        match records {
+            0 => self.look(),
+            _ => self.step(),
+        }
+    }
+
     fn look(&mut self) -> Result<(), CoreError> {
         if self.stop.is_some_and(|stop| stop.load(Ordering::Acquire)) {
             return Err(CoreError::Closed);

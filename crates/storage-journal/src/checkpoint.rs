@@ -43,6 +43,8 @@ const TRAILER_LEN: usize = 8 + 8 + 32 + 8;
 /// The header is read in one piece of this length, or what the file has.
 const MAX_HEADER_LEN: usize = 512;
 const MAX_PROGRAM_LEN: usize = 256;
+/// Records that are read back between two pulses.
+const PULSE_EVERY: u64 = 1024;
 /// No store gets there by counting.
 const MAX_COMMIT: u64 = u64::MAX / 2;
 /// A year's index has some thousand entries; this bounds what a damaged length may allocate.
@@ -134,23 +136,24 @@ pub fn write<E: From<JournalError>>(
     about: &About,
     records: impl Iterator<Item = Result<Record, E>>,
 ) -> Result<u64, E> {
-    write_if(disk, path, about, records, |_| Ok(()))
+    write_if(disk, path, about, records, |_| Ok(()), &mut || Ok(()))
 }
 
-/// [`write`], if `accept` takes the digests of what was written.
+/// [`write`], if `accept` takes the digests of what was written; `pulse` is called while it is read back.
 pub(crate) fn write_if<E: From<JournalError>>(
     disk: &dyn Disk,
     path: &Path,
     about: &About,
     records: impl Iterator<Item = Result<Record, E>>,
     accept: impl FnOnce(&Digests) -> Result<(), E>,
+    pulse: &mut dyn FnMut() -> Result<(), E>,
 ) -> Result<u64, E> {
     let new = unpublished(path);
     let io = |source| JournalError::io("write", path, source);
     remove_if_there(disk, &new).map_err(io)?;
     let written = write_unpublished(disk, &new, about, records).and_then(|len| {
         let checkpoint = Checkpoint::open(disk, &new)?;
-        checkpoint.verify()?;
+        checkpoint.verify_with(pulse)?;
         accept(checkpoint.digests())?;
         disk.rename(&new, path).map_err(io)?;
         disk.sync_directory(directory_of(path)).map_err(io)?;
@@ -390,11 +393,24 @@ impl Checkpoint {
     ///
     /// [`JournalError::Checkpoint`] names the first part that is damaged; [`JournalError::Io`].
     pub fn verify(&self) -> Result<(), JournalError> {
+        self.verify_with(&mut || Ok(()))
+    }
+
+    /// [`verify`](Self::verify); `pulse` is called many times a second, and ends it by an error.
+    ///
+    /// # Errors
+    ///
+    /// As there, and those of `pulse`.
+    pub fn verify_with<E: From<JournalError>>(
+        &self,
+        pulse: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
         let hash_offset = self.size - len_u64(TRAILER_LEN) + 16;
         let mut hasher = Blake2b256::new();
         let mut buffer = vec![0; 256 * 1024];
         let mut offset = 0;
         while offset < hash_offset {
+            pulse()?;
             let left = usize::try_from(hash_offset - offset).unwrap_or(usize::MAX);
             let len = left.min(buffer.len());
             let piece = buffer.get_mut(..len).unwrap_or_default();
@@ -405,22 +421,25 @@ impl Checkpoint {
         let mut stored = [0; 32];
         self.read_exact(hash_offset, &mut stored)?;
         if hasher.finalize().as_slice() != stored {
-            return Err(self.damaged("hash"));
+            return Err(self.damaged("hash").into());
         }
         let mut found = Digests::empty(MAX_TREES);
         let mut last: Option<(u8, Vec<u8>)> = None;
-        for record in self.records() {
+        for (number, record) in (0_u64..).zip(self.records()) {
+            if number.is_multiple_of(PULSE_EVERY) {
+                pulse()?;
+            }
             let (tree, key, value) = record?;
             let digest = found.of_mut(tree).ok_or_else(|| self.damaged("block"))?;
             digest.add(&key, &value);
             let place = (tree, key);
             if last.is_some_and(|last| last >= place) {
-                return Err(self.damaged("order"));
+                return Err(self.damaged("order").into());
             }
             last = Some(place);
         }
         if found != self.index.digests {
-            return Err(self.damaged("digests"));
+            return Err(self.damaged("digests").into());
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! - After an error of writing or syncing nothing more is written: what an `fsync` reported as lost
 //!   is not believed by the next one.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -500,7 +501,8 @@ impl Journal {
 
     /// Writes a checkpoint at the last commit, beside the writers, and removes what it makes
     /// needless: the last two checkpoints and the segments between them stay. Returns its commit and
-    /// its length in bytes. `watch` is called for every record, and ends it by an error.
+    /// its length in bytes. `watch` is called with 1 for
+    /// every record and with 0 while it is read back, and ends it by an error.
     ///
     /// # Errors
     ///
@@ -510,7 +512,7 @@ impl Journal {
         &self,
         schema_version: u32,
         created_at: i64,
-        watch: impl FnMut() -> Result<(), E>,
+        watch: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
         let (last, size) = {
             let writer = self.writer();
@@ -531,7 +533,8 @@ impl Journal {
 
     /// Writes a checkpoint at the last commit of `records`, which are its state in the order of tree and
     /// key: what an index holds while nobody writes. Memory does not grow with what was committed
-    /// since the checkpoint before. `accept` is asked for the digests before it counts.
+    /// since the checkpoint before. `accept` is asked for the digests before it counts, `pulse` is called while it
+    /// is read back.
     ///
     /// # Errors
     ///
@@ -542,12 +545,13 @@ impl Journal {
         created_at: i64,
         records: impl Iterator<Item = Result<Record, E>>,
         accept: impl FnOnce(&Digests) -> Result<(), E>,
+        pulse: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
         let last = self.writer().last;
         self.sync_through(last)?;
         let path = self.directory.join(checkpoint::name(last));
         let about = self.about(last, schema_version, created_at);
-        let size = checkpoint::write_if(&*self.disk, &path, &about, records, accept)?;
+        let size = checkpoint::write_if(&*self.disk, &path, &about, records, accept, pulse)?;
         let mut writer = self.writer();
         writer.since_checkpoint = 0;
         writer.checkpoint_size = size;
@@ -567,7 +571,7 @@ impl Journal {
         path: &Path,
         schema_version: u32,
         created_at: i64,
-        watch: impl FnMut() -> Result<(), E>,
+        watch: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
         let last = self.writer().last;
         let merged = self.merged(last)?;
@@ -611,13 +615,17 @@ impl Journal {
         path: &Path,
         merged: &Merged,
         about: &About,
-        mut watch: impl FnMut() -> Result<(), E>,
+        watch: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
+        let watch = RefCell::new(watch);
+        let told = |records| (watch.borrow_mut())(records);
         let records = merged.records().map(|record| {
-            watch()?;
+            told(1)?;
             Ok::<_, E>(record?)
         });
-        let size = checkpoint::write(&*self.disk, path, about, records)?;
+        let disk = &*self.disk;
+        let pulse = &mut || told(0);
+        let size = checkpoint::write_if(disk, path, about, records, |_| Ok(()), pulse)?;
         Ok((about.commit, size))
     }
 

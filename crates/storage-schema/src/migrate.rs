@@ -79,7 +79,7 @@ pub struct Climbed {
 /// What is free must be so many tenths of the live data.
 const ROOM_TENTHS: u64 = 22;
 /// Commits between two flushes: what the engine has not written it keeps in memory.
-const FLUSH_EVERY: u64 = 16;
+const FLUSH_EVERY: u64 = 8;
 /// Batches that are converted before they are committed.
 const BATCHES_AHEAD: usize = 2;
 /// Failed attempts of one migration that are recorded at most.

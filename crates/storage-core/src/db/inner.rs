@@ -377,7 +377,7 @@ impl Inner {
         }
         if durable.is_worth_a_checkpoint() && durable.room_for_checkpoint().is_ok() {
             let created_at = now_ms.div_euclid(1000);
-            let never = || Ok::<_, CoreError>(());
+            let never = |_| Ok::<_, CoreError>(());
             let written = durable.journal.checkpoint(self.schema(), created_at, never);
             if let Err(error) = written {
                 tracing::warn!(error = %chain(&error), "no checkpoint at closing");
@@ -444,7 +444,7 @@ impl Inner {
         let created_at = (self.clock)().div_euclid(1000);
         on_a_sound_base(journal, || {
             let mut meter = self.meter("write a checkpoint", 0);
-            journal.checkpoint(self.schema(), created_at, || meter.step())
+            journal.checkpoint(self.schema(), created_at, |records| meter.steps(records))
         })
     }
 

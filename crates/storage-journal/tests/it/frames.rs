@@ -48,7 +48,7 @@ pub(crate) fn put_all(
 
 pub(crate) fn checkpoint(journal: &Journal) -> Result<(), JournalError> {
     journal
-        .checkpoint(2, 0, || Ok::<_, JournalError>(()))
+        .checkpoint(2, 0, |_| Ok::<_, JournalError>(()))
         .map(drop)
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn run(
                 history.durable.insert(disk.trace_len(), number);
             }
             3 if random.below(4) == 0 => {
-                journal.checkpoint(2, 1_770_000_000, || Ok::<_, JournalError>(()))?;
+                journal.checkpoint(2, 1_770_000_000, |_| Ok::<_, JournalError>(()))?;
                 history.durable.insert(disk.trace_len(), number);
             }
             _ => {}
