@@ -304,9 +304,8 @@ impl Climb<'_> {
             }
             loop {
                 let batch = self.convert_batch(before, (number, tree), after.as_deref());
-                let batch = match batch.transpose() {
-                    Some(batch) => batch,
-                    None => break,
+                let Some(batch) = batch.transpose() else {
+                    break;
                 };
                 after = batch.as_ref().ok().map(|batch| batch.last.clone());
                 let is_last = batch.is_err();
