@@ -220,7 +220,12 @@ pub(crate) fn measured(path: Option<&str>) -> Result<bool, Error> {
     let mut how = MigrateOptions::default();
     let longest = std::sync::Arc::new(AtomicU64::new(0));
     let pauses = std::sync::Arc::clone(&longest);
-    let told = std::sync::Mutex::new((Instant::now(), Instant::now(), "start"));
+    let told = std::sync::Arc::new(std::sync::Mutex::new((
+        Instant::now(),
+        Instant::now(),
+        "start",
+    )));
+    let seen = std::sync::Arc::clone(&told);
     let peak = std::sync::Arc::new(AtomicU64::new(0));
     let resident = std::sync::Arc::clone(&peak);
     how.observer = Observer::new(move |progress| {
@@ -249,6 +254,10 @@ pub(crate) fn measured(path: Option<&str>) -> Result<bool, Error> {
     options.cache_capacity_bytes = 8 * 1024 * 1024;
     options.observer = how.observer.clone();
     let opened = open(&options, Some(&how)).map_err(failed)?;
+    if let Ok((last, began, operation)) = seen.lock().map(|told| *told) {
+        let (took, pause) = ((last - began).as_millis(), last.elapsed().as_millis());
+        println!("{operation}: {took} ms, then {pause} ms without a word");
+    }
     for step in &opened.climbed {
         let rate = step.converted * 1000 / step.duration_ms.max(1);
         println!(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::error::CoreError;
@@ -204,4 +205,36 @@ impl<'a> Meter<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// Does work that tells nothing of itself, and meanwhile tells that it goes on.
+///
+/// # Errors
+///
+/// Those of the work; [`CoreError::Cancelled`] after it, if that was asked for meanwhile.
+pub(crate) fn during<T>(
+    operation: &'static str,
+    observer: &Observer,
+    work: impl FnOnce() -> Result<T, CoreError>,
+) -> Result<T, CoreError> {
+    if observer.0.is_none() {
+        return work();
+    }
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let telling = std::thread::Builder::new().name("nonos-progress".into());
+        let telling = telling.spawn_scoped(scope, move || {
+            let mut meter = Meter::start(operation, 0, observer);
+            let mut told = meter.tell();
+            while let Err(RecvTimeoutError::Timeout) = is_done.recv_timeout(TELL_EVERY) {
+                told = told.and(meter.tell());
+            }
+            told
+        });
+        let telling = telling.map_err(|source| CoreError::Thread { source })?;
+        let worked = work();
+        drop(done);
+        let told = telling.join().unwrap_or(Ok(()));
+        worked.and_then(|worked| told.map(|()| worked))
+    })
 }

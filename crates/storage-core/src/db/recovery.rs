@@ -27,7 +27,7 @@ use crate::error::CoreError;
 use crate::index::merged::MergedIndex;
 use crate::index::{Index, IndexHome, IndexReader, Witness};
 use crate::paths::directory_of;
-use crate::progress::{Meter, Observer};
+use crate::progress::{Meter, Observer, during};
 use crate::report::OpeningReport;
 use crate::tree::TreeId;
 use crate::view::Read;
@@ -364,17 +364,19 @@ impl Place<'_> {
             durable_through: last,
         };
         new.set_witness(witness)?;
-        new.sync()?;
-        let_go(new).map_err(|_used| CoreError::Busy)?;
-        self.home.swap()?;
-        let index = self.home.open()?;
+        let index = during("open the index", self.observer, || {
+            new.sync()?;
+            let_go(new).map_err(|_used| CoreError::Busy)?;
+            self.home.swap()?;
+            self.home.open()
+        })?;
         self.mark(&*index, journal, &digests, last)?;
         Ok((index, digests))
     }
 
     /// Opens the index, if it is this store's; returns also through which commit it is durable.
     fn open_own(&self, scan: &Scan, adopted: bool) -> Result<Option<Opened>, CoreError> {
-        let index = self.home.open()?;
+        let index = during("open the index", self.observer, || self.home.open())?;
         let witness = index.witness()?;
         let is_own = match witness {
             Some(witness) => adopted || witness.store_id == scan.store_id(),
