@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use storage_crypto::EncryptionMode;
 
 use crate::error::ConfigError;
 
@@ -69,21 +70,6 @@ fn expand_home(path: &Path) -> Result<PathBuf, ConfigError> {
             path: path.to_owned(),
         }),
     }
-}
-
-/// How secrets are protected on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the documented two; programs match on both"
-)]
-pub enum EncryptionMode {
-    /// Secrets are stored as they are given.
-    #[default]
-    None,
-    /// Secrets are sealed to a public key.
-    SealedBox,
 }
 
 /// `flush_every_ms` in the file: a number, or `"never"`.

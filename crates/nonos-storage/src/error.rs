@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use storage_core::{CoreError, ErrorCode};
+use storage_crypto::CryptoError;
 use storage_ops::{BackupError, PruneError, RestoreError};
 use storage_schema::SchemaError;
 
@@ -81,15 +82,6 @@ impl StorageError {
             Self::NotSupported { .. } => None,
         }
     }
-}
-
-/// Why secrets cannot be sealed or opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CryptoError {
-    /// This release cannot seal yet. Nothing was opened: secrets are never stored plainly instead.
-    #[error("encryption mode SealedBox is not supported yet")]
-    NotSupported,
 }
 
 /// A configuration that is not allowed.

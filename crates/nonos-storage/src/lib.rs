@@ -15,14 +15,18 @@ mod error;
 mod node_storage;
 mod open_options;
 mod report;
+mod secrets;
 mod update;
 
-pub use config::{EncryptionMode, StorageConfig};
-pub use error::{ConfigError, CryptoError, NonosError, NonosResult, StorageError};
+pub use config::StorageConfig;
+pub use error::{ConfigError, NonosError, NonosResult, StorageError};
 pub use node_storage::NodeStorage;
 pub use open_options::OpenOptions;
 pub use report::{CompactionReport, IntegrityReport, RestoreReport, TreeIntegrityReport};
-pub use storage_core::trees::audit_log::AuditLogEntry;
+#[cfg(feature = "encrypted-storage")]
+pub use secrets::{RekeyProgress, RekeyReport};
+pub use secrets::{SecretCounts, SecretsStatus};
+pub use storage_core::trees::audit_log::{AuditLogEntry, ChainFault, ChainFinding, ChainReport};
 pub use storage_core::trees::claims::StoredClaim;
 pub use storage_core::trees::epochs::StoredEpochSummary;
 pub use storage_core::trees::identity::NodeId;
@@ -33,6 +37,9 @@ pub use storage_core::{
     OpeningReport, Progress, RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId,
     ValueError, holder,
 };
+pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
+#[cfg(feature = "encrypted-storage")]
+pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as key_text};
 pub use storage_ops::{BackupError, BackupInfo, PruneError, RestoreError, TreeSizes};
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,

@@ -1,22 +1,25 @@
 //! [`NodeStorage`]: opening and closing, and several records in one commit.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use storage_core::{Commit, CoreError, Db, DbOptions, Durability, Health, OpeningReport, View};
+use storage_crypto::{CryptoError, EncryptionMode};
 use storage_schema::{CURRENT_SCHEMA_VERSION, Climbed, MigrateOptions, SchemaInfo};
 
 use crate::StorageMetrics;
 use crate::clock;
-use crate::config::{EncryptionMode, StorageConfig};
-use crate::error::{CryptoError, NonosError, NonosResult, StorageError};
+use crate::config::StorageConfig;
+use crate::error::{NonosError, NonosResult, StorageError};
 use crate::open_options::OpenOptions;
+use crate::secrets::Secrets;
 use crate::update::Update;
 
 mod maintenance;
 mod migration;
 mod records;
+mod secrets;
 
 /// The storage of a node. Every method takes `&self`: share it as `Arc<NodeStorage>`.
 ///
@@ -40,7 +43,7 @@ pub struct NodeStorage {
     schema: SchemaInfo,
     climbed: Vec<Climbed>,
     opened_at: Instant,
-    plain_secrets_warned: Once,
+    secrets: Secrets,
 }
 
 impl NodeStorage {
@@ -64,9 +67,7 @@ impl NodeStorage {
     pub(crate) fn open_with(how: OpenOptions) -> NonosResult<Self> {
         let config = how.config;
         let data_path = config.check()?;
-        if config.encryption_mode == EncryptionMode::SealedBox {
-            return Err(CryptoError::NotSupported.into());
-        }
+        let secrets = secrets_of(&config, how.require_sealed_secrets)?;
         let mut options = options(&config, data_path.clone());
         options.observer = how.observer;
         options.lock_timeout = how.lock_timeout.unwrap_or(options.lock_timeout);
@@ -75,7 +76,10 @@ impl NodeStorage {
         migration.observer = options.observer.clone();
         let migration = how.migrate.then_some(&migration);
         let opened = storage_schema::open(&options, migration).map_err(StorageError::from)?;
-        let mut storage = Self::with(opened.db, opened.info, config, data_path, false);
+        let (db, info) = (opened.db, opened.info);
+        #[cfg(feature = "encrypted-storage")]
+        let secrets = secrets.with_anchor(how.anchor);
+        let mut storage = Self::with(db, info, config, data_path, (false, secrets));
         storage.climbed = opened.climbed;
         Ok(storage)
     }
@@ -90,7 +94,8 @@ impl NodeStorage {
         let data_path = PathBuf::from(":memory:");
         let db = Db::in_memory(&options(&config, data_path.clone()))?;
         let schema = storage_schema::prepare(&db, clock::now()).map_err(StorageError::from)?;
-        Ok(Self::with(db, schema, config, data_path, true))
+        let secrets = secrets_of(&config, false)?;
+        Ok(Self::with(db, schema, config, data_path, (true, secrets)))
     }
 
     /// The same as [`in_memory`](Self::in_memory).
@@ -114,7 +119,8 @@ impl NodeStorage {
         let data_path = config.check()?;
         let db = Db::open_readonly(&options(&config, data_path.clone()))?;
         let schema = storage_schema::load(&db).map_err(StorageError::from)?;
-        Ok(Self::with(db, schema, config, data_path, false))
+        let secrets = secrets_of(&config, false)?;
+        Ok(Self::with(db, schema, config, data_path, (false, secrets)))
     }
 
     /// Goes on to the state that the writer has now, if this is open for reading only; returns the
@@ -132,8 +138,10 @@ impl NodeStorage {
         schema: SchemaInfo,
         config: StorageConfig,
         data_path: PathBuf,
-        in_memory: bool,
+        (in_memory, secrets): (bool, Secrets),
     ) -> Self {
+        #[cfg(feature = "encrypted-storage")]
+        let secrets = secrets.vouch_for(&db);
         Self {
             db,
             config,
@@ -142,7 +150,7 @@ impl NodeStorage {
             schema,
             climbed: Vec::new(),
             opened_at: Instant::now(),
-            plain_secrets_warned: Once::new(),
+            secrets,
         }
     }
 
@@ -220,6 +228,7 @@ impl NodeStorage {
                 view,
                 commit,
                 now_ms,
+                secrets: &self.secrets,
             })
         }))
     }
@@ -264,12 +273,6 @@ impl NodeStorage {
         self.done(written.map(|(result, _)| result))
     }
 
-    fn warn_of_plain_secrets(&self) {
-        self.plain_secrets_warned.call_once(|| {
-            tracing::warn!("secrets are stored as they are given: encryption_mode is \"none\"");
-        });
-    }
-
     /// Converts an error of a layer, and counts it.
     fn done<T, E: Into<NonosError>>(&self, result: Result<T, E>) -> NonosResult<T> {
         result.map_err(|error| {
@@ -278,6 +281,15 @@ impl NodeStorage {
             error.into()
         })
     }
+}
+
+/// How secrets are to be kept; refused where this program cannot.
+fn secrets_of(config: &StorageConfig, must_seal: bool) -> NonosResult<Secrets> {
+    let mode = config.encryption_mode;
+    if cfg!(not(feature = "encrypted-storage")) && mode == EncryptionMode::SealedBox {
+        return Err(CryptoError::FeatureDisabled.into());
+    }
+    Ok(Secrets::new(mode, must_seal))
 }
 
 fn options(config: &StorageConfig, path: PathBuf) -> DbOptions {

@@ -38,6 +38,9 @@ pub struct OpenOptions {
     pub(crate) lock_timeout: Option<Duration>,
     pub(crate) migrate: bool,
     pub(crate) allow_quarantine: bool,
+    pub(crate) require_sealed_secrets: bool,
+    #[cfg(feature = "encrypted-storage")]
+    pub(crate) anchor: Option<std::path::PathBuf>,
 }
 
 impl OpenOptions {
@@ -49,6 +52,9 @@ impl OpenOptions {
             lock_timeout: None,
             migrate: true,
             allow_quarantine: false,
+            require_sealed_secrets: false,
+            #[cfg(feature = "encrypted-storage")]
+            anchor: None,
         }
     }
 
@@ -84,6 +90,24 @@ impl OpenOptions {
     #[must_use]
     pub fn allow_quarantine(mut self, allow: bool) -> Self {
         self.allow_quarantine = allow;
+        self
+    }
+
+    /// Refuses to store a secret, or the node's key, that cannot be sealed; by default
+    /// [`EncryptionMode::None`](crate::EncryptionMode::None) stores it as it is given, with a warning.
+    #[must_use]
+    pub fn require_sealed_secrets(mut self, require: bool) -> Self {
+        self.require_sealed_secrets = require;
+        self
+    }
+
+    /// Keeps the counter of sealed secrets in the file `path` as well, outside of the database: then
+    /// [`set_encryption_keys`](NodeStorage::set_encryption_keys) finds out that the whole database was
+    /// put back to an older state. Written after each change of a secret.
+    #[cfg(feature = "encrypted-storage")]
+    #[must_use]
+    pub fn anchor(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.anchor = Some(path.into());
         self
     }
 

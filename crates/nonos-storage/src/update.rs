@@ -6,6 +6,7 @@ use storage_core::trees::{audit_log, claims, config, epochs, identity, metrics, 
 use storage_core::{Commit, View};
 
 use crate::error::NonosResult;
+use crate::secrets::Secrets;
 use crate::{
     AuditLogEntry, EpochNumber, NodeId, StoredClaim, StoredEpochSummary, StoredMetrics,
     StoredPeerInfo,
@@ -20,6 +21,7 @@ pub struct Update<'a> {
     pub(crate) view: &'a View<'a>,
     pub(crate) commit: &'a mut Commit,
     pub(crate) now_ms: i64,
+    pub(crate) secrets: &'a Secrets,
 }
 
 #[expect(
@@ -36,14 +38,13 @@ impl Update<'_> {
         node_id: &NodeId,
         encrypted_private_key: &[u8],
     ) -> NonosResult<()> {
-        let (view, now_ms) = (self.view, self.now_ms);
-        Ok(identity::store(
-            view,
+        self.secrets.store_identity(
+            self.view,
             self.commit,
-            now_ms,
+            self.now_ms,
             node_id,
             encrypted_private_key,
-        )?)
+        )
     }
 
     pub fn load_node_id(&self) -> NonosResult<Option<NodeId>> {
@@ -51,7 +52,8 @@ impl Update<'_> {
     }
 
     pub fn load_encrypted_key(&self) -> NonosResult<Option<Vec<u8>>> {
-        Ok(identity::encrypted_key(&self.commit.over(self.view))?)
+        let from = self.commit.over(self.view);
+        self.secrets.load_identity(&from)
     }
 
     pub fn store_peer(&mut self, peer_id: &str, info: &StoredPeerInfo) -> NonosResult<()> {

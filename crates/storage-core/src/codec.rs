@@ -45,6 +45,12 @@ pub enum DecodeError {
     /// The key itself has another shape.
     #[error(transparent)]
     Key(#[from] crate::key::KeyError),
+    /// The head of the audit log in another shape.
+    #[error("{len} bytes are not the head of the audit log")]
+    AuditHead {
+        /// How many there are.
+        len: usize,
+    },
     /// Raw bytes of another length than the record has.
     #[error("{len} bytes are not a node id")]
     NodeId {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::batch::Entries;
 use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
+use crate::trees::audit_log::HeadSealer;
 use crate::view::{self, KeyRange, Order, Read, Visit};
 
 /// What one commit changes. Of several changes to a key the last counts.
@@ -12,14 +13,32 @@ use crate::view::{self, KeyRange, Order, Read, Visit};
 pub struct Commit {
     changes: PerTree<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     compression: bool,
+    audit: Audit,
+}
+
+/// What the audit log needs to know of the database.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Audit {
+    pub(crate) store_id: [u8; 16],
+    pub(crate) sealer: HeadSealer,
 }
 
 impl Commit {
-    pub(crate) fn new(compression: bool) -> Self {
+    pub(crate) fn new(compression: bool, audit: Audit) -> Self {
         Self {
             changes: PerTree::default(),
             compression,
+            audit,
         }
+    }
+
+    /// Lets somebody else vouch for the audit entries of this commit.
+    pub fn set_head_sealer(&mut self, sealer: HeadSealer) {
+        self.audit.sealer = sealer;
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Whether values put into this commit are compressed where that pays.

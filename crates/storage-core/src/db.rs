@@ -39,6 +39,7 @@ use crate::paths::{create_directory, directory_of, files_of, journal_path, resol
 use crate::report::OpeningReport;
 use crate::restore::remains;
 use crate::tree::TreeId;
+use crate::trees::audit_log::HeadSealer;
 use crate::view::{KeyRange, Order, Read, Visit};
 
 mod compact;
@@ -210,7 +211,7 @@ impl Db {
             }
             state => state?,
         };
-        let through = state.through();
+        let (through, store_id) = (state.through(), state.store_id());
         let merged = Arc::new(MergedIndex::of(state));
         let digests = compare::digests(&*merged)?;
         let report = OpeningReport {
@@ -220,6 +221,7 @@ impl Db {
         let index: Arc<dyn Index> = Arc::<MergedIndex>::clone(&merged);
         let mut inner = Inner::new(index, None, None, digests, report, options);
         inner.path = Some(path);
+        inner.set_store_id(store_id);
         inner.last_commit = AtomicU64::new(through);
         inner.merged = Some(ReadOnly {
             disk,
@@ -244,8 +246,8 @@ impl Db {
             clean: true,
             ..OpeningReport::default()
         };
-        let mut inner = Inner::new(index, None, None, digests, report, options);
-        inner.store_id = recovery::random()?;
+        let inner = Inner::new(index, None, None, digests, report, options);
+        inner.set_store_id(recovery::random()?);
         Ok(Self {
             inner: Arc::new(inner),
             background: Mutex::new(None),
@@ -287,6 +289,18 @@ impl Db {
         inner.set_counts(&digests);
         inner.last_commit.store(through, Ordering::Release);
         Ok(through)
+    }
+
+    /// Which database this is: sixteen random bytes, which its backups and what is restored from them
+    /// have as well.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.inner.audit().store_id
+    }
+
+    /// From now on every entry of the audit log is vouched for by `sealer`.
+    pub fn set_head_sealer(&self, sealer: HeadSealer) {
+        let audit = self.inner.audit.write();
+        audit.unwrap_or_else(PoisonError::into_inner).sealer = sealer;
     }
 
     /// The schema that checkpoints and backups say their records have.
@@ -451,7 +465,7 @@ impl Db {
             inner,
             counted: false,
         };
-        let mut commit = Commit::new(inner.compression);
+        let mut commit = Commit::new(inner.compression, inner.audit());
         let result = f(&view, &mut commit)?;
         let mut turn = turn;
         let number = inner.apply(&commit, durability, &mut turn.sequence)?;
@@ -595,7 +609,7 @@ impl Db {
         let turn = inner.take_turn()?;
         let commit = self.last_commit();
         let records = recovery::records(&*index).map(|record| meter.step().and(record));
-        let size = checkpoint::write(&RealDisk, path, &about(commit, inner.store_id), records)?;
+        let size = checkpoint::write(&RealDisk, path, &about(commit, self.store_id()), records)?;
         drop(turn);
         Ok((commit, size))
     }

@@ -302,6 +302,14 @@ pub enum CoreError {
     /// `update` was called inside the closure of another `update` of the same thread.
     #[error("a write inside the closure of update")]
     Reentrant,
+    /// There is no record of that name.
+    #[error("there is no {tree} {name:?}")]
+    NoSuch {
+        /// What it would be.
+        tree: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// A batch failed after some of its chunks were applied.
     #[error("the batch stopped after {applied_chunks} chunks ({applied} records)")]
     Batch {
@@ -325,6 +333,7 @@ impl CoreError {
             | Self::TooLarge { .. }
             | Self::Exists { .. }
             | Self::Reentrant => ErrorCode::InvalidArgument,
+            Self::NoSuch { .. } => ErrorCode::NotFound,
             Self::Serialization { .. } => ErrorCode::Serialization,
             Self::WrongType { .. } => ErrorCode::WrongType,
             Self::Corrupt { .. } | Self::IndexDamaged { .. } | Self::Diverged => ErrorCode::Corrupt,
@@ -393,7 +402,8 @@ impl CoreError {
         }
     }
 
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+    /// A failure of the file system.
+    pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
@@ -409,7 +419,8 @@ impl CoreError {
         }
     }
 
-    pub(crate) fn corrupt(
+    /// A stored record that is not one.
+    pub fn corrupt(
         tree: TreeId,
         key: &[u8],
         source: impl Into<Box<dyn Error + Send + Sync>>,

@@ -30,6 +30,8 @@ pub enum Encoding {
     Cbor,
     /// bincode of the first implementation, for values of `config` whose type only the reader knows.
     Bincode,
+    /// A sealed record of `secrets` or `identity`.
+    Sealed,
 }
 
 impl Encoding {
@@ -39,6 +41,7 @@ impl Encoding {
             Self::Postcard => 1,
             Self::Cbor => 2,
             Self::Bincode => 3,
+            Self::Sealed => 4,
         }
     }
 
@@ -48,6 +51,7 @@ impl Encoding {
             1 => Some(Self::Postcard),
             2 => Some(Self::Cbor),
             3 => Some(Self::Bincode),
+            4 => Some(Self::Sealed),
             _ => None,
         }
     }

@@ -56,7 +56,7 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
 }
 
 /// Where an index is kept. While an index that it opened is in use, only [`path`](Self::path),
-/// [`open_beside`](Self::open_beside) and [`swap`](Self::swap) are called.
+/// [`open_beside`](Self::open_beside), [`swap`](Self::swap) and what removes things beside it are called.
 pub(crate) trait IndexHome: fmt::Debug + Send + Sync {
     fn exists(&self) -> Result<bool, CoreError>;
 
@@ -78,6 +78,12 @@ pub(crate) trait IndexHome: fmt::Debug + Send + Sync {
     /// Puts the index that was made beside, and is closed, in place of this one, if there is one, which
     /// may be in use until it is dropped, but not written any more.
     fn swap(&self) -> Result<(), CoreError>;
+
+    /// Removes what [`swap`](Self::swap) put aside.
+    fn remove_old(&self) -> Result<(), CoreError>;
+
+    /// Overwrites and removes everything beside the index: what was put aside, copies, damaged ones.
+    fn wipe_aside(&self) -> Result<(), CoreError>;
 
     /// Undoes a swap that was interrupted between its two renames.
     fn settle(&self) -> Result<(), CoreError>;

@@ -104,11 +104,11 @@ impl TreeId {
         2
     }
 
-    /// The longest record the tree takes, in bytes of its encoded body: 64 KiB for secrets,
-    /// 1 MiB otherwise.
+    /// The longest record the tree takes, in bytes of its encoded body: 1 MiB; for secrets 64 KiB of the
+    /// caller's, and what sealing adds to them.
     pub const fn max_body_size(self) -> usize {
         match self {
-            Self::Secrets => 64 * 1024,
+            Self::Secrets => 80 * 1024,
             _ => 1024 * 1024,
         }
     }

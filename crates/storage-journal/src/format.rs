@@ -27,6 +27,11 @@ const TITLE: &str = "nonos-journal 1";
 const MAX_LEN: usize = 4096;
 const MAX_NOTED_LEN: usize = 64 * 1024;
 
+/// Whether a file of this name says what the journal is, or what was found in it.
+pub(crate) fn is_of_the_journal(name: &str) -> bool {
+    name == NAME || name == NOTED
+}
+
 /// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {

@@ -514,6 +514,17 @@ impl Journal {
         created_at: i64,
         watch: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
+        let written = self.checkpoint_beside(schema_version, created_at, watch)?;
+        self.remove_needless()?;
+        Ok(written)
+    }
+
+    fn checkpoint_beside<E: From<JournalError>>(
+        &self,
+        schema_version: u32,
+        created_at: i64,
+        watch: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(u64, u64), E> {
         let (last, size) = {
             let writer = self.writer();
             (writer.last, writer.since_checkpoint)
@@ -527,8 +538,64 @@ impl Journal {
             writer.since_checkpoint = writer.since_checkpoint.saturating_sub(size);
             writer.checkpoint_size = written.1;
         }
-        self.remove_needless()?;
         Ok(written)
+    }
+
+    /// Writes a checkpoint at the last commit, and removes every older copy of anything: what was deleted
+    /// or replaced before is in no file of the journal any more. Each removed file is overwritten once;
+    /// what a file system that copies on writing, or a device, keeps of it is beyond this.
+    ///
+    /// # Errors
+    ///
+    /// As [`checkpoint`](Self::checkpoint): what is left of older files is removed by the next call.
+    pub fn purge<E: From<JournalError>>(
+        &self,
+        schema_version: u32,
+        created_at: i64,
+        watch: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(u64, u64), E> {
+        {
+            let mut writer = self.writer();
+            self.check()?;
+            if writer.last >= writer.first {
+                self.roll(&mut writer).map_err(|e| self.poison(e))?;
+            }
+        }
+        let written = self.checkpoint_beside(schema_version, created_at, watch)?;
+        self.wipe_before(written.0)?;
+        Ok(written)
+    }
+
+    /// Wipes everything but the checkpoint at `commit`, what is newer, and what says what this is.
+    fn wipe_before(&self, commit: u64) -> Result<(), JournalError> {
+        let io = |source| JournalError::io("purge", &self.directory, source);
+        let names = self.disk.list(&self.directory).map_err(io)?;
+        let segments = Names::list(&*self.disk, &self.directory)?.segments;
+        let oldest_needed = segments.iter().rfind(|first| **first <= commit + 1);
+        let mut wiped = Vec::new();
+        for name in names {
+            let is_kept = match (segment::first_of(&name), checkpoint::commit_of(&name)) {
+                (Some(first), _) => oldest_needed.is_none_or(|oldest| first >= *oldest),
+                (_, Some(at)) => at >= commit,
+                _ => format::is_of_the_journal(&name),
+            };
+            if is_kept {
+                continue;
+            }
+            let mut path = self.directory.join(&name);
+            if !name.ends_with(PURGED) {
+                // Under its own name an overwritten file would be a damaged one.
+                let purged = self.directory.join(format!("{name}{PURGED}"));
+                self.disk.rename(&path, &purged).map_err(io)?;
+                path = purged;
+            }
+            wiped.push(path);
+        }
+        self.disk.sync_directory(&self.directory).map_err(io)?;
+        for path in wiped {
+            wipe(&*self.disk, &path).map_err(io)?;
+        }
+        self.disk.sync_directory(&self.directory).map_err(io)
     }
 
     /// Writes a checkpoint at the last commit of `records`, which are its state in the order of tree and
@@ -690,6 +757,9 @@ impl Journal {
     }
 }
 
+/// The ending of a file that is being wiped: nothing else takes it for what it was.
+const PURGED: &str = ".purged";
+
 /// What the first segment of an open begins with.
 struct Begin<'a> {
     schema: u32,
@@ -723,6 +793,21 @@ impl Default for Begin<'_> {
 }
 
 /// A published segment, open for writing.
+/// Overwrites a file once, and removes it.
+fn wipe(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
+    let file = disk.open_for_writing(path)?;
+    let (size, zeros) = (file.size()?, [0; 8 * 1024]);
+    let mut offset = 0;
+    while offset < size {
+        let len = usize::try_from(size - offset).unwrap_or(zeros.len());
+        let zeros = zeros.split_at(len.min(zeros.len())).0;
+        file.write_at(offset, zeros)?;
+        offset += len_u64(zeros.len());
+    }
+    file.sync()?;
+    disk.remove(path)
+}
+
 fn reopen(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn DiskFile>, JournalError> {
     disk.open_for_writing(path)
         .map_err(|e| JournalError::io("open", path, e))

@@ -3,9 +3,11 @@
 mod backup;
 mod prune;
 mod restore;
+mod rewrite;
 mod sizes;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
 pub use prune::{PruneError, prune_metrics};
 pub use restore::{RestoreError, Restored, restore_backup};
+pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
 pub use sizes::{TreeSizes, tree_sizes};

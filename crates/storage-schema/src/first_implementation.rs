@@ -15,7 +15,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use storage_core::history::About;
-use storage_core::trees::audit_log::AuditLogEntry;
+use storage_core::trees::audit_log;
 use storage_core::trees::claims::StoredClaim;
 use storage_core::trees::epochs::StoredEpochSummary;
 use storage_core::trees::metrics::StoredMetrics;
@@ -23,7 +23,6 @@ use storage_core::trees::peers::StoredPeerInfo;
 use storage_core::{CoreError, Db, DbOptions, Encoding, Layout, Order, Read, TreeId};
 use storage_core::{begin, begin_from_index, bincode, open_frame};
 
-use crate::cursor::CURSOR_KEY;
 use crate::error::SchemaError;
 use crate::info::{self, SchemaInfo, VERSION_KEY};
 use crate::migrate::EVERYTHING;
@@ -313,7 +312,8 @@ fn write_old(db: &Db, file: &mut (impl Write + Seek)) -> Result<Exported, Schema
         if let Some(tree) = tree {
             let mut failed = None;
             view.scan(tree, &EVERYTHING, Order::Ascending, &mut |key, value| {
-                if tree == TreeId::Schema && key == CURSOR_KEY.as_bytes() {
+                // It knows no cursor, no keyring and no chain.
+                if tree == TreeId::Schema && key != VERSION_KEY.as_bytes() {
                     return Ok(true);
                 }
                 let written = old_form(tree, key, value, &info, &mut exported.widened)
@@ -360,9 +360,6 @@ fn old_form(
     widened: &mut Vec<String>,
 ) -> Result<Vec<u8>, Wrong> {
     if tree == TreeId::Schema {
-        if key != VERSION_KEY.as_bytes() {
-            return Err("the schema tree has no such key".into());
-        }
         return Ok(bincode::encode(info)?);
     }
     let frame = open_frame(tree, key, value)?;
@@ -373,13 +370,16 @@ fn old_form(
         (TreeId::Metrics, _) => transcode::<StoredMetrics>(body),
         (TreeId::Epochs, _) => transcode::<StoredEpochSummary>(body),
         (TreeId::Claims, _) => transcode::<StoredClaim>(body),
-        (TreeId::AuditLog, _) => transcode::<AuditLogEntry>(body),
+        (TreeId::AuditLog, _) => Ok(bincode::encode(&audit_log::open(key, value)?)?),
         (TreeId::Config, Encoding::Cbor) => {
             let (value, has_numbers) = value::from_cbor(body)?;
             if has_numbers {
                 widened.push(String::from_utf8_lossy(key).into_owned());
             }
             Ok(value)
+        }
+        (_, Encoding::Sealed) => {
+            Err("it is sealed, which the first implementation cannot open".into())
         }
         (_, found) => Err(format!("it is encoded as {found:?}").into()),
     }

@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 
-use storage_core::{CoreError, Db, DbOptions, Durability, Layout, Read, inspect};
+use storage_core::trees::audit_log;
+use storage_core::{CoreError, Db, DbOptions, Durability, Layout, Read, TreeId, inspect};
 
 use crate::cursor::Cursor;
 use crate::error::SchemaError;
@@ -12,6 +13,9 @@ use crate::plan::{Plan, plan, version_of};
 use crate::survey::Survey;
 use crate::undo;
 use crate::version::CURRENT_SCHEMA_VERSION;
+
+/// Audit entries that are chained in one commit.
+const ENTRIES_IN_A_COMMIT: usize = 1000;
 
 /// A database that was opened at the current schema.
 #[derive(Debug)]
@@ -88,7 +92,26 @@ fn finish(
         }
         _ => info::load(&db.view())?,
     };
+    chain_audit_log(&db)?;
     Ok(Opened { db, info, climbed })
+}
+
+/// Gives the audit entries of a schema without a chain their place in it; goes on where it was
+/// interrupted.
+fn chain_audit_log(db: &Db) -> Result<(), SchemaError> {
+    let head = audit_log::head(&db.view())?;
+    let is_done = head.is_some_and(|head| !head.is_adopting());
+    if is_done || db.len(TreeId::AuditLog)? == 0 {
+        return Ok(());
+    }
+    let mut more = true;
+    while more {
+        let adopted = db.update(Durability::Buffered, |view, commit| {
+            audit_log::adopt(view, commit, ENTRIES_IN_A_COMMIT)
+        });
+        (more, _) = adopted?;
+    }
+    Ok(db.flush()?)
 }
 
 /// Brings a database in memory to the current schema, at `now` (Unix seconds); returns its schema

@@ -10,6 +10,7 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
+use storage_core::trees::audit_log;
 use storage_core::trees::claims::{self, StoredClaim};
 use storage_core::trees::config;
 use storage_core::trees::metrics::{self, StoredMetrics};
@@ -154,11 +155,20 @@ fn states() -> Result<Vec<State>, CoreError> {
 }
 
 fn state(db: &Db) -> Result<State, CoreError> {
-    let entries = dump(db)?.into_iter();
-    Ok(entries
-        .map(|(tree, key, value)| ((tree, key), value))
-        .collect())
+    let mut state = State::new();
+    for (tree, key, value) in dump(db)? {
+        // The chain is each store's own: it is checked as a whole.
+        let value = match tree {
+            TreeId::Schema if key == HEAD_KEY => continue,
+            TreeId::AuditLog => format!("{:?}", audit_log::open(&key, &value)?).into_bytes(),
+            _ => value,
+        };
+        state.insert((tree, key), value);
+    }
+    Ok(state)
 }
+
+const HEAD_KEY: &[u8] = b"__audit_head__";
 
 /// What is done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -354,6 +364,11 @@ fn judge(copied: &Directory, states: &[State]) -> Result<Found, String> {
     let found = read(&db)?;
     let report = db.opening_report().clone();
     let judged = compare(&found, states, &report)?;
+    let audited = audit_log::verify(&db.view(), &db.store_id(), None);
+    let audited = audited.map_err(|e| format!("cannot be read: {}", chain(&e)))?;
+    if audited.faults > 0 {
+        return Err(format!("the audit log: {:?}", audited.findings));
+    }
     db.shutdown()
         .map_err(|e| format!("does not close: {}", chain(&e)))?;
     drop(db);

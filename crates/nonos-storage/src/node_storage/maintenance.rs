@@ -6,9 +6,11 @@ use std::time::Instant;
 use storage_ops::{BackupInfo, TreeSizes};
 
 use super::{NodeStorage, not_supported};
+use crate::clock;
 use crate::config::StorageConfig;
 use crate::error::{NonosResult, StorageError};
 use crate::report::{CompactionReport, IntegrityReport, RestoreReport};
+use crate::secrets::Secrets;
 
 /// # Maintenance
 impl NodeStorage {
@@ -58,6 +60,25 @@ impl NodeStorage {
     pub fn compact(&self) -> NonosResult<CompactionReport> {
         let started = Instant::now();
         let compacted = self.done(self.db.compact())?;
+        Ok(CompactionReport::of(compacted, started.elapsed()))
+    }
+
+    /// [`compact`](Self::compact), and a fresh checkpoint; every older file of the database is overwritten
+    /// once and removed, checkpoints that are kept by name and damaged indexes that were moved aside as
+    /// well. What was deleted, replaced or sealed before the call is then in no file below the
+    /// database's path. Audited.
+    ///
+    /// A file system that copies on writing, a snapshot, a backup or a flash device may keep it: only
+    /// changing the keys, and destroying the old ones, helps against those. A read-only view that was
+    /// reading an older file gets `CORRUPT`, and is refreshed.
+    ///
+    /// # Errors
+    ///
+    /// As `compact`; `LOCKED` while a read does not end. The database is whole; calling again finishes.
+    pub fn purge(&self) -> NonosResult<CompactionReport> {
+        let started = Instant::now();
+        let compacted = self.done(self.db.purge())?;
+        self.done(Secrets::purged(&self.db, clock::now_ms()))?;
         Ok(CompactionReport::of(compacted, started.elapsed()))
     }
 

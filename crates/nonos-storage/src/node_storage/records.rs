@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use storage_core::Durability::{Buffered, Durable};
 use storage_core::TreeId;
-use storage_core::trees::{audit_log, claims, config, epochs, identity, metrics, peers, secrets};
+use storage_core::trees::{audit_log, claims, config, epochs, identity, metrics, peers};
 use storage_schema::SchemaInfo;
 
 use super::NodeStorage;
@@ -17,20 +17,24 @@ use crate::{
 
 /// # Identity
 impl NodeStorage {
-    /// Stores the node's id and its encrypted private key, both or neither, with an audit entry.
-    /// Durable on return.
+    /// Stores the node's id and its private key, both or neither, with an audit entry. The key is sealed
+    /// as a secret is, once keys are set. Durable on return.
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` for a key over 1 MiB, `POISONED`, `IO`, `DISK_FULL`.
+    /// [`NonosError::Encryption`](crate::NonosError::Encryption) as
+    /// [`store_secret`](Self::store_secret); also for a key over 64 KiB that is to be sealed.
+    /// `INVALID_ARGUMENT` for one over 1 MiB, `POISONED`, `IO`, `DISK_FULL`.
     pub fn store_identity(
         &self,
         node_id: &NodeId,
         encrypted_private_key: &[u8],
     ) -> NonosResult<()> {
         let now_ms = clock::now_ms();
-        self.write(Durable, |view, commit| {
-            identity::store(view, commit, now_ms, node_id, encrypted_private_key)
+        self.write_secret(|view, commit| {
+            let secret = encrypted_private_key;
+            self.secrets
+                .store_identity(view, commit, now_ms, node_id, secret)
         })
     }
 
@@ -43,13 +47,14 @@ impl NodeStorage {
         self.done(identity::node_id(&self.db.view()))
     }
 
-    /// The node's private key, encrypted as it was given.
+    /// The node's private key, as it was given.
     ///
     /// # Errors
     ///
-    /// As [`load_node_id`](Self::load_node_id).
+    /// As [`load_node_id`](Self::load_node_id), and
+    /// [`NonosError::Encryption`](crate::NonosError::Encryption) as [`load_secret`](Self::load_secret).
     pub fn load_encrypted_key(&self) -> NonosResult<Option<Vec<u8>>> {
-        self.done(identity::encrypted_key(&self.db.view()))
+        self.done(self.secrets.load_identity(&self.db.view()))
     }
 }
 
@@ -312,58 +317,6 @@ impl NodeStorage {
     /// `CORRUPT`, `POISONED` after closing, `IO`.
     pub fn list_config_keys(&self) -> NonosResult<Vec<String>> {
         self.done(config::names(&self.db.view()))
-    }
-}
-
-/// # Secrets
-impl NodeStorage {
-    /// Stores a secret by name, in place of an earlier one, with an audit entry. Durable on return.
-    ///
-    /// In [`EncryptionMode::None`](crate::EncryptionMode::None), the one mode of this release, the
-    /// bytes are stored as they are given; a warning in the log says so.
-    ///
-    /// # Errors
-    ///
-    /// `INVALID_ARGUMENT` for a name that is empty or over 1 KiB and for a value over 64 KiB:
-    /// nothing was written. `POISONED`, `IO`, `DISK_FULL`.
-    pub fn store_secret(&self, key: &str, value: &[u8]) -> NonosResult<()> {
-        let now_ms = clock::now_ms();
-        self.warn_of_plain_secrets();
-        self.write(Durable, |view, commit| {
-            secrets::store(view, commit, now_ms, key, value)
-        })
-    }
-
-    /// The secret of this name.
-    ///
-    /// # Errors
-    ///
-    /// `INVALID_ARGUMENT` for a bad name, `CORRUPT`, `POISONED` after closing, `IO`.
-    pub fn load_secret(&self, key: &str) -> NonosResult<Option<Vec<u8>>> {
-        self.done(secrets::get(&self.db.view(), key))
-    }
-
-    /// Removes a secret; returns whether there was one. A removal is audited. Durable on return.
-    ///
-    /// Its bytes stay in the files of the database until they are rewritten.
-    ///
-    /// # Errors
-    ///
-    /// `INVALID_ARGUMENT` for a bad name, `POISONED`, `IO`, `DISK_FULL`.
-    pub fn delete_secret(&self, key: &str) -> NonosResult<bool> {
-        let now_ms = clock::now_ms();
-        self.write(Durable, |view, commit| {
-            secrets::delete(view, commit, now_ms, key)
-        })
-    }
-
-    /// The names of all secrets, in byte order.
-    ///
-    /// # Errors
-    ///
-    /// `CORRUPT`, `POISONED` after closing, `IO`.
-    pub fn list_secrets(&self) -> NonosResult<Vec<String>> {
-        self.done(secrets::names(&self.db.view()))
     }
 }
 

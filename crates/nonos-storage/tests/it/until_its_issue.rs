@@ -1,30 +1,13 @@
 //! Methods that this release does not have yet: each says so and leaves nothing behind. A test goes
 //! when the issue that builds its method comes.
 
-use nonos_storage::{
-    CryptoError, EncryptionMode, ErrorCode, NodeStorage, NonosError, StorageConfig,
-};
+use nonos_storage::ErrorCode;
 
 use crate::TestResult;
 use crate::contents::{Contents, code, populate};
 use crate::on_disk::OnDisk;
 
 const NOT_YET: Result<ErrorCode, String> = Ok(ErrorCode::NotSupported);
-
-#[test]
-fn sealed_box_does_not_open() -> TestResult {
-    let disk = OnDisk::new()?;
-    let config = StorageConfig {
-        encryption_mode: EncryptionMode::SealedBox,
-        ..disk.config.clone()
-    };
-    match NodeStorage::open(config) {
-        Err(NonosError::Encryption(CryptoError::NotSupported)) => {}
-        other => panic!("{other:?}"),
-    }
-    assert!(disk.directory.files()?.is_empty());
-    Ok(())
-}
 
 #[test]
 fn verify_integrity_is_not_supported() -> TestResult {

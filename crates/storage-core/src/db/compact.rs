@@ -5,7 +5,7 @@
 //! the next open finds either index, and the journal: nothing is lost. The mark comes after the
 //! exchange, so it never speaks of an index that is not there.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use storage_journal::digest::Digests;
@@ -45,14 +45,49 @@ impl Db {
     /// of the journal before the exchange leave everything as it was, after it the handle is
     /// poisoned and opening again recovers.
     pub fn compact(&self) -> Result<Compacted, CoreError> {
-        self.inner.compact()
+        self.inner.compact(Old::Remove)
+    }
+
+    /// [`compact`](Self::compact), and a fresh checkpoint; everything else that holds records of the past
+    /// is overwritten once and removed: the old index, older checkpoints, also those that are kept by
+    /// name, segments, what was moved aside. What was deleted or replaced before the call is then in no
+    /// file of the database. A reader without a lock that was reading such a file gets an error.
+    ///
+    /// What a file system that copies on writing, a snapshot or a device keeps is beyond this.
+    ///
+    /// # Errors
+    ///
+    /// As `compact`; [`CoreError::Busy`] while a read is under way on the old index. The database is
+    /// whole; what is left is removed by the next call.
+    pub fn purge(&self) -> Result<Compacted, CoreError> {
+        let inner = &self.inner;
+        let compacted = inner.compact(Old::Wipe)?;
+        let Some(Durable { journal, home, .. }) = &inner.durable else {
+            return Ok(compacted);
+        };
+        let _alone = inner.alone()?;
+        home.wipe_aside()?;
+        let created_at = (inner.clock)().div_euclid(1000);
+        on_a_sound_base(journal, || {
+            let mut meter = inner.meter("purge", inner.len());
+            journal.purge(inner.schema(), created_at, |records| meter.steps(records))
+        })?;
+        Ok(compacted)
     }
 }
 
+/// What becomes of the index that was in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Old {
+    Remove,
+    /// Overwritten once, and removed.
+    Wipe,
+}
+
 impl Inner {
-    pub(super) fn compact(&self) -> Result<Compacted, CoreError> {
+    pub(super) fn compact(&self, old: Old) -> Result<Compacted, CoreError> {
         let _alone = self.alone()?;
-        let _index = self.index()?;
+        drop(self.index()?);
         if self.merged.is_some() {
             return Err(CoreError::ReadOnly);
         }
@@ -66,14 +101,27 @@ impl Inner {
         };
         // What an earlier one left may be what fills the disk.
         durable.home.remove_leftovers()?;
-        let compacted = on_a_sound_base(&durable.journal, || self.compact_with(durable));
-        if compacted.is_err() {
+        let done = on_a_sound_base(&durable.journal, || self.compact_with(durable));
+        if done.is_err() {
             durable.home.remove_leftovers()?;
         }
-        compacted
+        let (compacted, before) = done?;
+        match (before, old) {
+            // It writes to its files until it is closed.
+            (Some(before), Old::Wipe) => let_go(before).map_err(|_used| CoreError::Busy)?,
+            (Some(before), Old::Remove) => {
+                give_up(before);
+                durable.home.remove_old()?;
+            }
+            (None, _) => {}
+        }
+        Ok(compacted)
     }
 
-    fn compact_with(&self, durable: &Durable) -> Result<Compacted, CoreError> {
+    fn compact_with(
+        &self,
+        durable: &Durable,
+    ) -> Result<(Compacted, Option<Arc<dyn Index>>), CoreError> {
         let started = Instant::now();
         let size = || self.path.as_deref().map_or(Ok(0), size::of);
         let bytes_before = size()?;
@@ -111,7 +159,7 @@ impl Inner {
             .map_err(|e| self.latch(e.into()))?;
         durable.make_durable(&*new, number)?;
         let_go(new).map_err(|_used| CoreError::Busy)?;
-        self.exchange(durable)?;
+        let before = self.exchange(durable)?;
         turn.sequence.digests = digests.clone();
         let entries = digests.total();
         let marked = durable.mark(number, digests, (self.clock)());
@@ -127,11 +175,12 @@ impl Inner {
             seconds,
             "compacted the index"
         );
-        Ok(Compacted {
+        let compacted = Compacted {
             bytes_before,
             bytes_after,
             entries,
-        })
+        };
+        Ok((compacted, before))
     }
 
     /// Applies what was committed since `after` to the new index; returns through which commit.
@@ -168,8 +217,9 @@ impl Inner {
         Ok(through)
     }
 
-    /// Puts the index that was made beside in the place of the one in use, and opens it.
-    fn exchange(&self, durable: &Durable) -> Result<(), CoreError> {
+    /// Puts the index that was made beside in the place of the one in use, which is returned, and opens
+    /// it.
+    fn exchange(&self, durable: &Durable) -> Result<Option<Arc<dyn Index>>, CoreError> {
         let opened = durable.home.swap().and_then(|()| durable.home.open());
         let opened = opened.map_err(|error| self.poison(error))?;
         let mut failure = self
@@ -177,12 +227,9 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let old = slot.replace(opened);
+        let before = slot.replace(opened);
         drop(slot);
         *failure = None;
-        if let Some(old) = old {
-            give_up(old);
-        }
-        Ok(())
+        Ok(before)
     }
 }

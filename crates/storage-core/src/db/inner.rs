@@ -12,11 +12,12 @@ use storage_journal::disk::Disk;
 use storage_journal::{Journal, Mark};
 
 use super::Durability;
+use super::compact::Old;
 use super::reading::give_up;
 use super::recovery::chain;
 use super::reserve::Reserve;
 use crate::cache::RecordCache;
-use crate::commit::Commit;
+use crate::commit::{Audit, Commit};
 use crate::counters::{self, StorageMetrics};
 use crate::error::CoreError;
 use crate::index::merged::MergedIndex;
@@ -58,8 +59,8 @@ pub(crate) struct Inner {
     /// Ends long work: somebody waits to close.
     pub(super) closing: AtomicBool,
     pub(super) observer: Observer,
-    /// Of a database in memory; others have it in the journal.
-    pub(super) store_id: [u8; 16],
+    /// Which database this is, and who vouches for the head of its audit log.
+    pub(super) audit: RwLock<Audit>,
     pub(super) degraded: Mutex<Option<String>>,
     pub(super) compression: bool,
     /// The schema that checkpoints say their records have.
@@ -109,6 +110,11 @@ impl Inner {
         options: &DbOptions,
     ) -> Self {
         let last_commit = durable.as_ref().map_or(0, |d| d.journal.last());
+        let store_id = durable.as_ref().map(|d| d.journal.store_id());
+        let audit = Audit {
+            store_id: store_id.unwrap_or_default(),
+            ..Audit::default()
+        };
         let inner = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             index: RwLock::new(Some(index)),
@@ -131,7 +137,7 @@ impl Inner {
             maintenance: Mutex::new(()),
             closing: AtomicBool::new(false),
             observer: options.observer.clone(),
-            store_id: [0; 16],
+            audit: RwLock::new(audit),
             degraded: Mutex::new(None),
             compression: options.compression,
             schema_version: AtomicU32::new(options.schema_version),
@@ -282,8 +288,11 @@ impl Inner {
         let counters = &self.counters;
         let count = self.counts.of(tree);
         if let Some(value) = value {
-            counters::add(&counters.writes, 1);
-            counters::add(&counters.write_bytes, key.len() + value.len());
+            // What the database notes of itself is no record that somebody wrote.
+            if tree != TreeId::Schema {
+                counters::add(&counters.writes, 1);
+                counters::add(&counters.write_bytes, key.len() + value.len());
+            }
             count.fetch_add(usize::from(!existed), Ordering::AcqRel);
         } else {
             counters::add(&counters.deletes, 1);
@@ -453,7 +462,7 @@ impl Inner {
         if self.index_failure().is_none() || self.failure.get().is_some() {
             return true;
         }
-        match self.compact() {
+        match self.compact(Old::Remove) {
             Ok(_) | Err(CoreError::Closed) => true,
             Err(error) => {
                 tracing::error!(reason = %chain(&error), "the index could not be rebuilt");
@@ -473,6 +482,16 @@ impl Inner {
             return Err(CoreError::Closed);
         }
         Ok(alone)
+    }
+
+    pub(super) fn audit(&self) -> Audit {
+        let audit = self.audit.read();
+        audit.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_store_id(&self, store_id: [u8; 16]) {
+        let audit = self.audit.write();
+        audit.unwrap_or_else(PoisonError::into_inner).store_id = store_id;
     }
 
     /// Counts long work, which ends when the handle is closed.

@@ -368,6 +368,7 @@ impl Place<'_> {
             new.sync()?;
             let_go(new).map_err(|_used| CoreError::Busy)?;
             self.home.swap()?;
+            self.home.remove_old()?;
             self.home.open()
         })?;
         self.mark(&*index, journal, &digests, last)?;

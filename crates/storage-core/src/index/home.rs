@@ -4,7 +4,7 @@
 //! suspect one is opened as a copy, a new one is made beside and closed before it is put in place.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -180,8 +180,28 @@ impl IndexHome for SledHome {
             _ => {}
         }
         fs::rename(&new, &self.path).map_err(|e| CoreError::io("rename", &new, e))?;
-        self.sync_parent()?;
-        remove_directory(&old)
+        self.sync_parent()
+    }
+
+    fn remove_old(&self) -> Result<(), CoreError> {
+        remove_directory(&self.beside(OLD))
+    }
+
+    fn wipe_aside(&self) -> Result<(), CoreError> {
+        let parent = directory_of(&self.path);
+        let io = |e| CoreError::io("read", parent, e);
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        for entry in fs::read_dir(parent).map_err(io)? {
+            let found = entry.map_err(io)?;
+            let ending = found.file_name().to_string_lossy().into_owned();
+            let Some(ending) = ending.strip_prefix(&*name) else {
+                continue;
+            };
+            if [COPY, NEW, OLD].contains(&ending) || ending.starts_with(DAMAGED) {
+                wipe_directory(&found.path())?;
+            }
+        }
+        self.sync_parent()
     }
 
     fn settle(&self) -> Result<(), CoreError> {
@@ -230,6 +250,23 @@ fn remove_directory(path: &Path) -> Result<(), CoreError> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CoreError::io("remove", path, e)),
         _ => Ok(()),
     }
+}
+
+/// Overwrites every file once, and removes the directory. What is taken for an index is renamed before.
+fn wipe_directory(path: &Path) -> Result<(), CoreError> {
+    let io = |e| CoreError::io("overwrite", path, e);
+    for entry in fs::read_dir(path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            wipe_directory(&entry.path())?;
+            continue;
+        }
+        let file = File::options().write(true).open(entry.path()).map_err(io)?;
+        let size = file.metadata().map_err(io)?.len();
+        io::copy(&mut io::repeat(0).take(size), &mut &file).map_err(io)?;
+        file.sync_all().map_err(io)?;
+    }
+    remove_directory(path)
 }
 
 fn copy_directory(from: &Path, to: &Path) -> Result<(), CoreError> {

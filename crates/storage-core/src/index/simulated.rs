@@ -288,8 +288,16 @@ impl IndexHome for SimulatedHome {
         self.step(|files| files.names.remove(&Name::Old));
         self.step(|files| files.rename(Name::Live, Name::Old));
         self.step(|files| files.rename(Name::Beside, Name::Live));
+        Ok(())
+    }
+
+    fn remove_old(&self) -> Result<(), CoreError> {
         self.step(|files| files.names.remove(&Name::Old));
         Ok(())
+    }
+
+    fn wipe_aside(&self) -> Result<(), CoreError> {
+        self.remove_leftovers()
     }
 
     fn settle(&self) -> Result<(), CoreError> {

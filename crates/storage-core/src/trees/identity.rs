@@ -1,4 +1,5 @@
-//! `identity`: who this node is. The id and the key are stored together, and audited.
+//! `identity`: who this node is. The id and the key, sealed or as it is given, are stored together,
+//! and audited.
 
 use std::fmt;
 
@@ -7,14 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, DecodeError};
 use crate::commit::Commit;
 use crate::error::CoreError;
-use crate::frame::{self, Encoding};
+use crate::frame::Encoding;
 use crate::hex::hex;
 use crate::tree::TreeId;
 use crate::trees::audit_log;
+use crate::trees::secrets::{self, Stored};
 use crate::view::Read;
 
-const NODE_ID: &[u8] = b"node_id";
-const ENCRYPTED_KEY: &[u8] = b"encrypted_key";
+/// The key of the node's id.
+pub const NODE_ID: &[u8] = b"node_id";
+/// The key of its secret key.
+pub const ENCRYPTED_KEY: &[u8] = b"encrypted_key";
 
 /// The id of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,21 +58,11 @@ pub fn store(
     commit: &mut Commit,
     now_ms: i64,
     node_id: &NodeId,
-    encrypted_key: &[u8],
+    encrypted_key: Stored<&[u8]>,
 ) -> Result<(), CoreError> {
     let tree = TreeId::Identity;
-    let seal = |key, bytes| {
-        frame::seal(
-            tree,
-            key,
-            Encoding::Raw,
-            tree.record_version(),
-            bytes,
-            false,
-        )
-    };
-    let id_frame = seal(NODE_ID, node_id.as_bytes())?;
-    let key_frame = seal(ENCRYPTED_KEY, encrypted_key)?;
+    let id_frame = Stored::Plain(node_id.as_bytes()).frame(tree, NODE_ID)?;
+    let key_frame = encrypted_key.frame(tree, ENCRYPTED_KEY)?;
     let details = Some(node_id.to_string());
     audit_log::append(view, commit, now_ms, tree, "store", details)?;
     commit.put(tree, NODE_ID.to_vec(), id_frame);
@@ -82,25 +76,23 @@ pub fn store(
 ///
 /// [`CoreError::Corrupt`] and errors of the index.
 pub fn node_id(from: &dyn Read) -> Result<Option<NodeId>, CoreError> {
-    let Some(bytes) = get(from, NODE_ID)? else {
+    let Some(frame) = from.get(TreeId::Identity, NODE_ID)? else {
         return Ok(None);
     };
+    let bytes = codec::open(TreeId::Identity, NODE_ID, &frame, Encoding::Raw)?;
     let len = bytes.len();
     let id = bytes.try_into().ok().ok_or(DecodeError::NodeId { len });
     let id = id.map_err(|source| CoreError::corrupt(TreeId::Identity, NODE_ID, source))?;
     Ok(Some(NodeId(id)))
 }
 
-/// The node's key, encrypted as it was given.
+/// The node's secret key.
 ///
 /// # Errors
 ///
 /// [`CoreError::Corrupt`] and errors of the index.
-pub fn encrypted_key(from: &dyn Read) -> Result<Option<Vec<u8>>, CoreError> {
-    get(from, ENCRYPTED_KEY)
-}
-
-fn get(from: &dyn Read, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
-    let open = |frame: Vec<u8>| codec::open(TreeId::Identity, key, &frame, Encoding::Raw);
-    from.get(TreeId::Identity, key)?.map(open).transpose()
+pub fn encrypted_key(from: &dyn Read) -> Result<Option<Stored<Vec<u8>>>, CoreError> {
+    let frame = from.get(TreeId::Identity, ENCRYPTED_KEY)?;
+    let key = frame.map(|frame| secrets::open(TreeId::Identity, ENCRYPTED_KEY, &frame));
+    key.transpose()
 }

@@ -1,24 +1,82 @@
-//! `secrets`: bytes by name, as they are given. Stores and deletes are audited by name, never by
-//! value.
+//! `secrets`: bytes by name, sealed by who has the keys or as they are given. Changes are audited by
+//! name, never by value.
 
 use crate::codec;
 use crate::commit::Commit;
 use crate::error::CoreError;
-use crate::frame::{self, Encoding};
+use crate::frame::{self, Encoding, FrameError};
 use crate::key::{Key, TextKey};
 use crate::tree::TreeId;
 use crate::trees::audit_log;
 use crate::view::{Order, Read};
 
-fn encode_key(name: &str) -> Result<Vec<u8>, CoreError> {
+/// The longest secret, in bytes as the caller gives it: 64 KiB.
+pub const MAX_SECRET_LEN: usize = 64 * 1024;
+
+/// Bytes of a sensitive record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a record is sealed, or it is not")]
+pub enum Stored<T> {
+    /// As they were given.
+    Plain(T),
+    /// Sealed.
+    Sealed(T),
+}
+
+impl<T: AsRef<[u8]>> Stored<T> {
+    /// The bytes, sealed or not.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(bytes) | Self::Sealed(bytes) => bytes.as_ref(),
+        }
+    }
+
+    /// The framed value. Never compressed: the length would tell about the content.
+    pub(crate) fn frame(&self, tree: TreeId, key: &[u8]) -> Result<Vec<u8>, CoreError> {
+        let encoding = match self {
+            Self::Plain(_) => Encoding::Raw,
+            Self::Sealed(_) => Encoding::Sealed,
+        };
+        let version = tree.record_version();
+        frame::seal(tree, key, encoding, version, self.bytes(), false)
+    }
+}
+
+/// What a frame of a sensitive record holds.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`].
+pub fn open(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Stored<Vec<u8>>, CoreError> {
+    let frame = codec::open_any(tree, key, frame)?;
+    match frame.encoding {
+        Encoding::Raw => Ok(Stored::Plain(frame.body)),
+        Encoding::Sealed => Ok(Stored::Sealed(frame.body)),
+        found => {
+            let expected = Encoding::Sealed;
+            Err(CoreError::corrupt(
+                tree,
+                key,
+                FrameError::Encoding { found, expected },
+            ))
+        }
+    }
+}
+
+/// The key of a secret.
+///
+/// # Errors
+///
+/// [`CoreError::Key`] for a bad name.
+pub fn key(name: &str) -> Result<Vec<u8>, CoreError> {
     TextKey::encode(name).map_err(|source| CoreError::Key {
         tree: TreeId::Secrets,
         source,
     })
 }
 
-/// Puts a secret, in place of an earlier one, and its audit entry. Never compressed: the length
-/// would tell about the content.
+/// Puts a secret, in place of an earlier one, and the audit entry of `operation`, which says so if it is
+/// not sealed.
 ///
 /// # Errors
 ///
@@ -27,21 +85,32 @@ pub fn store(
     view: &dyn Read,
     commit: &mut Commit,
     now_ms: i64,
-    name: &str,
-    value: &[u8],
+    (operation, name): (&str, &str),
+    value: Stored<&[u8]>,
 ) -> Result<(), CoreError> {
     let tree = TreeId::Secrets;
-    let key = encode_key(name)?;
-    let frame = frame::seal(
-        tree,
-        &key,
-        Encoding::Raw,
-        tree.record_version(),
-        value,
-        false,
-    )?;
-    audit_log::append(view, commit, now_ms, tree, "store", Some(name.to_owned()))?;
+    let key = key(name)?;
+    let mut details = name.to_owned();
+    if let Stored::Plain(value) = value {
+        check_len(value)?;
+        details.push_str(" (plaintext)");
+    }
+    let frame = value.frame(tree, &key)?;
+    audit_log::append(view, commit, now_ms, tree, operation, Some(details))?;
     commit.put(tree, key, frame);
+    Ok(())
+}
+
+/// Whether a secret of the caller's is one that is taken.
+///
+/// # Errors
+///
+/// [`CoreError::TooLarge`] over 64 KiB.
+pub fn check_len(value: &[u8]) -> Result<(), CoreError> {
+    let (tree, size, max) = (TreeId::Secrets, value.len(), MAX_SECRET_LEN);
+    if size > max {
+        return Err(CoreError::TooLarge { tree, size, max });
+    }
     Ok(())
 }
 
@@ -50,13 +119,14 @@ pub fn store(
 /// # Errors
 ///
 /// [`CoreError::Key`], [`CoreError::Corrupt`] and errors of the index.
-pub fn get(from: &dyn Read, name: &str) -> Result<Option<Vec<u8>>, CoreError> {
-    let key = encode_key(name)?;
-    let open = |frame: Vec<u8>| codec::open(TreeId::Secrets, &key, &frame, Encoding::Raw);
-    from.get(TreeId::Secrets, &key)?.map(open).transpose()
+pub fn get(from: &dyn Read, name: &str) -> Result<Option<Stored<Vec<u8>>>, CoreError> {
+    let key = key(name)?;
+    let frame = from.get(TreeId::Secrets, &key)?;
+    let secret = frame.map(|frame| open(TreeId::Secrets, &key, &frame));
+    secret.transpose()
 }
 
-/// Removes a secret; returns whether it was there. Only a removal is audited.
+/// Removes a secret that is there, with its audit entry.
 ///
 /// # Errors
 ///
@@ -66,15 +136,12 @@ pub fn delete(
     commit: &mut Commit,
     now_ms: i64,
     name: &str,
-) -> Result<bool, CoreError> {
-    let key = encode_key(name)?;
-    let existed = commit.over(view).get(TreeId::Secrets, &key)?.is_some();
-    if existed {
-        let details = Some(name.to_owned());
-        audit_log::append(view, commit, now_ms, TreeId::Secrets, "delete", details)?;
-        commit.delete(TreeId::Secrets, key);
-    }
-    Ok(existed)
+) -> Result<(), CoreError> {
+    let key = key(name)?;
+    let details = Some(name.to_owned());
+    audit_log::append(view, commit, now_ms, TreeId::Secrets, "delete", details)?;
+    commit.delete(TreeId::Secrets, key);
+    Ok(())
 }
 
 /// The names of all secrets, in byte order.

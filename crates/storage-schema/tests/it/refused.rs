@@ -118,7 +118,8 @@ fn the_first_implementations_vectors_become_the_records_they_were() -> TestResul
     assert_eq!(claims[0].1.amount, 1_000_000_000_000_000_000_000);
     let audit = audit_log::latest(&view, 9)?;
     assert_eq!(audit[0].details.as_deref(), Some("wallet_key"));
-    assert_eq!(secrets::get(&view, "wallet")?, Some(b"a secret".to_vec()));
+    let secret = secrets::get(&view, "wallet")?;
+    assert_eq!(secret, Some(secrets::Stored::Plain(b"a secret".to_vec())));
     Ok(())
 }
 

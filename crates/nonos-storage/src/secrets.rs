@@ -1,0 +1,296 @@
+//! Secrets between the layers: which mode applies, what is sealed before it is stored, what proves that
+//! the sealed records are those that were stored.
+//!
+//! # Invariants
+//!
+//! - Once there is a keyring, nothing is stored as it is given: without the right keys, nothing at all.
+//! - A key is never taken from the database to seal to: it comes from the handle.
+//! - Record, manifest, audit entry and its head are in one commit.
+//! - After keys were refused, every call on secrets fails until the right ones are set.
+
+use std::sync::Once;
+
+use storage_core::trees::audit_log;
+use storage_core::trees::identity::{self, NodeId};
+use storage_core::trees::secrets::{self, Stored};
+use storage_core::{Commit, Db, Durability, Encoding, Read, TreeId, open_frame};
+use storage_crypto::{CryptoError, EncryptionMode};
+
+use crate::error::{NonosError, NonosResult};
+
+#[cfg(feature = "encrypted-storage")]
+mod anchor;
+#[cfg(feature = "encrypted-storage")]
+mod held;
+#[cfg(feature = "encrypted-storage")]
+mod rekey;
+#[cfg(feature = "encrypted-storage")]
+mod set;
+mod status;
+#[cfg(feature = "encrypted-storage")]
+mod sums;
+
+#[cfg(feature = "encrypted-storage")]
+pub use rekey::{RekeyProgress, RekeyReport};
+pub use status::{SecretCounts, SecretsStatus};
+
+/// The keyring's key in the tree `schema`.
+pub(crate) const KEYRING: &[u8] = b"__keyring__";
+/// The key, there, of what says that files still hold what was sealed since.
+pub(crate) const PURGE_NEEDED: &[u8] = b"__purge_needed__";
+
+/// How this handle keeps secrets.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    #[cfg(feature = "encrypted-storage")]
+    mode: EncryptionMode,
+    /// Whether a secret that cannot be sealed is refused.
+    must_seal: bool,
+    warned: Once,
+    #[cfg(feature = "encrypted-storage")]
+    store_id: storage_crypto::StoreId,
+    #[cfg(feature = "encrypted-storage")]
+    held: std::sync::Arc<std::sync::RwLock<held::Held>>,
+    #[cfg(feature = "encrypted-storage")]
+    anchor: Option<anchor::Anchor>,
+}
+
+/// What applies to a secret now.
+enum Way {
+    Plain,
+    #[cfg(feature = "encrypted-storage")]
+    Sealed(held::Sealing),
+}
+
+impl Secrets {
+    #[cfg_attr(
+        not(feature = "encrypted-storage"),
+        expect(unused_variables, reason = "another mode is refused before")
+    )]
+    pub(crate) fn new(mode: EncryptionMode, must_seal: bool) -> Self {
+        Self {
+            #[cfg(feature = "encrypted-storage")]
+            mode,
+            must_seal,
+            warned: Once::new(),
+            #[cfg(feature = "encrypted-storage")]
+            store_id: storage_crypto::StoreId([0; 16]),
+            #[cfg(feature = "encrypted-storage")]
+            held: std::sync::Arc::default(),
+            #[cfg(feature = "encrypted-storage")]
+            anchor: None,
+        }
+    }
+
+    /// Puts a secret into the commit.
+    pub(crate) fn store(
+        &self,
+        view: &dyn Read,
+        commit: &mut Commit,
+        now_ms: i64,
+        name: &str,
+        value: &[u8],
+    ) -> NonosResult<()> {
+        secrets::check_len(value)?;
+        secrets::key(name)?;
+        match self.way(&commit.over(view))? {
+            Way::Plain => {
+                self.may_be_plain()?;
+                let value = Stored::Plain(value);
+                Ok(secrets::store(
+                    view,
+                    commit,
+                    now_ms,
+                    ("store", name),
+                    value,
+                )?)
+            }
+            #[cfg(feature = "encrypted-storage")]
+            Way::Sealed(sealing) => {
+                let key = secrets::key(name)?;
+                let old = commit.over(view).get(TreeId::Secrets, &key)?;
+                let sealed = sealing.seal(&commit.over(view), TreeId::Secrets, &key, value)?;
+                let sealed = Stored::Sealed(sealed.as_slice());
+                secrets::store(view, commit, now_ms, ("store", name), sealed)?;
+                sealing.changed(view, commit, &[(TreeId::Secrets, key, old)])
+            }
+        }
+    }
+
+    /// The secret of this name, opened.
+    #[cfg(not(feature = "encrypted-storage"))]
+    pub(crate) fn load(&self, view: &dyn Read, name: &str) -> NonosResult<Option<Vec<u8>>> {
+        secrets::key(name)?;
+        let Way::Plain = self.way(view)?;
+        match secrets::get(view, name)? {
+            Some(Stored::Sealed(_)) => Err(CryptoError::FeatureDisabled.into()),
+            Some(Stored::Plain(value)) => Ok(Some(value)),
+            None => Ok(None),
+        }
+    }
+
+    /// The secret of this name, opened.
+    #[cfg(feature = "encrypted-storage")]
+    pub(crate) fn load(
+        &self,
+        view: &dyn Read,
+        name: &str,
+    ) -> NonosResult<Option<storage_crypto::Zeroizing<Vec<u8>>>> {
+        let key = secrets::key(name)?;
+        let way = self.way(view)?;
+        let Some(stored) = secrets::get(view, name)? else {
+            return Ok(None);
+        };
+        held::open(way, TreeId::Secrets, &key, stored).map(Some)
+    }
+
+    /// Removes a secret; whether it was there.
+    pub(crate) fn delete(
+        &self,
+        view: &dyn Read,
+        commit: &mut Commit,
+        now_ms: i64,
+        name: &str,
+    ) -> NonosResult<bool> {
+        let key = secrets::key(name)?;
+        let way = self.way(&commit.over(view))?;
+        if commit.over(view).get(TreeId::Secrets, &key)?.is_none() {
+            return Ok(false);
+        }
+        match way {
+            Way::Plain => secrets::delete(view, commit, now_ms, name)?,
+            #[cfg(feature = "encrypted-storage")]
+            Way::Sealed(sealing) => {
+                let old = commit.over(view).get(TreeId::Secrets, &key)?;
+                secrets::delete(view, commit, now_ms, name)?;
+                sealing.changed(view, commit, &[(TreeId::Secrets, key, old)])?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts the node's id and its key into the commit.
+    pub(crate) fn store_identity(
+        &self,
+        view: &dyn Read,
+        commit: &mut Commit,
+        now_ms: i64,
+        node_id: &NodeId,
+        secret: &[u8],
+    ) -> NonosResult<()> {
+        match self.way(&commit.over(view))? {
+            Way::Plain => {
+                self.may_be_plain()?;
+                let secret = Stored::Plain(secret);
+                Ok(identity::store(view, commit, now_ms, node_id, secret)?)
+            }
+            #[cfg(feature = "encrypted-storage")]
+            Way::Sealed(sealing) => {
+                let tree = TreeId::Identity;
+                let mut changed = Vec::new();
+                for key in [identity::NODE_ID, identity::ENCRYPTED_KEY] {
+                    let old = commit.over(view).get(tree, key)?;
+                    changed.push((tree, key.to_vec(), old));
+                }
+                let over = commit.over(view);
+                let sealed = sealing.seal_tagged(&over, tree, identity::ENCRYPTED_KEY, secret)?;
+                let sealed = Stored::Sealed(sealed.as_slice());
+                identity::store(view, commit, now_ms, node_id, sealed)?;
+                sealing.changed(view, commit, &changed)
+            }
+        }
+    }
+
+    /// The node's key, as it was given.
+    pub(crate) fn load_identity(&self, view: &dyn Read) -> NonosResult<Option<Vec<u8>>> {
+        let way = self.way(view)?;
+        let Some(stored) = identity::encrypted_key(view)? else {
+            return Ok(None);
+        };
+        #[cfg(feature = "encrypted-storage")]
+        {
+            let tree = TreeId::Identity;
+            let opened = held::open(way, tree, identity::ENCRYPTED_KEY, stored)?;
+            Ok(Some(opened.to_vec()))
+        }
+        #[cfg(not(feature = "encrypted-storage"))]
+        match (way, stored) {
+            (Way::Plain, Stored::Plain(key)) => Ok(Some(key)),
+            (Way::Plain, Stored::Sealed(_)) => Err(CryptoError::FeatureDisabled.into()),
+        }
+    }
+
+    /// Notes that no file holds anything of the past.
+    pub(crate) fn purged(db: &Db, now_ms: i64) -> NonosResult<()> {
+        db.update(Durability::Durable, |view, commit| {
+            commit.remove(view, TreeId::Schema, PURGE_NEEDED.to_vec())?;
+            audit(view, commit, now_ms, "purge", None)
+        })?;
+        Ok(())
+    }
+
+    #[cfg(not(feature = "encrypted-storage"))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the one of the feature looks at the keys"
+    )]
+    fn way(&self, from: &dyn Read) -> NonosResult<Way> {
+        match schema_value(from, KEYRING)? {
+            Some(_) => Err(CryptoError::FeatureDisabled.into()),
+            None => Ok(Way::Plain),
+        }
+    }
+
+    fn may_be_plain(&self) -> Result<(), CryptoError> {
+        if self.must_seal {
+            return Err(CryptoError::KeyRequired { key_id: None });
+        }
+        self.warned.call_once(|| {
+            tracing::warn!("secrets are stored as they are given: no keys are set");
+        });
+        Ok(())
+    }
+}
+
+/// A value of this module's in the tree `schema`.
+pub(crate) fn schema_value(from: &dyn Read, key: &[u8]) -> NonosResult<Option<Vec<u8>>> {
+    let Some(frame) = from.get(TreeId::Schema, key)? else {
+        return Ok(None);
+    };
+    match open_frame(TreeId::Schema, key, &frame) {
+        Ok(frame) if frame.encoding == Encoding::Raw => Ok(Some(frame.body)),
+        Ok(_) => Err(CryptoError::Malformed {
+            what: "a record of the keys",
+        }
+        .into()),
+        Err(source) => Err(NonosError::from(storage_core::CoreError::corrupt(
+            TreeId::Schema,
+            key,
+            source,
+        ))),
+    }
+}
+
+/// Puts a value of this module's into the tree `schema`.
+#[cfg(feature = "encrypted-storage")]
+pub(crate) fn put_schema_value(commit: &mut Commit, key: &[u8], body: &[u8]) -> NonosResult<()> {
+    let tree = TreeId::Schema;
+    let version = tree.record_version();
+    let frame = storage_core::seal_frame(tree, key, Encoding::Raw, version, body, false)?;
+    commit.put(tree, key.to_vec(), frame);
+    Ok(())
+}
+
+/// An audit entry of this module's.
+pub(crate) fn audit(
+    view: &dyn Read,
+    commit: &mut Commit,
+    now_ms: i64,
+    operation: &str,
+    details: Option<String>,
+) -> NonosResult<()> {
+    let tree = TreeId::Secrets;
+    Ok(audit_log::append(
+        view, commit, now_ms, tree, operation, details,
+    )?)
+}

@@ -1,0 +1,180 @@
+//! The anchor: the counter of the manifest, outside of the database. A database that was put back, whole,
+//! to an older state has a lower one.
+//!
+//! ```text
+//! nsec-anchor 1
+//! store-id = 000102…
+//! counter = 17
+//! manifest = 5c0f…      tag of the manifest
+//! ```
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use storage_core::{CoreError, Read};
+use storage_crypto::{CryptoError, StoreId, manifest};
+
+use super::{schema_value, sums};
+use crate::error::{NonosError, NonosResult};
+
+const FIRST_LINE: &str = "nsec-anchor 1";
+
+/// The file, and what it says.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    path: PathBuf,
+    written: Mutex<u64>,
+}
+
+/// What a database's manifest says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    store_id: StoreId,
+    counter: u64,
+    tag: String,
+}
+
+impl Anchor {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            written: Mutex::new(0),
+        }
+    }
+
+    /// Whether the database is not older than the anchor says.
+    pub(super) fn check(&self, from: &dyn Read, store_id: StoreId) -> NonosResult<()> {
+        let Some(anchor) = read(&self.path)? else {
+            return Ok(());
+        };
+        let database = Seen::of(from, store_id)?;
+        let (found, expected) = (
+            database.as_ref().map_or(0, |seen| seen.counter),
+            anchor.counter,
+        );
+        let is_other =
+            database.is_some_and(|seen| seen.counter == anchor.counter && seen != anchor);
+        if found < expected || is_other {
+            let (database, anchor) = (found, expected);
+            return Err(CryptoError::RolledBack { database, anchor }.into());
+        }
+        Ok(())
+    }
+
+    /// Writes what the database says now, which must be durable, unless something newer was written.
+    pub(super) fn advance(&self, from: &dyn Read, store_id: StoreId) -> NonosResult<()> {
+        let Some(seen) = Seen::of(from, store_id)? else {
+            return Ok(());
+        };
+        let written = self.written.lock();
+        let mut written = written.unwrap_or_else(PoisonError::into_inner);
+        if *written < seen.counter {
+            self.write(&seen)?;
+            *written = seen.counter;
+        }
+        Ok(())
+    }
+
+    /// Writes what the database says now, although it is older than what was written before.
+    pub(super) fn reset(&self, from: &dyn Read, store_id: StoreId) -> NonosResult<()> {
+        let written = self.written.lock();
+        let mut written = written.unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = Seen::of(from, store_id)? {
+            *written = seen.counter;
+            return self.write(&seen);
+        }
+        *written = 0;
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.io("remove", e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, seen: &Seen) -> NonosResult<()> {
+        let Seen {
+            store_id,
+            counter,
+            tag,
+        } = seen;
+        let text =
+            format!("{FIRST_LINE}\nstore-id = {store_id}\ncounter = {counter}\nmanifest = {tag}\n");
+        let mut new = self.path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&new).map_err(|e| self.io("create", e))?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&new, &self.path))
+            .and_then(|()| File::open(directory_of(&self.path))?.sync_all())
+            .map_err(|e| self.io("write", e))
+    }
+
+    fn io(&self, operation: &'static str, source: io::Error) -> NonosError {
+        CoreError::io(operation, &self.path, source).into()
+    }
+}
+
+impl Seen {
+    fn of(from: &dyn Read, store_id: StoreId) -> NonosResult<Option<Self>> {
+        let Some(stored) = schema_value(from, sums::MANIFEST)? else {
+            return Ok(None);
+        };
+        let counter = manifest::counter(&stored)?;
+        let (_, tag) = stored.split_at(16);
+        Ok(Some(Self {
+            store_id,
+            counter,
+            tag: hex(tag),
+        }))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _written = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// What the file says; `None` if there is none.
+fn read(path: &Path) -> NonosResult<Option<Seen>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(CoreError::io("read", path, e).into()),
+    };
+    let seen = parse(&text).ok_or(CryptoError::Malformed { what: "the anchor" })?;
+    Ok(Some(seen))
+}
+
+fn parse(text: &str) -> Option<Seen> {
+    let mut lines = text.lines();
+    if lines.next()? != FIRST_LINE {
+        return None;
+    }
+    let store_id = lines.next()?.strip_prefix("store-id = ")?;
+    let counter = lines.next()?.strip_prefix("counter = ")?.parse().ok()?;
+    let tag = lines.next()?.strip_prefix("manifest = ")?.to_owned();
+    let mut id = [0; 16];
+    for (at, byte) in id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(store_id.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    (lines.next().is_none() && store_id.len() == 32).then_some(Seen {
+        store_id: StoreId(id),
+        counter,
+        tag,
+    })
+}

@@ -1,0 +1,230 @@
+//! Setting keys: they are compared with the keyring, or begin one.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use storage_core::trees::audit_log::{self, Head, HeadSealer};
+use storage_core::{Db, Durability, Read};
+use storage_crypto::keyring::{Keyring, State};
+use storage_crypto::{Access, CryptoError, EncryptionKeys, StoreId, head, parse_header};
+
+use super::anchor::Anchor;
+use super::held::{Held, Keys, opened};
+use super::{KEYRING, PURGE_NEEDED, Secrets, audit, put_schema_value, schema_value, sums};
+use crate::error::{NonosError, NonosResult};
+
+impl Secrets {
+    /// Keeps an anchor, if there is to be one.
+    pub(crate) fn with_anchor(self, anchor: Option<PathBuf>) -> Self {
+        Self {
+            anchor: anchor.map(Anchor::new),
+            ..self
+        }
+    }
+
+    /// Lets the keys that are set vouch for the audit log.
+    pub(crate) fn vouch_for(mut self, db: &Db) -> Self {
+        self.store_id = StoreId(db.store_id());
+        let held = Arc::clone(&self.held);
+        db.set_head_sealer(HeadSealer::new(move |head| {
+            match &*held.read().unwrap_or_else(PoisonError::into_inner) {
+                Held::Keys(keys) => tag(head, &keys.active),
+                Held::Nothing | Held::Refused(_) => None,
+            }
+        }));
+        self
+    }
+
+    /// Compares the keys with the keyring and holds them; without a keyring, begins one and seals what
+    /// is there. An error latches: until the right keys are set, every call on secrets returns it.
+    pub(crate) fn set(&self, db: &Db, keys: EncryptionKeys, now_ms: i64) -> NonosResult<()> {
+        let key_id = keys.key_id();
+        let done = self.try_set(db, Arc::new(Keys::new(keys)), now_ms);
+        if let Err(error) = &done {
+            let error = match error {
+                NonosError::Encryption(error) => error.clone(),
+                // Nobody knows whether they are right.
+                _ => CryptoError::KeyRequired {
+                    key_id: Some(key_id),
+                },
+            };
+            let is_wrong = matches!(error, CryptoError::WrongKey { .. });
+            *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held::Refused(error);
+            if is_wrong && !db.is_read_only() {
+                let told = db.update(Durability::Durable, |view, commit| {
+                    audit(view, commit, now_ms, "wrong_key", Some(key_id.to_string()))
+                });
+                if let Err(error) = told {
+                    tracing::warn!(%error, "the wrong key is not in the audit log");
+                }
+            }
+        }
+        done
+    }
+
+    fn try_set(&self, db: &Db, keys: Arc<Keys>, now_ms: i64) -> NonosResult<()> {
+        if db.is_read_only() {
+            let view = db.view();
+            let ring = schema_value(&view, KEYRING)?;
+            let Some(ring) = ring else {
+                return Err(missing(&view)?.unwrap_or(storage_core::CoreError::ReadOnly.into()));
+            };
+            self.check(&view, &ring, &keys)?;
+            *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held::Keys(keys);
+            return Ok(());
+        }
+        let of_this = Arc::clone(&keys);
+        let ((ring, mut guard), _) = db.update(Durability::Durable, |view, commit| {
+            let sealer = Arc::clone(&of_this);
+            commit.set_head_sealer(HeadSealer::new(move |head| tag(head, &sealer.active)));
+            let ring = match schema_value(view, KEYRING)? {
+                Some(bytes) => {
+                    let ring = self.check(view, &bytes, &of_this)?;
+                    let head = audit_log::head(view)?;
+                    let is_public = of_this.active.access() == Access::Public;
+                    if !is_public && head.is_some_and(|head| !head.is_sealed()) {
+                        audit_log::seal_head(view, commit)?;
+                    }
+                    ring
+                }
+                None => self.enrol((view, commit), &of_this, now_ms)?,
+            };
+            let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
+            Ok::<_, NonosError>((ring, guard))
+        })?;
+        *guard = Held::Keys(keys);
+        drop(guard);
+        if matches!(ring.state, State::Rekeying { from: None, .. }) {
+            self.finish_rekey(db, now_ms, &mut |_| std::ops::ControlFlow::Continue(()))?;
+        }
+        self.anchored(db)
+    }
+
+    /// Everything that these keys can prove of the database.
+    fn check(&self, from: &dyn Read, ring: &[u8], keys: &Keys) -> NonosResult<Keyring> {
+        let ring = opened(ring, &keys.active, self.store_id)?;
+        if keys.active.access() != Access::Public {
+            keys.sums.proved(from, &keys.active)?;
+            let head = audit_log::head(from)?;
+            let sealed = head.and_then(|head| head.sealed);
+            let sealed = sealed.ok_or(CryptoError::Unauthenticated)?;
+            let newest = (sealed.len.saturating_sub(1), &sealed.hash);
+            let oldest = (sealed.first_seq, &sealed.before);
+            head::check(&keys.active, newest, oldest, &sealed.tag)?;
+        }
+        if let Some(anchor) = &self.anchor {
+            anchor.check(from, self.store_id)?;
+        }
+        Ok(ring)
+    }
+
+    /// Begins a keyring, in the commit.
+    fn enrol(
+        &self,
+        (view, commit): (&dyn Read, &mut storage_core::Commit),
+        keys: &Keys,
+        now_ms: i64,
+    ) -> NonosResult<Keyring> {
+        if let Some(error) = missing(view)? {
+            return Err(error);
+        }
+        if let Some(anchor) = &self.anchor {
+            anchor.check(view, self.store_id)?;
+        }
+        let now = now_ms.div_euclid(1000);
+        let mut ring = Keyring::first(self.store_id, &keys.active, now);
+        if sums::any_plain(view)? {
+            put_schema_value(commit, PURGE_NEEDED, &now.to_be_bytes())?;
+        } else {
+            ring = ring.settled();
+        }
+        put_schema_value(commit, KEYRING, &ring.encode(&keys.active)?)?;
+        let sum = sums::sum_of(view, &keys.active)?;
+        keys.sums.put(commit, &keys.active, sum, 1)?;
+        let details = Some(keys.active.key_id().to_string());
+        audit(view, commit, now_ms, "enrol", details)?;
+        Ok(ring)
+    }
+
+    /// Writes the anchor, if there is to be one: what the database holds is durable.
+    pub(crate) fn anchored(&self, db: &Db) -> NonosResult<()> {
+        match &self.anchor {
+            Some(anchor) if !db.is_read_only() => anchor.advance(&db.view(), self.store_id),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the database as it is, although the anchor says that there was a newer state.
+    pub(crate) fn accept_rollback(&self, db: &Db, now_ms: i64) -> NonosResult<()> {
+        let Some(anchor) = &self.anchor else {
+            return Ok(());
+        };
+        db.update(Durability::Durable, |view, commit| {
+            audit(view, commit, now_ms, "accept_rollback", None)
+        })?;
+        anchor.reset(&db.view(), self.store_id)?;
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*held, Held::Refused(CryptoError::RolledBack { .. })) {
+            *held = Held::Nothing;
+        }
+        Ok(())
+    }
+
+    /// Makes keyring and manifest anew from the records, all of which these keys must vouch for.
+    pub(crate) fn repair(&self, db: &Db, keys: EncryptionKeys, now_ms: i64) -> NonosResult<u64> {
+        let keys = Arc::new(Keys::new(keys));
+        let store_id = self.store_id;
+        let of_this = Arc::clone(&keys);
+        let ((counter, mut guard), _) = db.update(Durability::Durable, |view, commit| {
+            let sealer = Arc::clone(&of_this);
+            commit.set_head_sealer(HeadSealer::new(move |head| tag(head, &sealer.active)));
+            let mut counter = 0;
+            sums::each(view, &mut |tree, key, frame| {
+                use storage_core::trees::identity::NODE_ID;
+                use storage_core::trees::secrets::{Stored, open};
+                match open(tree, key, frame)? {
+                    Stored::Plain(_) if key == NODE_ID && tree.name() == "identity" => {}
+                    Stored::Plain(_) => return Err(CryptoError::PlaintextRecord.into()),
+                    Stored::Sealed(record) => {
+                        let context = storage_crypto::SecretContext {
+                            store: store_id,
+                            tree: tree.name(),
+                            key,
+                        };
+                        storage_crypto::verify(&of_this.active, &context, &record)?;
+                        counter = counter.max(parse_header(&record)?.version);
+                    }
+                }
+                Ok(())
+            })?;
+            // One more than anything that was written or anchored before.
+            counter = counter.saturating_add(1);
+            let now = now_ms.div_euclid(1000);
+            let ring = Keyring::first(store_id, &of_this.active, now).settled();
+            put_schema_value(commit, KEYRING, &ring.encode(&of_this.active)?)?;
+            let sum = sums::sum_of(view, &of_this.active)?;
+            of_this.sums.put(commit, &of_this.active, sum, counter)?;
+            let details = Some(of_this.active.key_id().to_string());
+            audit(view, commit, now_ms, "repair_keyring", details)?;
+            let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
+            Ok::<_, NonosError>((counter, guard))
+        })?;
+        *guard = Held::Keys(keys);
+        drop(guard);
+        if let Some(anchor) = &self.anchor {
+            anchor.reset(&db.view(), self.store_id)?;
+        }
+        Ok(counter)
+    }
+}
+
+/// Sealed records without a keyring: nobody knows to which key, and none is begun over them.
+fn missing(from: &dyn Read) -> NonosResult<Option<NonosError>> {
+    Ok(sums::any_sealed(from)?.then(|| CryptoError::KeyringMissing.into()))
+}
+
+/// The tag of a head under these keys.
+pub(super) fn tag(head: &Head, keys: &EncryptionKeys) -> Option<[u8; 32]> {
+    let newest = (head.len.checked_sub(1)?, &head.hash);
+    head::tag(keys, newest, (head.first_seq, &head.before)).ok()
+}
