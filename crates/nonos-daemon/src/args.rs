@@ -51,6 +51,21 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "TIME", default_value = "500ms", value_parser = duration)]
     pub(crate) lock_timeout: Duration,
 
+    /// The key file [default: the one that config.toml names]
+    #[cfg(feature = "encrypted-storage")]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_fd")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Read the key file from this open file descriptor
+    #[cfg(feature = "encrypted-storage")]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) key_fd: Option<u32>,
+
+    /// Read a passphrase from this open file descriptor: its first line
+    #[cfg(feature = "encrypted-storage")]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) passphrase_fd: Option<u32>,
+
     /// Do what destroys something without asking
     #[arg(long, global = true)]
     pub(crate) yes: bool,
@@ -75,8 +90,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make the data directory, its documented config.toml and an empty database
-    Init,
+    /// Make the data directory: its documented config.toml, the key file, an empty database, the identity
+    /// of the node
+    Init {
+        /// Make no key file: no secret can be stored, and the node gets no identity
+        #[arg(long)]
+        no_key: bool,
+        /// Protect the key file by a passphrase, which every start then needs
+        #[cfg(feature = "encrypted-storage")]
+        #[arg(long, conflicts_with = "no_key")]
+        passphrase: bool,
+    },
     /// Run the daemon: sample this host into the database until SIGTERM or SIGINT
     Run {
         /// Refuse a database of an older schema instead of migrating it
@@ -118,8 +142,142 @@ pub(crate) enum Verb {
         /// The file; one that exists is replaced, which asks
         file: PathBuf,
     },
+    /// Make the index anew, which returns free space and heals it
+    Compact {
+        /// Overwrite and remove everything of the past as well: what was deleted, replaced or sealed since
+        #[arg(long)]
+        purge: bool,
+        /// Show what there is, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Store, read, remove and seal secrets, and handle their keys
+    #[cfg(feature = "encrypted-storage")]
+    Secrets {
+        #[command(subcommand)]
+        what: SecretsVerb,
+    },
+    /// Show, check or write out the log of what was done to sensitive records
+    Audit {
+        #[command(subcommand)]
+        what: AuditVerb,
+    },
     /// Show the versions of this program and its formats
     Version,
+}
+
+#[cfg(feature = "encrypted-storage")]
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SecretsVerb {
+    /// The names of all secrets
+    List,
+    /// Store a secret, from standard input or a file
+    Put {
+        /// Its name
+        name: String,
+        /// The file that holds it
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+    },
+    /// Write a secret to a file or a pipe
+    Get {
+        /// Its name
+        name: String,
+        /// The file, which must not exist
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// Write it to a terminal
+        #[arg(long)]
+        show: bool,
+    },
+    /// Remove a secret
+    Rm {
+        /// Its name
+        name: String,
+        /// Say whether it is there, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make a new key, seal everything to it, and purge what was sealed to the old one
+    Rotate {
+        /// Destroy the old key file: backups made before become unreadable
+        #[arg(long)]
+        destroy_old: bool,
+        /// Say how much there is to do, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// How secrets are kept
+    Status,
+    /// Vouch for a secret that somebody with only the public key stored
+    Adopt {
+        /// Its name
+        name: String,
+    },
+    /// Take the database as it is, although a newer state of it was seen
+    AcceptRollback,
+    /// Make the records of the keys anew from secrets that all are vouched for
+    RepairKeyring,
+    /// Key files
+    Key {
+        #[command(subcommand)]
+        what: KeyVerb,
+    },
+}
+
+#[cfg(feature = "encrypted-storage")]
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Make a key file of a new key
+    New {
+        /// The file, which must not exist
+        file: PathBuf,
+        /// Protect it by a passphrase
+        #[arg(long)]
+        passphrase: bool,
+    },
+    /// What a key file says, but for its secret
+    Show {
+        /// The file [default: the one of this node]
+        file: Option<PathBuf>,
+    },
+    /// Write a key file that stores and verifies, but cannot read
+    ExportWriter {
+        /// The file, which must not exist
+        file: PathBuf,
+    },
+    /// Write a copy of the key file that is protected by a passphrase, to be kept elsewhere
+    Protect {
+        /// The file, which must not exist
+        file: PathBuf,
+        /// Make each guess four times as expensive: 256 MiB
+        #[arg(long)]
+        strong: bool,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AuditVerb {
+    /// The newest entries
+    Tail {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+        count: usize,
+    },
+    /// Whether no entry was changed, removed or moved, and none of the newest cut off
+    Verify {
+        /// The number of an entry whose hash was noted before
+        #[arg(long, value_name = "NUMBER", requires = "head")]
+        since: Option<u64>,
+        /// Its hash
+        #[arg(long, value_name = "HASH", requires = "since")]
+        head: Option<String>,
+    },
+    /// Write all entries to a file, a JSON object a line
+    Export {
+        /// The file; one that exists is replaced, which asks
+        file: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use nonos_storage::{ConfigError, ErrorCode, NonosError};
+use nonos_storage::{ConfigError, CryptoError, ErrorCode, NonosError};
 
 use crate::settings::SettingsError;
 
@@ -26,6 +26,25 @@ pub(crate) enum CliError {
         what: &'static str,
         source: io::Error,
     },
+    #[cfg(feature = "encrypted-storage")]
+    #[error(transparent)]
+    KeyFile(#[from] nonos_storage::KeyFileError),
+    #[cfg(feature = "encrypted-storage")]
+    #[error("the keys of this node do not come from a key file")]
+    KeysNotInFile,
+    #[cfg(feature = "encrypted-storage")]
+    #[error("a secret is not written to a terminal")]
+    OnTerminal,
+    #[cfg(feature = "encrypted-storage")]
+    #[error("a secret is not part of a JSON result")]
+    NeedsFile,
+    #[cfg(feature = "encrypted-storage")]
+    #[error("there is no {what} {name:?}")]
+    NoSuch { what: &'static str, name: String },
+    #[error("{what}")]
+    Findings { what: &'static str },
+    #[error("a head has 64 hexadecimal digits")]
+    Head,
     #[error("{what} was not confirmed")]
     NotConfirmed { what: String },
     /// Of a dry run with `--exit-code`: its result was written.
@@ -60,6 +79,14 @@ impl CliError {
             Self::Storage(NonosError::Storage(error)) => error.code().name(),
             Self::Storage(NonosError::Config(_)) | Self::Settings(_) => "CONFIG",
             Self::Storage(_) => "ENCRYPTION",
+            #[cfg(feature = "encrypted-storage")]
+            Self::KeyFile(_) | Self::KeysNotInFile => "KEY_FILE",
+            #[cfg(feature = "encrypted-storage")]
+            Self::OnTerminal | Self::NeedsFile => "USAGE",
+            #[cfg(feature = "encrypted-storage")]
+            Self::NoSuch { .. } => ErrorCode::NotFound.name(),
+            Self::Findings { .. } => "FINDINGS",
+            Self::Head => "USAGE",
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
@@ -73,6 +100,15 @@ impl CliError {
     pub(crate) fn remedy(&self) -> Option<&str> {
         match self {
             Self::Storage(NonosError::Storage(error)) => error.remedy(),
+            Self::Storage(NonosError::Encryption(error)) => encryption_remedy(error),
+            #[cfg(feature = "encrypted-storage")]
+            Self::KeyFile(error) => error.remedy(),
+            #[cfg(feature = "encrypted-storage")]
+            Self::KeysNotInFile => Some("give the key file with --key-file"),
+            #[cfg(feature = "encrypted-storage")]
+            Self::OnTerminal => Some("give --to FILE, a pipe, or --show"),
+            #[cfg(feature = "encrypted-storage")]
+            Self::NeedsFile => Some("give --to FILE"),
             Self::Settings(error) => error.remedy(),
             Self::NoDatabase { .. } => {
                 Some("run `nonos init`, or name the node's directory with --data-dir")
@@ -81,5 +117,36 @@ impl CliError {
             Self::NotConfirmed { .. } => Some("answer yes, or give --yes"),
             _ => None,
         }
+    }
+}
+
+fn encryption_remedy(error: &CryptoError) -> Option<&'static str> {
+    match error {
+        CryptoError::KeyRequired { .. } => {
+            Some("name the key file with --key-file, or secrets.key_file in config.toml")
+        }
+        CryptoError::WrongKey { .. } => Some("give the key file of the first of the two keys"),
+        CryptoError::RekeyInProgress { .. } => Some("`nonos secrets rotate` goes on with it"),
+        CryptoError::KeyringMissing => Some(
+            "restore a backup; or, if what is there is right, `nonos secrets repair-keyring` makes it anew",
+        ),
+        CryptoError::ManifestMismatch => Some(
+            "find out who changed the database and restore a backup; or, if what is there is right, \
+             `nonos secrets repair-keyring`",
+        ),
+        CryptoError::RolledBack { .. } => {
+            Some("if that was done on purpose, `nonos secrets accept-rollback` takes it as it is")
+        }
+        CryptoError::Unauthenticated => {
+            Some("if you know who stored it, `nonos secrets adopt` vouches for it")
+        }
+        CryptoError::SecretKeyRequired => Some("give the key file that has the secret key"),
+        CryptoError::PassphraseRequired => {
+            Some("run it on a terminal, or give the passphrase through --passphrase-fd")
+        }
+        CryptoError::FeatureDisabled => {
+            Some("use a program that was built with the feature encrypted-storage")
+        }
+        _ => None,
     }
 }

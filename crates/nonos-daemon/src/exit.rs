@@ -38,6 +38,14 @@ pub(crate) fn code(error: &CliError) -> u8 {
         },
         CliError::Storage(NonosError::Config(_)) | CliError::Settings(_) => USAGE,
         CliError::Storage(NonosError::Encryption(_)) => KEY,
+        #[cfg(feature = "encrypted-storage")]
+        CliError::KeyFile(_) | CliError::KeysNotInFile => KEY,
+        #[cfg(feature = "encrypted-storage")]
+        CliError::OnTerminal | CliError::NeedsFile => USAGE,
+        #[cfg(feature = "encrypted-storage")]
+        CliError::NoSuch { .. } => UNEXPECTED,
+        CliError::Head => USAGE,
+        CliError::Findings { .. } => INTEGRITY,
         CliError::NoDatabase { .. } => NO_DATABASE,
         CliError::NotConfirmed { .. } => REFUSED,
         CliError::WorkToDo => WORK_TO_DO,

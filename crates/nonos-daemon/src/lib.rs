@@ -2,12 +2,18 @@
 //! [`nonos_storage`] under this name.
 
 pub use nonos_storage::{
-    AuditLogEntry, BackupError, BackupInfo, CURRENT_SCHEMA_VERSION, Climbed, CompactionReport,
-    ConfigError, CoreError, CryptoError, EncryptionMode, EpochNumber, ErrorCode, Exported,
-    FrameError, Health, Holder, Imported, IntegrityReport, KeyError, MAX_BATCH_SIZE,
-    MigrationRecord, NodeId, NodeStorage, NonosError, NonosResult, OpenOptions, OpeningReport,
-    Outlook, Progress, PruneError, RecordError, RestoreError, RestoreReport, SchemaError,
-    SchemaInfo, StorageConfig, StorageError, StorageMetrics, StorageMetricsSnapshot, StoredClaim,
+    Access, AuditLogEntry, BackupError, BackupInfo, CURRENT_SCHEMA_VERSION, ChainFault,
+    ChainFinding, ChainReport, Climbed, CompactionReport, ConfigError, CoreError, CryptoError,
+    EncryptionMode, EpochNumber, ErrorCode, Exported, FrameError, Health, Holder, Imported,
+    IntegrityReport, KeyError, KeyId, MAX_BATCH_SIZE, MigrationRecord, NodeId, NodeStorage,
+    NonosError, NonosResult, OpenOptions, OpeningReport, Outlook, Progress, PruneError,
+    RecordError, RestoreError, RestoreReport, SchemaError, SchemaInfo, SecretCounts, SecretsStatus,
+    StorageConfig, StorageError, StorageMetrics, StorageMetricsSnapshot, StoreId, StoredClaim,
     StoredEpochSummary, StoredMetrics, StoredPeerInfo, Survey, TreeId, TreeIntegrityReport,
     TreeSizes, TreeSurvey, Unconvertible, Update, ValueError, holder,
+};
+#[cfg(feature = "encrypted-storage")]
+pub use nonos_storage::{
+    EncryptionKeys, KeyFileError, NodeIdentity, RekeyProgress, RekeyReport, Zeroizing,
+    destroy_key_file, key_text, read_key_file, read_private, read_text, write_key_file,
 };

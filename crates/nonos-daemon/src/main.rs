@@ -5,6 +5,8 @@ mod cmd;
 mod daemon;
 mod error;
 mod exit;
+#[cfg(feature = "encrypted-storage")]
+mod keys;
 mod output;
 mod progress;
 mod settings;
@@ -24,13 +26,17 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.verb {
-        Verb::Init => cmd::init::init(&args),
+        Verb::Init { .. } => cmd::init::init(&args),
         Verb::Run { no_migrate } => cmd::run::run(&args, !no_migrate),
         Verb::Schema { what } => cmd::schema::schema(&args, what),
         Verb::Migrate { .. } => cmd::migrate::migrate(&args),
         Verb::Import { ref path } => cmd::import::import(&args, path),
         Verb::Export { form, ref file } => cmd::export::export(&args, form, file),
         Verb::Status => cmd::status::status(&args),
+        Verb::Compact { purge, dry_run } => cmd::compact::compact(&args, purge, dry_run),
+        #[cfg(feature = "encrypted-storage")]
+        Verb::Secrets { ref what } => cmd::secrets::secrets(&args, what),
+        Verb::Audit { ref what } => cmd::audit::audit(&args, what),
         Verb::Version => cmd::version::version(&args),
     };
     match done {

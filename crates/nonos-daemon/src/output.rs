@@ -1,14 +1,19 @@
 //! Results to standard output, diagnostics to standard error.
 
 use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::Output;
+use crate::args::{Args, Output};
+use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::exit;
 
@@ -150,9 +155,54 @@ pub(crate) fn rfc3339(unix_seconds: i64) -> String {
         .unwrap_or_else(|| unix_seconds.to_string())
 }
 
+/// Adds a line to a text.
+pub(crate) fn push_line(text: &mut String, line: fmt::Arguments<'_>) {
+    // A string takes everything.
+    let _written = write!(text, "\n{line}");
+}
+
+/// Bytes in lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _written = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Bytes as MiB with one decimal.
 pub(crate) fn mib(bytes: u64) -> String {
     const MIB: u64 = 1024 * 1024;
     let tenths = bytes % MIB * 10 / MIB;
     format!("{}.{tenths} MiB", bytes / MIB)
+}
+
+/// Unix milliseconds as RFC 3339 UTC.
+pub(crate) fn rfc3339_ms(unix_ms: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix_ms.to_string())
+}
+
+/// Writes a file for its owner alone, whole or not at all; replacing one asks.
+pub(crate) fn write_new_file(args: &Args, path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    if path.exists() {
+        confirm(args, &format!("replacing {}", path.display()))?;
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(&new).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    });
+    written.map_err(|source| CliError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }

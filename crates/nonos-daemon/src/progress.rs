@@ -140,3 +140,18 @@ fn new_bar(progress: &Progress) -> ProgressBar {
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
+
+/// Shows how far changing the keys is, to a program; for a person it is too short.
+#[cfg(feature = "encrypted-storage")]
+pub(crate) fn rekeying(args: &Args) -> impl Fn(nonos_storage::RekeyProgress) + use<> {
+    let is_json = args.progress == Shown::Json;
+    move |progress| {
+        if is_json {
+            let (done, total) = (progress.done, progress.total);
+            let line = format!(
+                "{{\"event\":\"progress\",\"op\":\"rekey\",\"done\":{done},\"total\":{total}}}\n"
+            );
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+    }
+}

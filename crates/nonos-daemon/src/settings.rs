@@ -15,7 +15,7 @@ use crate::error::CliError;
 const DOCUMENTED: &str = include_str!("config.toml");
 
 /// The tables of the file and the keys of each.
-const KNOWN: [(&str, &[&str]); 2] = [
+const KNOWN: [(&str, &[&str]); 3] = [
     (
         "storage",
         &[
@@ -27,6 +27,7 @@ const KNOWN: [(&str, &[&str]); 2] = [
             "compression_enabled",
         ],
     ),
+    ("secrets", &["key_file", "anchor_file"]),
     ("metrics", &["interval_secs"]),
 ];
 
@@ -35,7 +36,27 @@ const KNOWN: [(&str, &[&str]); 2] = [
 #[serde(default)]
 pub(crate) struct Settings {
     pub(crate) storage: StorageConfig,
+    pub(crate) secrets: SecretsSettings,
     pub(crate) metrics: MetricsSettings,
+}
+
+/// The `[secrets]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct SecretsSettings {
+    /// The key file of this node.
+    pub(crate) key_file: PathBuf,
+    /// The file that tells that the database was put back; none if it is empty.
+    pub(crate) anchor_file: PathBuf,
+}
+
+impl Default for SecretsSettings {
+    fn default() -> Self {
+        Self {
+            key_file: PathBuf::from("storage.key"),
+            anchor_file: PathBuf::from("storage.anchor"),
+        }
+    }
 }
 
 /// The `[metrics]` table.
@@ -122,12 +143,17 @@ impl Places {
         if !path.starts_with("~") {
             settings.storage.path = self.data_dir.join(path);
         }
+        let secrets = &mut settings.secrets;
+        secrets.key_file = self.data_dir.join(expand_home(&secrets.key_file)?);
+        if !secrets.anchor_file.as_os_str().is_empty() {
+            secrets.anchor_file = self.data_dir.join(expand_home(&secrets.anchor_file)?);
+        }
         Ok(settings)
     }
 
     /// Makes the data directory and the documented file, where they are missing; returns whether
-    /// the file was.
-    pub(crate) fn create(&self) -> Result<bool, CliError> {
+    /// the file was. It says that secrets are sealed, if they are to be.
+    pub(crate) fn create(&self, is_sealed: bool) -> Result<bool, CliError> {
         let io = |action, path: &Path, source| CliError::Io {
             action,
             path: path.to_owned(),
@@ -150,13 +176,22 @@ impl Places {
             .mode(0o600)
             .open(&new)
             .and_then(|mut file| {
-                file.write_all(DOCUMENTED.as_bytes())?;
+                file.write_all(documented(is_sealed).as_bytes())?;
                 file.sync_all()
             })
             .and_then(|()| fs::rename(&new, &self.config))
             .and_then(|()| File::open(&self.data_dir)?.sync_all());
         written.map_err(|e| io("write", &self.config, e))?;
         Ok(true)
+    }
+}
+
+fn documented(is_sealed: bool) -> String {
+    if is_sealed {
+        let (plain, sealed) = ("mode = \"none\"", "mode = \"sealed_box\"");
+        DOCUMENTED.replace(plain, sealed)
+    } else {
+        DOCUMENTED.to_owned()
     }
 }
 
@@ -228,6 +263,15 @@ mod tests {
             parse(DOCUMENTED, Path::new("config.toml"))?,
             Settings::default()
         );
+        Ok(())
+    }
+
+    #[test]
+    fn the_file_of_a_node_with_keys_says_that_secrets_are_sealed() -> Result<(), SettingsError> {
+        let parsed = parse(&documented(true), Path::new("config.toml"))?;
+        let mut expected = Settings::default();
+        expected.storage.encryption_mode = nonos_storage::EncryptionMode::SealedBox;
+        assert_eq!(parsed, expected);
         Ok(())
     }
 

@@ -12,6 +12,8 @@
 mod clock;
 mod config;
 mod error;
+#[cfg(feature = "encrypted-storage")]
+mod key_files;
 mod node_storage;
 mod open_options;
 mod report;
@@ -20,6 +22,10 @@ mod update;
 
 pub use config::StorageConfig;
 pub use error::{ConfigError, NonosError, NonosResult, StorageError};
+#[cfg(feature = "encrypted-storage")]
+pub use key_files::{
+    KeyFileError, destroy_key_file, read_key_file, read_private, read_text, write_key_file,
+};
 pub use node_storage::NodeStorage;
 pub use open_options::OpenOptions;
 pub use report::{CompactionReport, IntegrityReport, RestoreReport, TreeIntegrityReport};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use storage_core::{Commit, CoreError, Db, DbOptions, Durability, Health, OpeningReport, View};
-use storage_crypto::{CryptoError, EncryptionMode};
+use storage_crypto::{CryptoError, EncryptionMode, StoreId};
 use storage_schema::{CURRENT_SCHEMA_VERSION, Climbed, MigrateOptions, SchemaInfo};
 
 use crate::StorageMetrics;
@@ -231,6 +231,11 @@ impl NodeStorage {
                 secrets: &self.secrets,
             })
         }))
+    }
+
+    /// Which database this is: sixteen random bytes, which its backups have as well.
+    pub fn store_id(&self) -> StoreId {
+        StoreId(self.db.store_id())
     }
 
     /// The counters of this handle.

@@ -220,6 +220,27 @@ impl Secrets {
         }
     }
 
+    /// A sealed record, opened.
+    pub(crate) fn opened(
+        &self,
+        view: &dyn Read,
+        tree: TreeId,
+        key: &[u8],
+        record: &[u8],
+    ) -> NonosResult<Vec<u8>> {
+        let way = self.way(view)?;
+        let stored = Stored::Sealed(record.to_vec());
+        #[cfg(feature = "encrypted-storage")]
+        {
+            let opened = held::open(way, tree, key, stored)?;
+            Ok(Vec::clone(&opened))
+        }
+        #[cfg(not(feature = "encrypted-storage"))]
+        match (way, stored, tree, key) {
+            (Way::Plain, ..) => Err(CryptoError::FeatureDisabled.into()),
+        }
+    }
+
     /// Notes that no file holds anything of the past.
     pub(crate) fn purged(db: &Db, now_ms: i64) -> NonosResult<()> {
         db.update(Durability::Durable, |view, commit| {

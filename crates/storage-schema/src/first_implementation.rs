@@ -9,8 +9,9 @@
 //! No magic, no checksum, the trees in no order; the records of a tree in key order.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read as _, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -257,11 +258,18 @@ pub struct Exported {
 ///
 /// [`SchemaError::NoOldForm`] for a record that has no form there, [`SchemaError::Core`]: no new file
 /// is there.
-pub fn export_old_backup(db: &Db, path: &Path) -> Result<Exported, SchemaError> {
+pub fn export_old_backup(
+    db: &Db,
+    path: &Path,
+    unseal: Unseal<'_>,
+) -> Result<Exported, SchemaError> {
     let io = |source| SchemaError::Core(core_io("write", path, source));
     let new = path.with_added_extension("new");
-    let mut file = BufWriter::new(File::create(&new).map_err(io)?);
-    let written = write_old(db, &mut file).and_then(|exported| {
+    // Secrets are in it as they were given.
+    let mut private = OpenOptions::new();
+    private.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = BufWriter::new(private.open(&new).map_err(io)?);
+    let written = write_old(db, &mut file, unseal).and_then(|exported| {
         let file = file.into_inner().map_err(|e| io(e.into_error()))?;
         file.sync_all().map_err(io)?;
         // Read back, as everything that somebody will rely on.
@@ -288,7 +296,11 @@ pub fn export_old_backup(db: &Db, path: &Path) -> Result<Exported, SchemaError> 
     written
 }
 
-fn write_old(db: &Db, file: &mut (impl Write + Seek)) -> Result<Exported, SchemaError> {
+fn write_old(
+    db: &Db,
+    file: &mut (impl Write + Seek),
+    unseal: Unseal<'_>,
+) -> Result<Exported, SchemaError> {
     let io = |source| SchemaError::Core(core_io("write", Path::new("the backup"), source));
     let view = db.view();
     let info = info::load(&view)?;
@@ -316,7 +328,7 @@ fn write_old(db: &Db, file: &mut (impl Write + Seek)) -> Result<Exported, Schema
                 if tree == TreeId::Schema && key != VERSION_KEY.as_bytes() {
                     return Ok(true);
                 }
-                let written = old_form(tree, key, value, &info, &mut exported.widened)
+                let written = old_form(tree, key, value, &info, (&mut exported.widened, unseal))
                     .map_err(|source| SchemaError::NoOldForm {
                         tree,
                         key_hex: hex(key),
@@ -349,6 +361,9 @@ fn write_old(db: &Db, file: &mut (impl Write + Seek)) -> Result<Exported, Schema
     Ok(exported)
 }
 
+/// Opens what is sealed, which the first implementation cannot: shown a tree, a key and the sealed bytes.
+pub type Unseal<'a> = &'a dyn Fn(TreeId, &[u8], &[u8]) -> Result<Vec<u8>, Wrong>;
+
 type Wrong = Box<dyn std::error::Error + Send + Sync>;
 
 /// A record as the first implementation stores it.
@@ -357,7 +372,7 @@ fn old_form(
     key: &[u8],
     value: &[u8],
     info: &SchemaInfo,
-    widened: &mut Vec<String>,
+    (widened, unseal): (&mut Vec<String>, Unseal<'_>),
 ) -> Result<Vec<u8>, Wrong> {
     if tree == TreeId::Schema {
         return Ok(bincode::encode(info)?);
@@ -378,9 +393,7 @@ fn old_form(
             }
             Ok(value)
         }
-        (_, Encoding::Sealed) => {
-            Err("it is sealed, which the first implementation cannot open".into())
-        }
+        (_, Encoding::Sealed) => unseal(tree, key, body),
         (_, found) => Err(format!("it is encoded as {found:?}").into()),
     }
 }

@@ -1,5 +1,7 @@
 //! `nonos export`: everything, in a file of another program.
 
+#[cfg(feature = "encrypted-storage")]
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use nonos_storage::{ErrorCode, NodeStorage, NonosError};
@@ -40,9 +42,9 @@ pub(crate) fn export(args: &Args, form: Form, file: &Path) -> Result<(), CliErro
 }
 
 fn write(args: &Args, file: &Path) -> Result<Written, CliError> {
-    let config = Places::of(args)?.load()?.storage;
-    let path = config.path.clone();
-    let storage = match NodeStorage::open_readonly(config) {
+    let settings = Places::of(args)?.load()?;
+    let path = settings.storage.path.clone();
+    let storage = match NodeStorage::open_readonly(settings.storage.clone()) {
         Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
             return Err(CliError::NoDatabase { path });
         }
@@ -50,6 +52,16 @@ fn write(args: &Args, file: &Path) -> Result<Written, CliError> {
     };
     if file.exists() {
         confirm(args, &format!("replacing {}", file.display()))?;
+    }
+    #[cfg(feature = "encrypted-storage")]
+    if storage.secrets_status()?.active.is_some() {
+        crate::keys::unlock(args, &settings, &storage)?;
+        // There is nobody to tell that standard error does not take it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "warning: {} has the secrets as they were given, not sealed",
+            file.display()
+        );
     }
     let exported = storage.export_first_implementation(file)?;
     Ok(Written {

@@ -6,8 +6,11 @@ use nonos_storage::NodeStorage;
 use serde::Serialize;
 
 use crate::args::Args;
+use crate::cmd::init::LOSING_IT;
 use crate::error::CliError;
-use crate::output::Report;
+#[cfg(feature = "encrypted-storage")]
+use crate::keys;
+use crate::output::{Report, push_line};
 use crate::progress;
 use crate::settings::Places;
 
@@ -17,16 +20,25 @@ struct Done {
     database: PathBuf,
     entries: u64,
     schema_version: u32,
+    key_file: Option<PathBuf>,
 }
 
 pub(crate) fn import(args: &Args, source: &Path) -> Result<(), CliError> {
     let report = Report::start("nonos.import/1", args.output);
     report.finish(make(args, source), |done| {
         let (source, database) = (done.source.display(), done.database.display());
-        format!(
+        let mut text = format!(
             "{} records of {source} are in {database}, schema {}",
             done.entries, done.schema_version
-        )
+        );
+        if let Some(key_file) = &done.key_file {
+            let key_file = key_file.display();
+            push_line(
+                &mut text,
+                format_args!("secrets are sealed to the key in {key_file}\n{LOSING_IT}"),
+            );
+        }
+        text
     })
 }
 
@@ -38,16 +50,32 @@ fn make(args: &Args, source: &Path) -> Result<Done, CliError> {
     })?;
     let places = Places::of(args)?;
     places.load()?;
-    places.create()?;
-    let config = places.load()?.storage;
+    places.create(cfg!(feature = "encrypted-storage"))?;
+    let settings = places.load()?;
+    let config = settings.storage.clone();
     let imported = NodeStorage::import_first_implementation(source, &config)?;
     // Migrates what was imported.
-    let storage = progress::cancellable(args, config)?.open()?;
+    let opening = progress::cancellable(args, config)?;
+    #[cfg(feature = "encrypted-storage")]
+    let opening = keys::guarded(opening, &settings);
+    let storage = opening.open()?;
+    #[cfg(feature = "encrypted-storage")]
+    {
+        keys::ensure(args, &settings, &storage, None)?;
+        // Its secrets were not sealed, and are in what was imported.
+        if storage.secrets_status()?.purge_needed {
+            storage.purge()?;
+        }
+    }
     let done = Done {
         source: source.to_owned(),
         database: storage.data_path().to_owned(),
         entries: imported.entries,
         schema_version: storage.schema_version()?,
+        #[cfg(feature = "encrypted-storage")]
+        key_file: Some(settings.secrets.key_file),
+        #[cfg(not(feature = "encrypted-storage"))]
+        key_file: None,
     };
     storage.close()?;
     Ok(done)

@@ -7,16 +7,25 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, LogFormat};
+#[cfg(feature = "encrypted-storage")]
+use crate::cmd::init::LOSING_IT;
 use crate::daemon::{sampler, shutdown};
 use crate::error::CliError;
+#[cfg(feature = "encrypted-storage")]
+use crate::keys;
 use crate::progress;
 use crate::settings::Places;
+#[cfg(feature = "encrypted-storage")]
+use crate::settings::Settings;
+#[cfg(feature = "encrypted-storage")]
+use nonos_storage::NodeStorage;
 
 pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
     start_log(args);
     let places = Places::of(args)?;
-    places.load()?;
-    if places.create()? {
+    let is_fresh = !places.load()?.storage.path.exists();
+    let is_sealed = is_fresh && cfg!(feature = "encrypted-storage");
+    if places.create(is_sealed)? {
         tracing::info!(path = %places.config.display(), "wrote the documented configuration");
     }
     let settings = places.load()?;
@@ -30,8 +39,12 @@ pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
     runtime.block_on(async {
         // Signals are caught before the database is open: none may end it in the midst.
         let stop = shutdown::signal()?;
-        let opening = progress::opening(args, settings.storage).migrate(migrate);
+        let opening = progress::opening(args, settings.storage.clone()).migrate(migrate);
+        #[cfg(feature = "encrypted-storage")]
+        let opening = keys::guarded(opening, &settings);
         let storage = Arc::new(opening.open()?);
+        #[cfg(feature = "encrypted-storage")]
+        unlock(args, &settings, &storage, is_fresh)?;
         let schema = storage.schema_version()?;
         let path = storage.data_path().display();
         for step in storage.migrations_taken() {
@@ -55,6 +68,29 @@ pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
         tracing::info!("the database is closed");
         Ok(())
     })
+}
+
+/// The keys of this node, made for a fresh one, and its identity.
+#[cfg(feature = "encrypted-storage")]
+fn unlock(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+    is_fresh: bool,
+) -> Result<(), CliError> {
+    if is_fresh && keys::ensure(args, settings, storage, None)? {
+        let path = settings.secrets.key_file.display();
+        tracing::warn!(%path, "made the key file of this node; {LOSING_IT}");
+    } else {
+        keys::unlock(args, settings, storage)?;
+    }
+    if storage.secrets_status()?.access.is_none() {
+        tracing::warn!(
+            "there is no key file: no secret can be stored, and this node has no identity"
+        );
+        return Ok(());
+    }
+    keys::ensure_identity(storage)
 }
 
 fn start_log(args: &Args) {

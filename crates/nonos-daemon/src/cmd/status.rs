@@ -1,5 +1,7 @@
 //! `nonos status`: what is in the database, without changing it.
 
+#[cfg(feature = "encrypted-storage")]
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use comfy_table::Table;
@@ -20,6 +22,17 @@ struct Status {
     trees: Vec<TreeStatus>,
     size_on_disk_bytes: u64,
     newest_sample: Option<Sample>,
+    #[cfg(feature = "encrypted-storage")]
+    secrets: Secrets,
+}
+
+#[cfg(feature = "encrypted-storage")]
+#[derive(Debug, Serialize)]
+struct Secrets {
+    key_id: Option<String>,
+    changing: bool,
+    plaintext: u64,
+    purge_needed: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,9 +101,47 @@ fn read(args: &Args) -> Result<Status, CliError> {
             time: rfc3339(time),
             metrics,
         }),
+        #[cfg(feature = "encrypted-storage")]
+        secrets: secrets(&storage)?,
     };
     storage.close()?;
     Ok(status)
+}
+
+#[cfg(feature = "encrypted-storage")]
+fn secrets(storage: &NodeStorage) -> Result<Secrets, CliError> {
+    let status = storage.secrets_status()?;
+    Ok(Secrets {
+        key_id: status.active.map(|id| id.to_string()),
+        changing: status.is_rekeying,
+        plaintext: status.counts.plaintext,
+        purge_needed: status.purge_needed,
+    })
+}
+
+#[cfg(feature = "encrypted-storage")]
+fn key_line(status: &Status) -> String {
+    let secrets = &status.secrets;
+    let mut line = match &secrets.key_id {
+        Some(key_id) => format!("key       {key_id}\n"),
+        None => "key       none: secrets are not sealed\n".to_owned(),
+    };
+    if secrets.changing {
+        line.push_str("          the key is being changed: `nonos secrets rotate` goes on\n");
+    }
+    if secrets.plaintext > 0 {
+        let plaintext = secrets.plaintext;
+        let _written = writeln!(line, "          {plaintext} secrets are not sealed");
+    }
+    if secrets.purge_needed {
+        line.push_str("          files may hold what was not sealed: `nonos compact --purge`\n");
+    }
+    line
+}
+
+#[cfg(not(feature = "encrypted-storage"))]
+fn key_line(_status: &Status) -> String {
+    String::new()
 }
 
 fn table(status: &Status) -> String {
@@ -115,11 +166,12 @@ fn table(status: &Status) -> String {
         None => "none yet".to_owned(),
     };
     format!(
-        "database  {}\nheld by   {}\nschema    {}, created {}\nsize      {}\nsample    {sample}\n\n{trees}",
+        "database  {}\nheld by   {}\nschema    {}, created {}\nsize      {}\n{}sample    {sample}\n\n{trees}",
         status.database.display(),
         status.held_by.as_deref().unwrap_or("nobody"),
         status.schema.version,
         status.schema.created_at,
         mib(status.size_on_disk_bytes),
+        key_line(status),
     )
 }

@@ -56,14 +56,17 @@ impl NodeStorage {
     }
 
     /// Writes everything to a backup file of the first implementation, which it can read: the way back.
-    /// Secrets are in it as they are stored.
+    /// Secrets are in it as they were given: it cannot open what is sealed.
     ///
     /// # Errors
     ///
-    /// `SERIALIZATION` for a config value that is a map or absent, whose type is not known; `CORRUPT`, `IO`,
+    /// `SERIALIZATION` for a secret that the keys in use do not open, for a config value that is a map or absent, whose type is not known; `CORRUPT`, `IO`,
     /// `POISONED`: no new file is there.
     pub fn export_first_implementation(&self, path: impl AsRef<Path>) -> NonosResult<Exported> {
-        let exported = storage_schema::export_old_backup(&self.db, path.as_ref());
+        let exported =
+            storage_schema::export_old_backup(&self.db, path.as_ref(), &|tree, key, record| {
+                Ok(self.secrets.opened(&self.db.view(), tree, key, record)?)
+            });
         self.done(exported.map_err(StorageError::from))
     }
 }

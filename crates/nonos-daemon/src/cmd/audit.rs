@@ -1,0 +1,202 @@
+//! `nonos audit`: what was done to sensitive records, and whether the log of it is whole.
+
+use std::path::{Path, PathBuf};
+
+use comfy_table::Table;
+use nonos_storage::{AuditLogEntry, ChainReport, ErrorCode, NodeStorage, NonosError};
+use serde::Serialize;
+
+use crate::args::{Args, AuditVerb};
+use crate::error::CliError;
+use crate::output::{Report, hex, push_line, rfc3339_ms, write_new_file};
+use crate::settings::Places;
+
+const NOTE: &str = "
+note it elsewhere: `nonos audit verify --since NUMBER --head HASH` finds out later whether this
+log goes on from it";
+
+#[derive(Debug, Serialize)]
+struct Entries {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    time: String,
+    timestamp_ms: i64,
+    tree: String,
+    operation: String,
+    details: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Chain {
+    entries: u64,
+    first: u64,
+    next: u64,
+    head: String,
+    unsealed: u64,
+    faults: u64,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    time: Option<String>,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Exported {
+    file: PathBuf,
+    entries: usize,
+}
+
+pub(crate) fn audit(args: &Args, what: &AuditVerb) -> Result<(), CliError> {
+    match what {
+        AuditVerb::Tail { count } => {
+            let report = Report::start("nonos.audit-tail/1", args.output);
+            report.finish(tail(args, *count), table)
+        }
+        AuditVerb::Verify { since, head } => {
+            let report = Report::start("nonos.audit-verify/1", args.output);
+            let chain = verify(args, *since, head.as_deref());
+            let is_faulty = chain.as_ref().is_ok_and(|chain| chain.faults > 0);
+            report.finish(chain, verified)?;
+            if is_faulty {
+                return Err(CliError::Findings {
+                    what: "the audit log is not the one that was written",
+                });
+            }
+            Ok(())
+        }
+        AuditVerb::Export { file } => {
+            let report = Report::start("nonos.audit-export/1", args.output);
+            report.finish(export(args, file), |done| {
+                format!("{} entries are in {}", done.entries, done.file.display())
+            })
+        }
+    }
+}
+
+fn view(args: &Args) -> Result<NodeStorage, CliError> {
+    let config = Places::of(args)?.load()?.storage;
+    let path = config.path.clone();
+    match NodeStorage::open_readonly(config) {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
+            Err(CliError::NoDatabase { path })
+        }
+        opened => Ok(opened?),
+    }
+}
+
+fn entry(entry: AuditLogEntry) -> Entry {
+    Entry {
+        time: rfc3339_ms(entry.timestamp),
+        timestamp_ms: entry.timestamp,
+        tree: entry.tree,
+        operation: entry.operation,
+        details: entry.details,
+    }
+}
+
+/// The newest entries, oldest first, as a log is read.
+fn tail(args: &Args, count: usize) -> Result<Entries, CliError> {
+    let entries = view(args)?.load_audit_log(count)?;
+    Ok(Entries {
+        entries: entries.into_iter().rev().map(entry).collect(),
+    })
+}
+
+fn table(entries: &Entries) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["TIME", "TREE", "OPERATION", "DETAILS"]);
+    for entry in &entries.entries {
+        table.add_row([
+            &entry.time,
+            &entry.tree,
+            &entry.operation,
+            entry.details.as_deref().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn verify(args: &Args, since: Option<u64>, head: Option<&str>) -> Result<Chain, CliError> {
+    let known = match (since, head) {
+        (Some(number), Some(head)) => {
+            let hash = unhex(head).ok_or(CliError::Head)?;
+            Some((number, hash))
+        }
+        _ => None,
+    };
+    let report: ChainReport = view(args)?.verify_audit_log(known)?;
+    Ok(Chain {
+        entries: report.entries,
+        first: report.first_seq,
+        next: report.len,
+        head: hex(&report.hash),
+        unsealed: report.unsealed,
+        faults: report.faults,
+        findings: report
+            .findings
+            .iter()
+            .map(|finding| Finding {
+                time: finding.timestamp.map(rfc3339_ms),
+                detail: finding.fault.to_string(),
+            })
+            .collect(),
+    })
+}
+
+fn verified(chain: &Chain) -> String {
+    let mut text = format!("entries  {}, from number {}", chain.entries, chain.first);
+    if let Some(newest) = chain.next.checked_sub(1) {
+        let head = &chain.head;
+        push_line(&mut text, format_args!("head     {newest} {head}"));
+        text.push_str(NOTE);
+    }
+    if chain.unsealed > 0 {
+        let unsealed = chain.unsealed;
+        push_line(
+            &mut text,
+            format_args!(
+                "the newest {unsealed} entries were written without keys: nobody vouches for them"
+            ),
+        );
+    }
+    for finding in &chain.findings {
+        let time = finding.time.as_deref().unwrap_or("the whole");
+        push_line(
+            &mut text,
+            format_args!("FAULT    {time}: {}", finding.detail),
+        );
+    }
+    text
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    (text.len() == 64).then_some(bytes)
+}
+
+fn export(args: &Args, file: &Path) -> Result<Exported, CliError> {
+    let entries = view(args)?.load_audit_log(usize::MAX)?;
+    let mut text = String::new();
+    for found in entries.into_iter().rev() {
+        let line = serde_json::to_string(&entry(found)).map_err(|source| CliError::Output {
+            source: source.into(),
+        })?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    write_new_file(args, file, text.as_bytes())?;
+    Ok(Exported {
+        file: file.to_owned(),
+        entries: text.lines().count(),
+    })
+}

@@ -1,0 +1,133 @@
+//! `nonos compact`: the index made anew; with `--purge`, everything of the past removed from the files.
+
+use std::path::PathBuf;
+
+use nonos_storage::{CompactionReport, ErrorCode, NodeStorage, NonosError};
+use serde::Serialize;
+
+use crate::args::Args;
+use crate::cmd::migrate::confirm;
+use crate::error::CliError;
+use crate::output::{Report, mib};
+use crate::progress;
+use crate::settings::Places;
+
+#[derive(Debug, Serialize)]
+struct Compacted {
+    database: PathBuf,
+    dry_run: bool,
+    purged: bool,
+    size_before_bytes: u64,
+    size_after_bytes: Option<u64>,
+    index_before_bytes: Option<u64>,
+    index_after_bytes: Option<u64>,
+    entries: u64,
+    duration_ms: Option<u64>,
+}
+
+pub(crate) fn compact(args: &Args, purge: bool, dry_run: bool) -> Result<(), CliError> {
+    let report = Report::start("nonos.compact/1", args.output);
+    let done = if dry_run {
+        look(args, purge)
+    } else {
+        work(args, purge)
+    };
+    report.finish(done, table)
+}
+
+fn look(args: &Args, purge: bool) -> Result<Compacted, CliError> {
+    let config = Places::of(args)?.load()?.storage;
+    let path = config.path.clone();
+    let storage = match NodeStorage::open_readonly(config) {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
+            return Err(CliError::NoDatabase { path });
+        }
+        opened => opened?,
+    };
+    let sizes = storage.tree_sizes()?;
+    let entries = [
+        sizes.identity,
+        sizes.peers,
+        sizes.metrics,
+        sizes.epochs,
+        sizes.config,
+        sizes.claims,
+        sizes.secrets,
+        sizes.audit_log,
+    ];
+    Ok(Compacted {
+        database: storage.data_path().to_owned(),
+        dry_run: true,
+        purged: purge,
+        size_before_bytes: storage.size_on_disk()?,
+        size_after_bytes: None,
+        index_before_bytes: None,
+        index_after_bytes: None,
+        entries: entries
+            .iter()
+            .map(|entries| u64::try_from(*entries).unwrap_or(u64::MAX))
+            .sum(),
+        duration_ms: None,
+    })
+}
+
+fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
+    let config = Places::of(args)?.load()?.storage;
+    if crate::cmd::schema::version(&config)?.is_none() {
+        return Err(CliError::NoDatabase { path: config.path });
+    }
+    if purge {
+        confirm(
+            args,
+            "purging: older checkpoints, and damaged indexes that were moved aside, are destroyed",
+        )?;
+    }
+    let storage = progress::cancellable(args, config)?.migrate(false).open()?;
+    let size_before_bytes = storage.size_on_disk()?;
+    let done: CompactionReport = if purge {
+        storage.purge()?
+    } else {
+        storage.compact()?
+    };
+    let compacted = Compacted {
+        database: storage.data_path().to_owned(),
+        dry_run: false,
+        purged: purge,
+        size_before_bytes,
+        size_after_bytes: Some(storage.size_on_disk()?),
+        index_before_bytes: Some(done.bytes_before),
+        index_after_bytes: Some(done.bytes_after),
+        entries: done.entries,
+        duration_ms: Some(done.duration_ms),
+    };
+    storage.close()?;
+    Ok(compacted)
+}
+
+fn table(done: &Compacted) -> String {
+    let before = mib(done.size_before_bytes);
+    match (done.size_after_bytes, done.purged) {
+        (None, true) => format!(
+            "the index would be made anew and everything of the past be overwritten and removed\n\
+             before  {before}, {} records",
+            done.entries
+        ),
+        (None, false) => format!(
+            "the index would be made anew\nbefore  {before}, {} records",
+            done.entries
+        ),
+        (Some(after), purged) => {
+            let purged = if purged {
+                "\nwhat was deleted or replaced before is in no file of the database; copies elsewhere, \
+                 snapshots and flash devices may have it"
+            } else {
+                ""
+            };
+            format!(
+                "before  {before}\nafter   {}, {} records{purged}",
+                mib(after),
+                done.entries
+            )
+        }
+    }
+}

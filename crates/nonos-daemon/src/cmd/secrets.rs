@@ -1,0 +1,377 @@
+//! `nonos secrets`: what is sealed, put in, taken out, and sealed anew.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nonos_storage::{Access, ErrorCode, NodeStorage, NonosError, SecretsStatus, destroy_key_file};
+use serde::Serialize;
+
+use crate::args::{Args, Output, SecretsVerb};
+use crate::cmd::migrate::confirm;
+use crate::error::CliError;
+use crate::keys;
+use crate::output::{Report, push_line};
+use crate::settings::{Places, Settings};
+
+mod key;
+
+#[derive(Debug, Serialize)]
+struct Names {
+    secrets: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Done {
+    name: String,
+    changed: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    name: String,
+    file: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    mode: &'static str,
+    access: Option<&'static str>,
+    key_id: Option<String>,
+    changing: bool,
+    counter: u64,
+    sealed: u64,
+    anonymous: u64,
+    plaintext: u64,
+    remaining: u64,
+    purge_needed: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Rotation {
+    key_id: Option<String>,
+    new_key_id: Option<String>,
+    key_file: PathBuf,
+    old_key_file: Option<PathBuf>,
+    old_key_destroyed: bool,
+    records: u64,
+    dry_run: bool,
+}
+
+pub(crate) fn secrets(args: &Args, what: &SecretsVerb) -> Result<(), CliError> {
+    match what {
+        SecretsVerb::List => {
+            let report = Report::start("nonos.secrets-list/1", args.output);
+            report.finish(list(args), |names| names.secrets.join("\n"))
+        }
+        SecretsVerb::Put { name, from } => {
+            let report = Report::start("nonos.secrets-put/1", args.output);
+            let done = put(args, name, from.as_deref());
+            report.finish(done, |done| format!("{} is stored, sealed", done.name))
+        }
+        SecretsVerb::Get { name, to, show } => get(args, name, to.as_deref(), *show),
+        SecretsVerb::Rm { name, dry_run } => {
+            let report = Report::start("nonos.secrets-rm/1", args.output);
+            report.finish(remove(args, name, *dry_run), |done| removed(done, *dry_run))
+        }
+        SecretsVerb::Rotate {
+            destroy_old,
+            dry_run,
+        } => {
+            let report = Report::start("nonos.secrets-rotate/1", args.output);
+            report.finish(rotate(args, *destroy_old, *dry_run), rotated)
+        }
+        SecretsVerb::Status => {
+            let report = Report::start("nonos.secrets-status/1", args.output);
+            report.finish(status(args), table)
+        }
+        SecretsVerb::Adopt { name } => {
+            let report = Report::start("nonos.secrets-adopt/1", args.output);
+            report.finish(adopt(args, name), |done| {
+                format!("{} is vouched for by the keys of this node", done.name)
+            })
+        }
+        SecretsVerb::AcceptRollback => {
+            let report = Report::start("nonos.secrets-accept-rollback/1", args.output);
+            report.finish(accept_rollback(args), table)
+        }
+        SecretsVerb::RepairKeyring => {
+            let report = Report::start("nonos.secrets-repair-keyring/1", args.output);
+            report.finish(repair_keyring(args), table)
+        }
+        SecretsVerb::Key { what } => key::key(args, what),
+    }
+}
+
+/// The read-only view, beside a daemon as well, with its keys set where they are needed.
+fn view(args: &Args, with_keys: bool) -> Result<NodeStorage, CliError> {
+    let settings = Places::of(args)?.load()?;
+    let path = settings.storage.path.clone();
+    let storage = match NodeStorage::open_readonly(settings.storage.clone()) {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
+            return Err(CliError::NoDatabase { path });
+        }
+        opened => opened?,
+    };
+    if with_keys && storage.secrets_status()?.active.is_some() {
+        keys::unlock(args, &settings, &storage)?;
+    }
+    Ok(storage)
+}
+
+fn list(args: &Args) -> Result<Names, CliError> {
+    let secrets = view(args, false)?.list_secrets()?;
+    Ok(Names { secrets })
+}
+
+fn put(args: &Args, name: &str, from: Option<&Path>) -> Result<Done, CliError> {
+    let (storage, _) = keys::open_unlocked(args)?;
+    let value = keys::read_value(from)?;
+    storage.store_secret(name, &value)?;
+    storage.close()?;
+    Ok(Done {
+        name: name.to_owned(),
+        changed: true,
+    })
+}
+
+/// A secret goes to a file or a pipe; to a terminal only where that was said.
+fn get(args: &Args, name: &str, to: Option<&Path>, show: bool) -> Result<(), CliError> {
+    if to.is_none() && args.output != Output::Table {
+        return Err(CliError::NeedsFile);
+    }
+    if to.is_none() && io::stdout().is_terminal() && !show {
+        return Err(CliError::OnTerminal);
+    }
+    let found = view(args, true)?.load_secret_zeroizing(name);
+    let secret = found.map_err(CliError::from).and_then(|secret| {
+        secret.ok_or_else(|| CliError::NoSuch {
+            what: "secret",
+            name: name.to_owned(),
+        })
+    });
+    let Some(to) = to else {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(&secret?).and_then(|()| stdout.flush());
+        return written.map_err(|source| CliError::Output { source });
+    };
+    let report = Report::start("nonos.secrets-get/1", args.output);
+    let written = secret.and_then(|secret| {
+        let io = |source| CliError::Io {
+            action: "write",
+            path: to.to_owned(),
+            source,
+        };
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let mut file = options.open(to).map_err(io)?;
+        file.write_all(&secret)
+            .and_then(|()| file.sync_all())
+            .map_err(io)?;
+        Ok(Written {
+            name: name.to_owned(),
+            file: to.to_owned(),
+        })
+    });
+    report.finish(written, |written| {
+        format!("{} is in {}", written.name, written.file.display())
+    })
+}
+
+fn remove(args: &Args, name: &str, dry_run: bool) -> Result<Done, CliError> {
+    if dry_run {
+        let changed = view(args, false)?.list_secrets()?.iter().any(|n| n == name);
+        let name = name.to_owned();
+        return Ok(Done { name, changed });
+    }
+    let (storage, _) = keys::open_unlocked(args)?;
+    confirm(args, &format!("removing the secret {name:?} for good"))?;
+    let changed = storage.delete_secret(name)?;
+    storage.close()?;
+    Ok(Done {
+        name: name.to_owned(),
+        changed,
+    })
+}
+
+fn removed(done: &Done, dry_run: bool) -> String {
+    let name = &done.name;
+    match (done.changed, dry_run) {
+        (true, true) => format!("{name} would be removed"),
+        (true, false) => format!(
+            "{name} is removed; `nonos compact --purge` removes its bytes from the files as well"
+        ),
+        (false, _) => format!("there is no secret {name}"),
+    }
+}
+
+/// New keys, everything sealed to them, the files rid of what was sealed to the old ones.
+fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Rotation, CliError> {
+    let (storage, settings) = keys::open_locked(args)?;
+    let next = keys::next_of(args, &settings).ok_or(CliError::KeysNotInFile)?;
+    if dry_run {
+        return planned(args, &settings, &storage);
+    }
+    if destroy_old {
+        confirm(
+            args,
+            "destroying the old key: backups made before, and copies of the database, become unreadable",
+        )?;
+    }
+    let key_id = storage.secrets_status()?.active.map(|id| id.to_string());
+    if !next.exists() {
+        // What is wrong with the keys in use is said before new ones are made.
+        keys::unlock(args, &settings, &storage)?;
+        if storage.secrets_status()?.access != Some(Access::Full) {
+            return Err(keys::encryption(
+                nonos_storage::CryptoError::SecretKeyRequired,
+            ));
+        }
+        keys::create(&next, &settings, Some(storage.store_id()), None)?;
+    }
+    let rotated = keys::finish_rotation(args, &settings, &storage)?;
+    storage.purge()?;
+    let new_key_id = storage.secrets_status()?.active.map(|id| id.to_string());
+    storage.close()?;
+    if destroy_old {
+        destroy_key_file(&rotated.old)?;
+    }
+    Ok(Rotation {
+        key_id,
+        new_key_id,
+        key_file: rotated.key_file,
+        old_key_file: (!destroy_old).then_some(rotated.old),
+        old_key_destroyed: destroy_old,
+        records: rotated.records,
+        dry_run: false,
+    })
+}
+
+fn planned(args: &Args, settings: &Settings, storage: &NodeStorage) -> Result<Rotation, CliError> {
+    keys::load(args, settings)?;
+    let status = storage.secrets_status()?;
+    Ok(Rotation {
+        key_id: status.active.map(|id| id.to_string()),
+        new_key_id: None,
+        key_file: settings.secrets.key_file.clone(),
+        old_key_file: None,
+        old_key_destroyed: false,
+        records: status.counts.sealed + status.counts.anonymous + status.counts.plaintext,
+        dry_run: true,
+    })
+}
+
+fn rotated(rotation: &Rotation) -> String {
+    let key = |id: &Option<String>| id.as_deref().unwrap_or("none").to_owned();
+    if rotation.dry_run {
+        let records = rotation.records;
+        return format!("{records} records would be sealed to a new key");
+    }
+    let old = match &rotation.old_key_file {
+        Some(file) => format!(
+            "the old key is kept for old backups, in {}; destroy it when they are gone",
+            file.display()
+        ),
+        None => "the old key is destroyed".to_owned(),
+    };
+    format!(
+        "key {} to {}: {} records are sealed anew\nkey file  {}\n{old}",
+        key(&rotation.key_id),
+        key(&rotation.new_key_id),
+        rotation.records,
+        rotation.key_file.display()
+    )
+}
+
+fn status(args: &Args) -> Result<Status, CliError> {
+    let settings = Places::of(args)?.load()?;
+    let storage = view(args, false)?;
+    // Without a key file the status is that of the store.
+    if storage.secrets_status()?.active.is_some() && keys::load(args, &settings)?.is_some() {
+        keys::unlock(args, &settings, &storage)?;
+    }
+    Ok(told(&storage.secrets_status()?))
+}
+
+fn told(status: &SecretsStatus) -> Status {
+    Status {
+        mode: match status.mode {
+            nonos_storage::EncryptionMode::None => "none",
+            nonos_storage::EncryptionMode::SealedBox => "sealed_box",
+        },
+        access: status.access.map(Access::name),
+        key_id: status.active.map(|id| id.to_string()),
+        changing: status.is_rekeying,
+        counter: status.counter,
+        sealed: status.counts.sealed,
+        anonymous: status.counts.anonymous,
+        plaintext: status.counts.plaintext,
+        remaining: status.counts.rekey_remaining,
+        purge_needed: status.purge_needed,
+    }
+}
+
+fn table(status: &Status) -> String {
+    let mut text = format!(
+        "mode       {}\nkey        {}\naccess     {}\nsealed     {}\nanonymous  {}\nplaintext  {}",
+        status.mode,
+        status.key_id.as_deref().unwrap_or("none"),
+        status.access.unwrap_or("no keys"),
+        status.sealed,
+        status.anonymous,
+        status.plaintext,
+    );
+    if status.changing {
+        push_line(
+            &mut text,
+            format_args!(
+                "changing   {} records are left: `nonos secrets rotate` goes on",
+                status.remaining
+            ),
+        );
+    }
+    if status.purge_needed {
+        text.push_str("\nold bytes  may be in the files: `nonos compact --purge` removes them");
+    }
+    text
+}
+
+fn adopt(args: &Args, name: &str) -> Result<Done, CliError> {
+    let (storage, _) = keys::open_unlocked(args)?;
+    confirm(args, &format!("vouching for the secret {name:?}"))?;
+    storage.adopt_secret(name)?;
+    storage.close()?;
+    let name = name.to_owned();
+    Ok(Done {
+        name,
+        changed: true,
+    })
+}
+
+fn accept_rollback(args: &Args) -> Result<Status, CliError> {
+    let (storage, settings) = keys::open_locked(args)?;
+    confirm(
+        args,
+        "taking the database as it is, although a newer state was seen",
+    )?;
+    storage.accept_rollback()?;
+    keys::unlock(args, &settings, &storage)?;
+    let status = told(&storage.secrets_status()?);
+    storage.close()?;
+    Ok(status)
+}
+
+fn repair_keyring(args: &Args) -> Result<Status, CliError> {
+    let (storage, settings) = keys::open_locked(args)?;
+    let (given, _) = keys::load(args, &settings)?.ok_or_else(|| {
+        keys::encryption(nonos_storage::CryptoError::KeyRequired { key_id: None })
+    })?;
+    confirm(
+        args,
+        "making the records of the keys anew: whether a secret was removed cannot be told",
+    )?;
+    let status = told(&storage.repair_keyring(given)?);
+    storage.close()?;
+    Ok(status)
+}

@@ -1,0 +1,395 @@
+//! The keys of this node: where they come from, and what a storage is told of them.
+//!
+//! In order: `--key-fd`, the credential of the service manager, the key file. Never the command line or
+//! the environment, which others can read.
+//!
+//! A rotation writes the new key file beside the old one first, so there always is a file that opens the
+//! database; [`unlock`] goes on with a rotation that was interrupted.
+
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use nonos_storage::key_text::{self, About, Strength};
+use nonos_storage::{
+    Access, CryptoError, EncryptionKeys, KeyFileError, NodeIdentity, NodeStorage, NonosError,
+    Zeroizing, read_key_file, read_private, read_text, write_key_file,
+};
+
+use crate::args::Args;
+use crate::error::CliError;
+use crate::progress;
+use crate::settings::{Places, Settings};
+
+/// The name of the service manager's credential.
+const CREDENTIAL: &str = "nonos-storage-key";
+
+/// Where keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Descriptor(u32),
+    Credential(PathBuf),
+    File(PathBuf),
+}
+
+impl Source {
+    pub(crate) fn of(args: &Args, settings: &Settings) -> Self {
+        if let Some(number) = args.key_fd {
+            return Self::Descriptor(number);
+        }
+        if let Some(file) = &args.key_file {
+            return Self::File(file.clone());
+        }
+        let credential = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let credential = credential.map(|directory| Path::new(&directory).join(CREDENTIAL));
+        match credential.filter(|path| path.exists()) {
+            Some(path) => Self::Credential(path),
+            None => Self::File(settings.secrets.key_file.clone()),
+        }
+    }
+
+    /// The text of a key file; `None` if there is no file and none was named.
+    fn text(
+        &self,
+        args: &Args,
+        settings: &Settings,
+    ) -> Result<Option<Zeroizing<String>>, CliError> {
+        match self {
+            Self::Descriptor(number) => Ok(Some(read_descriptor(*number)?)),
+            Self::Credential(path) => Ok(Some(read_private(path)?)),
+            Self::File(path) => match read_key_file(path, &settings.storage.path) {
+                Err(KeyFileError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && args.key_file.is_none() =>
+                {
+                    Ok(None)
+                }
+                text => Ok(Some(text?)),
+            },
+        }
+    }
+}
+
+/// Keys that a key file holds, and what it says of them.
+pub(crate) type Loaded = (EncryptionKeys, About);
+
+/// The keys of this node; `None` if there is no key file and none was named.
+pub(crate) fn load(args: &Args, settings: &Settings) -> Result<Option<Loaded>, CliError> {
+    let source = Source::of(args, settings);
+    let Some(text) = source.text(args, settings)? else {
+        return Ok(None);
+    };
+    parse(args, &text).map(Some)
+}
+
+/// The keys in a key file of this name.
+pub(crate) fn load_file(args: &Args, settings: &Settings, path: &Path) -> Result<Loaded, CliError> {
+    parse(args, &read_key_file(path, &settings.storage.path)?)
+}
+
+fn parse(args: &Args, text: &str) -> Result<Loaded, CliError> {
+    let is_protected = key_text::is_protected(text).map_err(encryption)?;
+    let passphrase = if is_protected {
+        Some(passphrase(args, "passphrase of the key file: ")?)
+    } else {
+        None
+    };
+    let passphrase = passphrase.as_deref().map(String::as_str);
+    key_text::read(text, passphrase).map_err(encryption)
+}
+
+/// Sets the keys of this node on a storage; without any, a storage that needs them is refused.
+pub(crate) fn unlock(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+) -> Result<(), CliError> {
+    let Some((keys, _)) = load(args, settings)? else {
+        let status = storage.secrets_status()?;
+        if status.active.is_some() {
+            return Err(encryption(CryptoError::KeyRequired {
+                key_id: status.active,
+            }));
+        }
+        return Ok(());
+    };
+    let next = next_of(args, settings);
+    match storage.set_encryption_keys(keys) {
+        Err(NonosError::Encryption(
+            CryptoError::WrongKey { .. } | CryptoError::RekeyInProgress { .. },
+        )) if next.as_deref().is_some_and(Path::exists) => {
+            finish_rotation(args, settings, storage).map(drop)
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Where a rotation writes the new key file, if the keys come from one.
+pub(crate) fn next_of(args: &Args, settings: &Settings) -> Option<PathBuf> {
+    match Source::of(args, settings) {
+        Source::File(path) => Some(with_ending(&path, ".next")),
+        Source::Descriptor(_) | Source::Credential(_) => None,
+    }
+}
+
+/// What a rotation made of the key files.
+#[derive(Debug)]
+pub(crate) struct Rotated {
+    /// The key file, which holds the new key.
+    pub(crate) key_file: PathBuf,
+    /// Where the old one is now.
+    pub(crate) old: PathBuf,
+    pub(crate) records: u64,
+}
+
+/// Seals everything to the keys in the file beside, and puts that file in place of the key file, whose
+/// old one is kept under the id of its key. Whatever an interruption left done is not done again.
+pub(crate) fn finish_rotation(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+) -> Result<Rotated, CliError> {
+    let Source::File(key_file) = Source::of(args, settings) else {
+        return Err(CliError::KeysNotInFile);
+    };
+    let next = with_ending(&key_file, ".next");
+    let (old, _) = load_file(args, settings, &key_file)?;
+    let (new, _) = load_file(args, settings, &next)?;
+    let (old_id, new_id) = (old.key_id(), new.key_id());
+    let show = progress::rekeying(args);
+    let mut watch = |done: nonos_storage::RekeyProgress| {
+        show(done);
+        ControlFlow::Continue(())
+    };
+    let status = storage.secrets_status()?;
+    let records = if status.active == Some(new_id) {
+        storage.set_encryption_keys(new)?;
+        if status.is_rekeying {
+            storage.resume_rekey(old, &mut watch)?.records
+        } else {
+            0
+        }
+    } else {
+        storage.set_encryption_keys(old)?;
+        storage.rekey(new, &mut watch)?.records
+    };
+    let kept = with_ending(&key_file, &format!(".{old_id}"));
+    let io = |action, path: &Path, source| CliError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    };
+    // A second name first: the old key is at no moment without one.
+    match std::fs::hard_link(&key_file, &kept) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(io("create", &kept, e)),
+        _ => {}
+    }
+    std::fs::rename(&next, &key_file).map_err(|e| io("rename", &next, e))?;
+    let directory = key_file.parent().unwrap_or(Path::new("."));
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|e| io("sync", directory, e))?;
+    tracing::info!(key = %new_id, records, "the keys were changed");
+    Ok(Rotated {
+        key_file,
+        old: kept,
+        records,
+    })
+}
+
+/// Makes a key file of new keys, with a passphrase if one is given.
+pub(crate) fn create(
+    path: &Path,
+    settings: &Settings,
+    store_id: Option<nonos_storage::StoreId>,
+    passphrase: Option<(&str, Strength)>,
+) -> Result<EncryptionKeys, CliError> {
+    let keys = EncryptionKeys::try_generate().map_err(encryption)?;
+    write(&keys, path, settings, store_id, passphrase)?;
+    Ok(keys)
+}
+
+/// Writes keys to a key file that does not exist.
+pub(crate) fn write(
+    keys: &EncryptionKeys,
+    path: &Path,
+    settings: &Settings,
+    store_id: Option<nonos_storage::StoreId>,
+    passphrase: Option<(&str, Strength)>,
+) -> Result<(), CliError> {
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let about = About::new(now, store_id);
+    let text = match passphrase {
+        Some((passphrase, strength)) => key_text::protect(keys, about, passphrase, strength),
+        None => key_text::write(keys, about),
+    };
+    let text = text.map_err(encryption)?;
+    Ok(write_key_file(path, &text, &settings.storage.path)?)
+}
+
+/// Makes the key file of a store that has no keys yet; whether it was made. One that is there is used.
+pub(crate) fn ensure(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+    passphrase: Option<&str>,
+) -> Result<bool, CliError> {
+    let Source::File(path) = Source::of(args, settings) else {
+        unlock(args, settings, storage)?;
+        return Ok(false);
+    };
+    let is_missing = std::fs::symlink_metadata(&path).is_err();
+    if !is_missing || storage.secrets_status()?.active.is_some() {
+        unlock(args, settings, storage)?;
+        return Ok(false);
+    }
+    let protection = passphrase.map(|passphrase| (passphrase, Strength::Normal));
+    // On disk before anything is sealed to it.
+    let keys = create(&path, settings, Some(storage.store_id()), protection)?;
+    storage.set_encryption_keys(keys)?;
+    Ok(true)
+}
+
+/// Gives the node its identity, once and for ever: an Ed25519 key pair, the secret key sealed.
+pub(crate) fn ensure_identity(storage: &NodeStorage) -> Result<(), CliError> {
+    let is_full = storage.secrets_status()?.access == Some(Access::Full);
+    if let Some(id) = storage.load_node_id()? {
+        if is_full {
+            // Whoever has the whole keys and cannot read it must not run with it.
+            storage.load_encrypted_key()?;
+        }
+        tracing::debug!(%id, "the node has its identity");
+        return Ok(());
+    }
+    if !is_full {
+        tracing::warn!("this node has no identity, and its keys cannot be used for one");
+        return Ok(());
+    }
+    let identity = NodeIdentity::generate().map_err(encryption)?;
+    let id = nonos_storage::NodeId(identity.node_id);
+    storage.store_identity(&id, identity.expose_seed())?;
+    tracing::info!(%id, "made the identity of this node");
+    Ok(())
+}
+
+/// A passphrase: from `--passphrase-fd`, or asked for on a terminal.
+pub(crate) fn passphrase(args: &Args, prompt: &str) -> Result<Zeroizing<String>, CliError> {
+    if let Some(number) = args.passphrase_fd {
+        let text = read_descriptor(number)?;
+        let line = text.lines().next().unwrap_or_default();
+        return Ok(Zeroizing::new(line.to_owned()));
+    }
+    if !io::stdin().is_terminal() {
+        return Err(encryption(CryptoError::PassphraseRequired));
+    }
+    let asked = rpassword::prompt_password(prompt).map_err(|source| CliError::Setup {
+        what: "the question for the passphrase",
+        source,
+    })?;
+    Ok(Zeroizing::new(asked))
+}
+
+/// A new passphrase, asked for twice on a terminal.
+pub(crate) fn new_passphrase(args: &Args) -> Result<Zeroizing<String>, CliError> {
+    let first = passphrase(args, "new passphrase: ")?;
+    if args.passphrase_fd.is_none() && *first != *passphrase(args, "the same once more: ")? {
+        return Err(encryption(CryptoError::BadPassphrase));
+    }
+    Ok(first)
+}
+
+fn read_descriptor(number: u32) -> Result<Zeroizing<String>, CliError> {
+    let path = PathBuf::from(format!("/dev/fd/{number}"));
+    let io = |source| CliError::Io {
+        action: "read",
+        path: path.clone(),
+        source,
+    };
+    read_text(&File::open(&path).map_err(io)?).map_err(io)
+}
+
+/// The first line of standard input, for a value that is not to be on the command line.
+pub(crate) fn read_value(from: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    // The longest secret, and one byte to notice that there is more.
+    let most = 64 * 1024 + 1;
+    let mut value = Zeroizing::new(Vec::with_capacity(most));
+    let mut take = |source: &mut dyn io::Read| -> io::Result<()> {
+        let mut limited = io::Read::take(source, u64::try_from(most).unwrap_or(u64::MAX));
+        io::Read::read_to_end(&mut limited, &mut value).map(drop)
+    };
+    match from {
+        Some(path) => {
+            let io = |source| CliError::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            };
+            take(&mut File::open(path).map_err(io)?).map_err(io)?;
+        }
+        None if io::stdin().is_terminal() => {
+            let asked = rpassword::prompt_password("secret: ");
+            let asked = Zeroizing::new(asked.map_err(|source| CliError::Setup {
+                what: "the question for the secret",
+                source,
+            })?);
+            value.extend(asked.as_bytes());
+        }
+        None => {
+            let mut stdin = io::stdin().lock();
+            stdin
+                .fill_buf()
+                .map(drop)
+                .map_err(|source| CliError::Setup {
+                    what: "standard input",
+                    source,
+                })?;
+            take(&mut stdin).map_err(|source| CliError::Setup {
+                what: "standard input",
+                source,
+            })?;
+        }
+    }
+    Ok(value)
+}
+
+pub(crate) fn encryption(error: CryptoError) -> CliError {
+    CliError::Storage(NonosError::Encryption(error))
+}
+
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Opens the database for writing, with its keys set.
+pub(crate) fn open_unlocked(args: &Args) -> Result<(NodeStorage, Settings), CliError> {
+    let (storage, settings) = open_locked(args)?;
+    unlock(args, &settings, &storage)?;
+    Ok((storage, settings))
+}
+
+/// Opens a database that is there for writing, without its keys.
+pub(crate) fn open_locked(args: &Args) -> Result<(NodeStorage, Settings), CliError> {
+    let settings = Places::of(args)?.load()?;
+    if crate::cmd::schema::version(&settings.storage)?.is_none() {
+        let path = settings.storage.path;
+        return Err(CliError::NoDatabase { path });
+    }
+    let opening = progress::opening(args, settings.storage.clone());
+    let storage = guarded(opening, &settings).migrate(false).open()?;
+    Ok((storage, settings))
+}
+
+/// How this program opens a storage: nothing is stored plainly, and a rollback is noticed.
+pub(crate) fn guarded(
+    opening: nonos_storage::OpenOptions,
+    settings: &Settings,
+) -> nonos_storage::OpenOptions {
+    let opening = opening.require_sealed_secrets(true);
+    if settings.secrets.anchor_file.as_os_str().is_empty() {
+        opening
+    } else {
+        opening.anchor(&settings.secrets.anchor_file)
+    }
+}
