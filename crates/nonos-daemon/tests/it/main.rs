@@ -7,4 +7,5 @@
 mod migrate;
 mod program;
 mod run;
+mod secrets;
 mod verbs;
