@@ -14,6 +14,8 @@ use storage_journal::disk::{Disk, DiskFile, RealDisk, Space};
 
 use crate::Error;
 
+mod crypto;
+
 const ROUNDS: usize = 1000;
 const REPEATS: usize = 7;
 
@@ -22,6 +24,7 @@ pub(crate) fn run() -> Result<bool, Error> {
         what: "a temporary directory",
         source,
     })?;
+    crypto::run()?;
     one_thread(directory.path())?;
     eight_threads(directory.path())?;
     Ok(true)

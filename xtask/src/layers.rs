@@ -29,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
         &[
             "nonos-storage",
             "storage-core",
+            "storage-crypto",
             "storage-journal",
             "storage-schema",
         ],

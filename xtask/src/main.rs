@@ -13,6 +13,7 @@ mod layers;
 mod lifetimes;
 mod migrations;
 mod mount;
+mod oracle;
 mod power_cut;
 mod tidy;
 mod writer;
@@ -40,12 +41,14 @@ trials:
   migrations --kill   stops migrations at every commit and at 200 random moments
   migrations --bench  a million peers: rate, memory, progress
 
+  oracle [ROUNDS]     sealed records against libsodium, 500 each way (needs Python; skipped without)
+
 trials, which need root and loop devices (skipped with a message otherwise):
   power-cut [TRIALS]  shuts a file system down under a writer, 100 times
   disk-full           fills a file system of 24 MB under a writer
 
 measurements:
-  bench               what a durable commit costs, alone and with others
+  bench               what a durable commit costs, alone and with others, and a sealed secret
 ";
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Some(migrations::NAME) => migrations::stop_at(argument.as_deref(), args.next().as_deref()),
         Some(migrations::MEASURED) => migrations::measured(argument.as_deref()),
         Some("lifetimes") => lifetimes::run(&root(), argument.as_deref()),
+        Some("oracle") => oracle::run(&root(), argument.as_deref()),
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),
         Some("bench") => bench::run(),
@@ -104,6 +108,10 @@ fn optimized() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Failed(error.to_string())
 }
 
 /// Prints findings; none is success.

@@ -15,7 +15,7 @@ use storage_testkit::damage::copy;
 use storage_testkit::first_implementation::{FIXTURES, FirstImplementation};
 use storage_testkit::{Directory, Entry, dump};
 
-use crate::Error;
+use crate::{Error, failed};
 
 /// The hidden name under which this program migrates and aborts in the midst.
 pub(crate) const NAME: &str = "migrate-and-stop";
@@ -40,10 +40,6 @@ fn contents(db: &Db) -> Result<Vec<Entry>, Error> {
     Ok(entries
         .filter(|(tree, ..)| *tree != TreeId::Schema)
         .collect())
-}
-
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Failed(error.to_string())
 }
 
 /// Upgrades every fixture; with `--kill` again and again, stopped everywhere; with `--bench` a million
