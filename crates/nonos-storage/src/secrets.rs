@@ -8,12 +8,12 @@
 //! - Record, manifest, audit entry and its head are in one commit.
 //! - After keys were refused, every call on secrets fails until the right ones are set.
 
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use storage_core::trees::audit_log;
 use storage_core::trees::identity::{self, NodeId};
 use storage_core::trees::secrets::{self, Stored};
-use storage_core::{Commit, Db, Durability, Encoding, Read, TreeId, open_frame};
+use storage_core::{Commit, Db, Durability, Encoding, Order, Read, TreeId, open_frame};
 use storage_crypto::{CryptoError, EncryptionMode};
 
 use crate::error::{NonosError, NonosResult};
@@ -47,6 +47,9 @@ pub(crate) struct Secrets {
     /// Whether a secret that cannot be sealed is refused.
     must_seal: bool,
     warned: Once,
+    /// Whether records are sealed where there is no keyring. Looked at once: this handle, the only one
+    /// that writes, seals nothing without one.
+    is_orphaned: OnceLock<bool>,
     #[cfg(feature = "encrypted-storage")]
     store_id: storage_crypto::StoreId,
     #[cfg(feature = "encrypted-storage")]
@@ -73,6 +76,7 @@ impl Secrets {
             mode,
             must_seal,
             warned: Once::new(),
+            is_orphaned: OnceLock::new(),
             #[cfg(feature = "encrypted-storage")]
             store_id: storage_crypto::StoreId([0; 16]),
             #[cfg(feature = "encrypted-storage")]
@@ -251,15 +255,20 @@ impl Secrets {
     }
 
     #[cfg(not(feature = "encrypted-storage"))]
-    #[expect(
-        clippy::unused_self,
-        reason = "the one of the feature looks at the keys"
-    )]
     fn way(&self, from: &dyn Read) -> NonosResult<Way> {
         match schema_value(from, KEYRING)? {
-            Some(_) => Err(CryptoError::FeatureDisabled.into()),
-            None => Ok(Way::Plain),
+            None if !self.is_orphaned(from)? => Ok(Way::Plain),
+            _ => Err(CryptoError::FeatureDisabled.into()),
         }
+    }
+
+    /// Whether somebody removed the keyring of sealed records: then nothing is stored plainly either.
+    fn is_orphaned(&self, from: &dyn Read) -> NonosResult<bool> {
+        if let Some(known) = self.is_orphaned.get() {
+            return Ok(*known);
+        }
+        let found = any_sealed(from)?;
+        Ok(*self.is_orphaned.get_or_init(|| found))
     }
 
     fn may_be_plain(&self) -> Result<(), CryptoError> {
@@ -271,6 +280,19 @@ impl Secrets {
         });
         Ok(())
     }
+}
+
+/// Whether any record is sealed.
+fn any_sealed(from: &dyn Read) -> NonosResult<bool> {
+    let mut any = false;
+    let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+    for tree in [TreeId::Secrets, TreeId::Identity] {
+        from.scan(tree, &everything, Order::Ascending, &mut |key, frame| {
+            any |= matches!(secrets::open(tree, key, frame), Ok(Stored::Sealed(_)));
+            Ok(!any)
+        })?;
+    }
+    Ok(any)
 }
 
 /// A value of this module's in the tree `schema`.

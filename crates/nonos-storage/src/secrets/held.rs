@@ -65,6 +65,9 @@ impl Secrets {
             (Held::Nothing, None) if self.mode == EncryptionMode::SealedBox => {
                 Err(CryptoError::KeyRequired { key_id: None }.into())
             }
+            (Held::Nothing, None) if self.is_orphaned(from)? => {
+                Err(CryptoError::KeyringMissing.into())
+            }
             (Held::Nothing, None) => Ok(Way::Plain),
             (Held::Keys(_), None) => Err(CryptoError::KeyringMissing.into()),
             (Held::Keys(keys), Some(ring)) => {

@@ -220,7 +220,7 @@ impl Secrets {
 
 /// Sealed records without a keyring: nobody knows to which key, and none is begun over them.
 fn missing(from: &dyn Read) -> NonosResult<Option<NonosError>> {
-    Ok(sums::any_sealed(from)?.then(|| CryptoError::KeyringMissing.into()))
+    Ok(super::any_sealed(from)?.then(|| CryptoError::KeyringMissing.into()))
 }
 
 /// The tag of a head under these keys.

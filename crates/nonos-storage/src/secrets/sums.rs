@@ -153,16 +153,6 @@ fn counted(tree: TreeId, key: &[u8], frame: Option<&[u8]>) -> NonosResult<Option
     }
 }
 
-/// Whether any record is sealed.
-pub(super) fn any_sealed(from: &dyn Read) -> NonosResult<bool> {
-    let mut any = false;
-    each(from, &mut |tree, key, frame| {
-        any |= matches!(open(tree, key, frame)?, Stored::Sealed(_));
-        Ok(())
-    })?;
-    Ok(any)
-}
-
 /// Whether any secret, or the node's key, is as it was given.
 pub(super) fn any_plain(from: &dyn Read) -> NonosResult<bool> {
     let mut any = false;
