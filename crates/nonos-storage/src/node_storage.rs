@@ -223,14 +223,14 @@ impl NodeStorage {
             Durability::Buffered
         };
         let now_ms = clock::now_ms();
-        self.done(self.db.update(durability, |view, commit| {
+        self.anchored(durability, |view, commit| {
             f(&mut Update {
                 view,
                 commit,
                 now_ms,
                 secrets: &self.secrets,
             })
-        }))
+        })
     }
 
     /// Which database this is: sixteen random bytes, which its backups have as well.

@@ -74,11 +74,30 @@ impl NodeStorage {
         &self,
         f: impl FnOnce(&View<'_>, &mut Commit) -> NonosResult<R>,
     ) -> NonosResult<R> {
-        let written = self.db.update(Durability::Durable, f);
-        let (result, _) = self.done(written)?;
+        self.anchored(Durability::Durable, f)
+            .map(|(result, _)| result)
+    }
+
+    /// One commit, and the anchor after it if it is durable.
+    pub(super) fn anchored<R>(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&View<'_>, &mut Commit) -> NonosResult<R>,
+    ) -> NonosResult<(R, u64)> {
+        #[cfg(not(feature = "encrypted-storage"))]
+        return self.done(self.db.update(durability, f));
         #[cfg(feature = "encrypted-storage")]
-        self.done(self.secrets.anchored(&self.db))?;
-        Ok(result)
+        {
+            let written: NonosResult<_> = self.db.update(durability, |view, commit| {
+                let result = f(view, commit)?;
+                Ok((result, self.secrets.seen(&commit.over(view))?))
+            });
+            let ((result, seen), number) = self.done(written)?;
+            if durability == Durability::Durable {
+                self.done(self.secrets.anchored(seen.as_ref()))?;
+            }
+            Ok((result, number))
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Anchor {
 
 /// What a database's manifest says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     store_id: StoreId,
     counter: u64,
     tag: String,
@@ -65,15 +65,12 @@ impl Anchor {
         Ok(())
     }
 
-    /// Writes what the database says now, which must be durable, unless something newer was written.
-    pub(super) fn advance(&self, from: &dyn Read, store_id: StoreId) -> NonosResult<()> {
-        let Some(seen) = Seen::of(from, store_id)? else {
-            return Ok(());
-        };
+    /// Writes what a commit said that is durable by now, unless something newer was written.
+    pub(super) fn advance(&self, seen: &Seen) -> NonosResult<()> {
         let written = self.written.lock();
         let mut written = written.unwrap_or_else(PoisonError::into_inner);
         if *written < seen.counter {
-            self.write(&seen)?;
+            self.write(seen)?;
             *written = seen.counter;
         }
         Ok(())
@@ -121,7 +118,7 @@ impl Anchor {
 }
 
 impl Seen {
-    fn of(from: &dyn Read, store_id: StoreId) -> NonosResult<Option<Self>> {
+    pub(super) fn of(from: &dyn Read, store_id: StoreId) -> NonosResult<Option<Self>> {
         let Some(stored) = schema_value(from, sums::MANIFEST)? else {
             return Ok(None);
         };

@@ -166,7 +166,7 @@ impl Secrets {
         };
         let trees = [TreeId::Secrets, TreeId::Identity];
         let records = storage_ops::rewrite_values(db, &trees, &mut rewriter)?;
-        db.update(Durability::Durable, |view, commit| {
+        let (seen, _) = db.update(Durability::Durable, |view, commit| {
             if sealing.remaining(view)? > 0 {
                 // Somebody planted one since: the next call finds it.
                 return Err(NonosError::from(CryptoError::PlaintextRecord));
@@ -184,9 +184,10 @@ impl Secrets {
                 now_ms,
                 operation,
                 Some(format!("{records} records")),
-            )
+            )?;
+            self.seen(view)
         })?;
-        self.anchored(db)?;
+        self.anchored(seen.as_ref())?;
         Ok(RekeyReport {
             records,
             from,

@@ -8,7 +8,7 @@ use storage_core::{Db, Durability, Read};
 use storage_crypto::keyring::{Keyring, State};
 use storage_crypto::{Access, CryptoError, EncryptionKeys, StoreId, head, parse_header};
 
-use super::anchor::Anchor;
+use super::anchor::{Anchor, Seen};
 use super::held::{Held, Keys, opened};
 use super::{KEYRING, PURGE_NEEDED, Secrets, audit, put_schema_value, schema_value, sums};
 use crate::error::{NonosError, NonosResult};
@@ -74,7 +74,7 @@ impl Secrets {
             return Ok(());
         }
         let of_this = Arc::clone(&keys);
-        let ((ring, mut guard), _) = db.update(Durability::Durable, |view, commit| {
+        let ((ring, seen, mut guard), _) = db.update(Durability::Durable, |view, commit| {
             let sealer = Arc::clone(&of_this);
             commit.set_head_sealer(HeadSealer::new(move |head| tag(head, &sealer.active)));
             let ring = match schema_value(view, KEYRING)? {
@@ -89,15 +89,17 @@ impl Secrets {
                 }
                 None => self.enrol((view, commit), &of_this, now_ms)?,
             };
+            let seen = self.seen(&commit.over(view))?;
             let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
-            Ok::<_, NonosError>((ring, guard))
+            Ok::<_, NonosError>((ring, seen, guard))
         })?;
         *guard = Held::Keys(keys);
         drop(guard);
+        self.anchored(seen.as_ref())?;
         if matches!(ring.state, State::Rekeying { from: None, .. }) {
             self.finish_rekey(db, now_ms, &mut |_| std::ops::ControlFlow::Continue(()))?;
         }
-        self.anchored(db)
+        Ok(())
     }
 
     /// Everything that these keys can prove of the database.
@@ -146,10 +148,18 @@ impl Secrets {
         Ok(ring)
     }
 
-    /// Writes the anchor, if there is to be one: what the database holds is durable.
-    pub(crate) fn anchored(&self, db: &Db) -> NonosResult<()> {
+    /// What a commit in the making says to the anchor, if there is one.
+    pub(crate) fn seen(&self, from: &dyn Read) -> NonosResult<Option<Seen>> {
         match &self.anchor {
-            Some(anchor) if !db.is_read_only() => anchor.advance(&db.view(), self.store_id),
+            Some(_) => Seen::of(from, self.store_id),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes to the anchor what a commit said, which is durable by now. Later ones may not be.
+    pub(crate) fn anchored(&self, seen: Option<&Seen>) -> NonosResult<()> {
+        match (&self.anchor, seen) {
+            (Some(anchor), Some(seen)) => anchor.advance(seen),
             _ => Ok(()),
         }
     }
