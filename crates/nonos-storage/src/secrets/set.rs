@@ -107,12 +107,16 @@ impl Secrets {
         let ring = opened(ring, &keys.active, self.store_id)?;
         if keys.active.access() != Access::Public {
             keys.sums.proved(from, &keys.active)?;
-            let head = audit_log::head(from)?;
-            let sealed = head.and_then(|head| head.sealed);
-            let sealed = sealed.ok_or(CryptoError::Unauthenticated)?;
+            let head = audit_log::head(from)?.ok_or(CryptoError::Unauthenticated)?;
+            let sealed = head.sealed.ok_or(CryptoError::Unauthenticated)?;
             let newest = (sealed.len.saturating_sub(1), &sealed.hash);
             let oldest = (sealed.first_seq, &sealed.before);
             head::check(&keys.active, newest, oldest, &sealed.tag)?;
+            // What came since without keys is vouched for next: it must not be another past.
+            let follows = head.is_sealed() || audit_log::follows_its_seal(from, &head)?;
+            if head.is_adopting() || !follows {
+                return Err(CryptoError::Unauthenticated.into());
+            }
         }
         if let Some(anchor) = &self.anchor {
             anchor.check(from, self.store_id)?;

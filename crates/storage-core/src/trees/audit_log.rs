@@ -23,7 +23,7 @@ mod head;
 mod verify;
 
 pub use head::{Head, HeadSealer, SealedHead, head, seal_head};
-pub use verify::{ChainFault, ChainFinding, ChainReport, verify};
+pub use verify::{ChainFault, ChainFinding, ChainReport, follows_its_seal, verify};
 
 use chain::Link;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::chain::{Link, genesis};
-use super::{EVERYTHING, decode, head};
+use super::{EVERYTHING, Head, decode, head};
 use crate::codec;
 use crate::error::CoreError;
 use crate::frame::Encoding;
@@ -72,7 +72,7 @@ pub enum ChainFault {
     },
     /// There are entries, but no head.
     NoHead,
-    /// The head that was known before is not in this chain.
+    /// The head that was known before, or the one that was vouched for, is not in this chain.
     OtherHistory,
 }
 
@@ -120,6 +120,9 @@ pub fn verify(
     };
     report.first_seq = expected;
     let mut is_known = known.is_none();
+    let sealed = head.as_ref().and_then(|head| head.sealed);
+    let sealed = sealed.and_then(|sealed| Some((sealed.len.checked_sub(1)?, sealed.hash)));
+    let mut has_sealed = sealed.is_none();
     from.scan(
         TreeId::AuditLog,
         &EVERYTHING,
@@ -147,6 +150,7 @@ pub fn verify(
                 report.fault(timestamp, ChainFault::Changed);
             }
             is_known |= known == Some((link.seq, link.hash));
+            has_sealed |= sealed == Some((link.seq, link.hash));
             (expected, before) = (link.seq.saturating_add(1), link.hash);
             Ok(true)
         },
@@ -167,12 +171,57 @@ pub fn verify(
         None if report.entries > 0 => report.fault(None, ChainFault::NoHead),
         None => {}
     }
-    // What was pruned cannot be compared any more.
-    let was_pruned = known.is_some_and(|(seq, _)| seq < report.first_seq);
-    if !is_known && !was_pruned {
-        report.fault(None, ChainFault::OtherHistory);
+    for (expected, is_there) in [(known, is_known), (sealed, has_sealed)] {
+        // What was pruned cannot be compared any more.
+        let was_pruned = expected.is_some_and(|(seq, _)| seq < report.first_seq);
+        if !is_there && !was_pruned {
+            report.fault(None, ChainFault::OtherHistory);
+        }
     }
     Ok(report)
+}
+
+/// Whether the entries after the last sealed head follow it, one by one, to this head: before somebody
+/// with the keys vouches for those as well. Reads no entry that was vouched for but the newest.
+///
+/// # Errors
+///
+/// Errors of the index.
+pub fn follows_its_seal(from: &dyn Read, head: &Head) -> Result<bool, CoreError> {
+    let Some(sealed) = &head.sealed else {
+        return Ok(false);
+    };
+    // Nothing prunes; what will, has to vouch for it.
+    if (head.first_seq, head.before) != (sealed.first_seq, sealed.before) {
+        return Ok(false);
+    }
+    let (mut follows, mut is_reached) = (true, false);
+    let mut later: Option<(Vec<u8>, Vec<u8>, Link)> = None;
+    from.scan(
+        TreeId::AuditLog,
+        &EVERYTHING,
+        Order::Descending,
+        &mut |key, frame| {
+            let parts =
+                parts(key, frame).and_then(|(_, entry, rest)| Some((entry, Link::parse(&rest)?)));
+            let Some((entry, link)) = parts else {
+                follows = false;
+                return Ok(false);
+            };
+            follows = match &later {
+                Some((key, entry, later)) => {
+                    let is_before = link.seq.checked_add(1) == Some(later.seq);
+                    is_before && Link::of(&link.hash, later.seq, key, entry) == *later
+                }
+                None => link.seq.checked_add(1) == Some(head.len) && link.hash == head.hash,
+            };
+            is_reached = link.seq.checked_add(1) == Some(sealed.len);
+            follows &= !is_reached || link.hash == sealed.hash;
+            later = Some((key.to_vec(), entry, link));
+            Ok(follows && !is_reached)
+        },
+    )?;
+    Ok(follows && is_reached)
 }
 
 /// The time, the bytes of the entry, and what follows them.
