@@ -22,6 +22,26 @@ mod on_disk;
 mod processes;
 mod readonly;
 mod records;
+#[cfg(feature = "encrypted-storage")]
+mod sealed_disk;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_access;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_anchor;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_audit;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_flips;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_forged_log;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_matrix;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_modes;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_repair;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_tamper;
 mod spec;
 mod until_its_issue;
 
