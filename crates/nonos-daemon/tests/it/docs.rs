@@ -1,0 +1,64 @@
+//! What the documents tell an operator to type, and what the unit promises.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::program::{Node, TestResult};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// The commands in a document: `nonos`, its verbs and its flags.
+fn commands(text: &str) -> BTreeSet<Vec<String>> {
+    let pieces = text.split(['`', '\n', '#', ',', ';', '(', ')', '|', '"']);
+    let commands = pieces.filter_map(|piece| piece.trim().strip_prefix("nonos "));
+    commands
+        .map(|command| {
+            let words = command.split_whitespace();
+            words.map(str::to_owned).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_in_the_documents_is_one() -> TestResult {
+    let node = Node::new()?;
+    let mut checked = 0;
+    for file in ["README.md", "docs/SECRETS.md", "docs/MIGRATIONS.md"] {
+        for command in commands(&fs::read_to_string(format!("{ROOT}/{file}"))?) {
+            let is_name = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            let verbs: Vec<&str> = command
+                .iter()
+                .take_while(|word| is_name(word) && !word.starts_with('-'))
+                .map(String::as_str)
+                .collect();
+            let help = node.output(&[verbs.as_slice(), &["--help"]].concat())?;
+            assert!(help.status.success(), "{file}: nonos {command:?}");
+            let help = String::from_utf8(help.stdout)?;
+            for flag in command.iter().filter(|word| word.starts_with("--")) {
+                assert!(
+                    help.contains(flag.as_str()),
+                    "{file}: nonos {command:?}: {flag}"
+                );
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 5, "{checked}");
+    Ok(())
+}
+
+#[test]
+fn the_unit_keeps_keys_out_of_dumps_and_swap() -> TestResult {
+    let unit = fs::read_to_string(format!("{ROOT}/packaging/nonos.service"))?;
+    for line in [
+        "LimitCORE=0",
+        "MemorySwapMax=0",
+        "NoNewPrivileges=yes",
+        "UMask=0077",
+        "Restart=on-failure",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    assert!(unit.contains("LoadCredentialEncrypted=nonos-storage-key:"));
+    Ok(())
+}
