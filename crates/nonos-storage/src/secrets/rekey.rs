@@ -89,7 +89,7 @@ impl Secrets {
             let keys = &of_this.active;
             let ring = old.ring.rekeying(keys, now_ms.div_euclid(1000));
             put_schema_value(commit, KEYRING, &ring.encode(keys)?)?;
-            let sum = sums::sum_of(view, keys)?;
+            let sum = sums::sum_of(&commit.over(view), keys)?;
             of_this
                 .sums
                 .put(commit, keys, sum, counter.saturating_add(1))?;
@@ -172,7 +172,9 @@ impl Secrets {
                 return Err(NonosError::from(CryptoError::PlaintextRecord));
             }
             let keys = &sealing.keys.active;
+            let old = view.get(TreeId::Schema, KEYRING)?;
             put_schema_value(commit, KEYRING, &sealing.ring.settled().encode(keys)?)?;
+            sealing.changed(view, commit, &[(TreeId::Schema, KEYRING.to_vec(), old)])?;
             let operation = if from.is_some() {
                 "rekey_finished"
             } else {
@@ -185,7 +187,7 @@ impl Secrets {
                 operation,
                 Some(format!("{records} records")),
             )?;
-            self.seen(view)
+            self.seen(&commit.over(view))
         })?;
         self.anchored(seen.as_ref())?;
         Ok(RekeyReport {

@@ -145,7 +145,7 @@ impl Secrets {
             ring = ring.settled();
         }
         put_schema_value(commit, KEYRING, &ring.encode(&keys.active)?)?;
-        let sum = sums::sum_of(view, &keys.active)?;
+        let sum = sums::sum_of(&commit.over(view), &keys.active)?;
         keys.sums.put(commit, &keys.active, sum, 1)?;
         let details = Some(keys.active.key_id().to_string());
         audit(view, commit, now_ms, "enrol", details)?;
@@ -216,7 +216,7 @@ impl Secrets {
             let now = now_ms.div_euclid(1000);
             let ring = Keyring::first(store_id, &of_this.active, now).settled();
             put_schema_value(commit, KEYRING, &ring.encode(&of_this.active)?)?;
-            let sum = sums::sum_of(view, &of_this.active)?;
+            let sum = sums::sum_of(&commit.over(view), &of_this.active)?;
             of_this.sums.put(commit, &of_this.active, sum, counter)?;
             let details = Some(of_this.active.key_id().to_string());
             audit(view, commit, now_ms, "repair_keyring", details)?;

@@ -9,7 +9,7 @@ use storage_crypto::manifest::{self, Sum};
 use storage_crypto::{CryptoError, EncryptionKeys, Kind, parse_header};
 
 use crate::error::NonosResult;
-use crate::secrets::{put_schema_value, schema_value};
+use crate::secrets::{KEYRING, put_schema_value, schema_value};
 
 /// The manifest's key in the tree `schema`.
 pub(super) const MANIFEST: &[u8] = b"__secrets_manifest__";
@@ -113,12 +113,16 @@ impl Sums {
 /// The sum of all records that count.
 pub(super) fn sum_of(from: &dyn Read, keys: &EncryptionKeys) -> NonosResult<Sum> {
     let mut sum = Sum::default();
-    each(from, &mut |tree, key, frame| {
+    let mut add = |tree: TreeId, key: &[u8], frame: &[u8]| {
         if let Some(value) = counted(tree, key, Some(frame))? {
             sum.add(keys, tree.name(), key, &value)?;
         }
         Ok(())
-    })?;
+    };
+    each(from, &mut add)?;
+    if let Some(ring) = from.get(TreeId::Schema, KEYRING)? {
+        add(TreeId::Schema, KEYRING, &ring)?;
+    }
     Ok(sum)
 }
 
@@ -138,7 +142,8 @@ pub(super) fn each(from: &dyn Read, visit: Visit<'_>) -> NonosResult<()> {
     Ok(())
 }
 
-/// What a record counts with: a tagged one, and the node's id.
+/// What a record counts with: a tagged one, the node's id, and the keyring, so that an older one, of the
+/// time when plain secrets were sealed, cannot be put back.
 fn counted(tree: TreeId, key: &[u8], frame: Option<&[u8]>) -> NonosResult<Option<Vec<u8>>> {
     let Some(frame) = frame else {
         return Ok(None);
@@ -149,6 +154,7 @@ fn counted(tree: TreeId, key: &[u8], frame: Option<&[u8]>) -> NonosResult<Option
             Ok(is_tagged.then_some(record))
         }
         Stored::Plain(id) if (tree, key) == (TreeId::Identity, identity::NODE_ID) => Ok(Some(id)),
+        Stored::Plain(ring) if (tree, key) == (TreeId::Schema, KEYRING) => Ok(Some(ring)),
         Stored::Plain(_) => Ok(None),
     }
 }

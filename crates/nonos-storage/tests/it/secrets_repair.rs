@@ -2,11 +2,13 @@
 
 use nonos_storage::{EncryptionKeys, NodeStorage, TreeId};
 use storage_core::{Commit, CoreError, Encoding, Read, View};
+use storage_crypto::keyring::Keyring;
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{
-    Fallible, KEYRING, all_secrets, edit, full, outcome, public, put, put_sealed, record_of, writer,
+    Fallible, KEYRING, all_secrets, body, edit, full, outcome, public, put, put_sealed, record_of,
+    writer,
 };
 use crate::secrets_tamper::{Tampered, sealed};
 
@@ -91,5 +93,31 @@ fn a_keyring_is_not_made_anew_over_a_record_that_is_not_vouched_for() -> TestRes
             "{case}: something was written"
         );
     }
+    Ok(())
+}
+
+/// The keyring of the moment when plain secrets were being sealed has a right tag for ever: put back, it
+/// would have a planted secret sealed.
+#[test]
+fn an_older_keyring_put_back_does_not_have_a_planted_secret_sealed() -> TestResult {
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    storage.set_encryption_keys(full(1))?;
+    storage.store_secret("a", b"value a")?;
+    let store_id = storage.store_id();
+    storage.close()?;
+    let ring = Keyring::first(store_id, &full(1), 1_700_000_000).encode(&full(1))?;
+    edit(&disk, |_, commit| {
+        put(commit, TreeId::Schema, KEYRING, Encoding::Raw, &ring)?;
+        put(commit, TreeId::Secrets, b"planted", Encoding::Raw, b"mine")
+    })?;
+    let storage = disk.open()?;
+    let set = storage.set_encryption_keys(full(1));
+    assert_eq!(outcome(&set), "ManifestMismatch");
+    assert_eq!(outcome(&storage.load_secret("planted")), "ManifestMismatch");
+    storage.close()?;
+    let planted = disk.directory.open_core()?;
+    let secret = body(&planted.view(), TreeId::Secrets, b"planted")?;
+    assert_eq!(secret, b"mine");
     Ok(())
 }
