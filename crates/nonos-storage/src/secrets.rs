@@ -141,8 +141,7 @@ impl Secrets {
         name: &str,
     ) -> NonosResult<Option<storage_crypto::Zeroizing<Vec<u8>>>> {
         let key = secrets::key(name)?;
-        let way = self.way(view)?;
-        let Some(stored) = secrets::get(view, name)? else {
+        let Some((way, stored)) = self.read(view, || secrets::get(view, name))? else {
             return Ok(None);
         };
         held::open(way, TreeId::Secrets, &key, stored).map(Some)
@@ -207,20 +206,23 @@ impl Secrets {
 
     /// The node's key, as it was given.
     pub(crate) fn load_identity(&self, view: &dyn Read) -> NonosResult<Option<Vec<u8>>> {
-        let way = self.way(view)?;
-        let Some(stored) = identity::encrypted_key(view)? else {
-            return Ok(None);
-        };
         #[cfg(feature = "encrypted-storage")]
         {
+            let Some((way, stored)) = self.read(view, || identity::encrypted_key(view))? else {
+                return Ok(None);
+            };
             let tree = TreeId::Identity;
             let opened = held::open(way, tree, identity::ENCRYPTED_KEY, stored)?;
             Ok(Some(opened.to_vec()))
         }
         #[cfg(not(feature = "encrypted-storage"))]
-        match (way, stored) {
-            (Way::Plain, Stored::Plain(key)) => Ok(Some(key)),
-            (Way::Plain, Stored::Sealed(_)) => Err(CryptoError::FeatureDisabled.into()),
+        {
+            let Way::Plain = self.way(view)?;
+            match identity::encrypted_key(view)? {
+                Some(Stored::Sealed(_)) => Err(CryptoError::FeatureDisabled.into()),
+                Some(Stored::Plain(key)) => Ok(Some(key)),
+                None => Ok(None),
+            }
         }
     }
 

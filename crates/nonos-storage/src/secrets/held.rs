@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use storage_core::trees::secrets::Stored;
-use storage_core::{Commit, Read, TreeId};
+use storage_core::{Commit, CoreError, Read, TreeId};
 use storage_crypto::keyring::Keyring;
 use storage_crypto::{
     Access, CryptoError, EncryptionKeys, EncryptionMode, KeyId, Kind, Padding, SecretContext,
@@ -55,8 +55,24 @@ impl Secrets {
     /// What applies to a secret, as `from` sees the keyring.
     pub(super) fn way(&self, from: &dyn Read) -> NonosResult<Way> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        self.way_of(&held, from)
+    }
+
+    /// What applies to a record, and the record. Keys are not exchanged in between: otherwise the record
+    /// could be sealed anew already, to keys that are not the ones of before.
+    pub(super) fn read(
+        &self,
+        from: &dyn Read,
+        get: impl FnOnce() -> Result<Option<Stored<Vec<u8>>>, CoreError>,
+    ) -> NonosResult<Option<(Way, Stored<Vec<u8>>)>> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let way = self.way_of(&held, from)?;
+        Ok(get()?.map(|stored| (way, stored)))
+    }
+
+    fn way_of(&self, held: &Held, from: &dyn Read) -> NonosResult<Way> {
         let ring = schema_value(from, KEYRING)?;
-        match (&*held, ring) {
+        match (held, ring) {
             (Held::Refused(error), _) => Err(error.clone().into()),
             (Held::Nothing, Some(ring)) => {
                 let key_id = Keyring::parse(&ring).ok().map(|ring| ring.active.id());

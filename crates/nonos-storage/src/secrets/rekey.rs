@@ -51,8 +51,8 @@ pub(crate) type Watch<'a> = &'a mut dyn FnMut(RekeyProgress) -> ControlFlow<()>;
 
 impl Secrets {
     /// The keys that are set, if they are the whole ones.
-    fn full(&self, db: &Db) -> NonosResult<Sealing> {
-        match self.way(&db.view())? {
+    fn full(&self, from: &dyn Read) -> NonosResult<Sealing> {
+        match self.way(from)? {
             Way::Sealed(sealing) if sealing.keys.active.access() == Access::Full => Ok(sealing),
             Way::Sealed(_) => Err(CryptoError::SecretKeyRequired.into()),
             Way::Plain => Err(CryptoError::KeyRequired { key_id: None }.into()),
@@ -70,21 +70,19 @@ impl Secrets {
         if new.access() != Access::Full {
             return Err(CryptoError::SecretKeyRequired.into());
         }
-        let old = self.full(db)?;
-        if old.ring.state != State::Active {
-            let (from, to) = (old.ring.from(), old.ring.active.id());
-            return Err(CryptoError::RekeyInProgress { from, to }.into());
-        }
-        if new.key_id() == old.keys.active.key_id() {
-            return Err(CryptoError::SameKey(new.key_id()).into());
-        }
-        old.check_records(&db.view())?;
         let new = Arc::new(Keys::new(new));
         let of_this = Arc::clone(&new);
-        let (mut guard, _) = db.update(Durability::Durable, |view, commit| {
-            let Way::Sealed(old) = self.way(view)? else {
-                return Err(NonosError::from(CryptoError::KeyringMissing));
-            };
+        // Looked at and begun in one turn: nobody else begins in between.
+        let ((old, mut guard), _) = db.update(Durability::Durable, |view, commit| {
+            let old = self.full(view)?;
+            if old.ring.state != State::Active {
+                let (from, to) = (old.ring.from(), old.ring.active.id());
+                return Err(NonosError::from(CryptoError::RekeyInProgress { from, to }));
+            }
+            if of_this.active.key_id() == old.keys.active.key_id() {
+                return Err(CryptoError::SameKey(of_this.active.key_id()).into());
+            }
+            old.check_records(view)?;
             let (_, counter) = old.keys.sums.proved(view, &old.keys.active)?;
             let keys = &of_this.active;
             let ring = old.ring.rekeying(keys, now_ms.div_euclid(1000));
@@ -100,7 +98,7 @@ impl Secrets {
             audit(view, commit, now_ms, "rekey", Some(details))?;
             // Whoever reads meanwhile sees old keys with the old ring, or new with new.
             let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
-            Ok(guard)
+            Ok((old, guard))
         })?;
         new.previous.set(old.keys).ok();
         *guard = Held::Keys(new);
@@ -110,7 +108,7 @@ impl Secrets {
 
     /// The keys before, while they are being changed: what is not sealed anew yet can be read.
     pub(crate) fn set_previous(&self, db: &Db, old: EncryptionKeys) -> NonosResult<()> {
-        let sealing = self.full(db)?;
+        let sealing = self.full(&db.view())?;
         let got = old.key_id();
         match sealing.ring.from() {
             Some(from) if from == got => {}
@@ -156,11 +154,10 @@ impl Secrets {
         let mut rewriter = Rewriter {
             sealing: &sealing,
             pending: Vec::new(),
-            counter: sealing
-                .keys
-                .sums
-                .proved(&db.view(), &sealing.keys.active)?
-                .1,
+            counter: still(db, |view| {
+                let (_, counter) = sealing.keys.sums.proved(view, &sealing.keys.active)?;
+                Ok(counter)
+            })?,
             total,
             watch,
         };
@@ -274,6 +271,12 @@ impl Sealing {
         })?;
         Ok(remaining)
     }
+}
+
+/// Looks at records and manifest while nobody writes: between two reads of a view somebody may.
+fn still<R>(db: &Db, look: impl FnOnce(&View<'_>) -> NonosResult<R>) -> NonosResult<R> {
+    db.update(Durability::Buffered, |view, _nothing| look(view))
+        .map(|(found, _)| found)
 }
 
 fn is_id(tree: TreeId, key: &[u8]) -> bool {
