@@ -31,6 +31,8 @@ mod secrets_anchor;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_audit;
 #[cfg(feature = "encrypted-storage")]
+mod secrets_cut;
+#[cfg(feature = "encrypted-storage")]
 mod secrets_flips;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_forged_log;
@@ -38,6 +40,8 @@ mod secrets_forged_log;
 mod secrets_matrix;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_modes;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_rekey;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_repair;
 #[cfg(feature = "encrypted-storage")]

@@ -119,8 +119,11 @@ pub(crate) fn secret_record(db: &Db, name: &str) -> Result<Vec<u8>, CoreError> {
     body(&db.view(), TreeId::Secrets, name.as_bytes())
 }
 
+/// Names and what is under them.
+pub(crate) type Secrets = Vec<(String, Vec<u8>)>;
+
 /// Every secret by name, with the node's key last; in the order of names.
-pub(crate) fn all_secrets(storage: &NodeStorage) -> NonosResult<Vec<(String, Vec<u8>)>> {
+pub(crate) fn all_secrets(storage: &NodeStorage) -> NonosResult<Secrets> {
     let mut secrets = Vec::new();
     for name in storage.list_secrets()? {
         let secret = storage.load_secret(&name)?;
