@@ -46,7 +46,10 @@ pub use storage_core::{
 pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
 pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as key_text};
-pub use storage_ops::{BackupError, BackupInfo, PruneError, RestoreError, TreeSizes};
+pub use storage_ops::{
+    BackupError, BackupInfo, Finding, FindingCode, Integrity, PruneError, RestoreError, Severity,
+    TreeIntegrity, TreeSizes,
+};
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,
     SchemaInfo, Survey, TreeSurvey, Unconvertible,

@@ -304,7 +304,3 @@ fn options(config: &StorageConfig, path: PathBuf) -> DbOptions {
     options.compression = config.compression_enabled;
     options
 }
-
-fn not_supported<T>(operation: &'static str) -> NonosResult<T> {
-    Err(StorageError::NotSupported { operation }.into())
-}

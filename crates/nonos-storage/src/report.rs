@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use storage_core::Compacted;
-use storage_ops::Restored;
+use storage_ops::{Integrity, Restored, TreeIntegrity};
 use storage_schema::CURRENT_SCHEMA_VERSION;
 
 /// What `verify_integrity` found.
@@ -45,6 +45,32 @@ pub struct CompactionReport {
     pub entries: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+}
+
+impl IntegrityReport {
+    pub(crate) fn of(found: &Integrity, checked_at: i64) -> Self {
+        let tree_reports: Vec<_> = found.trees.iter().map(TreeIntegrityReport::of).collect();
+        let total_entries = tree_reports.iter().map(|tree| tree.entries).sum();
+        let corrupted_entries = tree_reports.iter().map(|tree| tree.corrupted).sum();
+        Self {
+            checked_at,
+            total_entries,
+            valid_entries: total_entries - corrupted_entries,
+            corrupted_entries,
+            tree_reports,
+        }
+    }
+}
+
+impl TreeIntegrityReport {
+    fn of(found: &TreeIntegrity) -> Self {
+        Self {
+            name: found.tree.name().to_owned(),
+            entries: found.entries,
+            valid: found.entries - found.corrupted,
+            corrupted: found.corrupted,
+        }
+    }
 }
 
 impl CompactionReport {

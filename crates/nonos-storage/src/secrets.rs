@@ -21,6 +21,8 @@ use crate::error::{NonosError, NonosResult};
 #[cfg(feature = "encrypted-storage")]
 mod anchor;
 #[cfg(feature = "encrypted-storage")]
+mod envelope;
+#[cfg(feature = "encrypted-storage")]
 mod held;
 #[cfg(feature = "encrypted-storage")]
 mod rekey;
@@ -57,6 +59,12 @@ pub(crate) struct Secrets {
     #[cfg(feature = "encrypted-storage")]
     anchor: Option<anchor::Anchor>,
 }
+
+/// What is wrong with a record, and in words.
+pub(crate) type Fault = (storage_ops::FindingCode, String);
+
+/// Tells what is wrong with a record: shown a tree, a key and a framed value.
+pub(crate) type EnvelopeCheck = Box<dyn Fn(TreeId, &[u8], &[u8]) -> Option<Fault> + Sync>;
 
 /// What applies to a secret now.
 enum Way {
@@ -245,6 +253,17 @@ impl Secrets {
         match (way, stored, tree, key) {
             (Way::Plain, ..) => Err(CryptoError::FeatureDisabled.into()),
         }
+    }
+
+    /// Nobody looks at sealed records without the feature.
+    #[cfg(not(feature = "encrypted-storage"))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "the one of the feature looks at the keys"
+    )]
+    pub(crate) fn envelope(&self, _view: &dyn Read, _deep: bool) -> NonosResult<EnvelopeCheck> {
+        Ok(Box::new(|_, _, _| None))
     }
 
     /// Notes that no file holds anything of the past.

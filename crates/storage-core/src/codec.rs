@@ -89,11 +89,7 @@ pub(crate) fn encode<T: Serialize>(
 /// # Errors
 ///
 /// [`CoreError::Corrupt`].
-pub(crate) fn decode<T: DeserializeOwned>(
-    tree: TreeId,
-    key: &[u8],
-    frame: &[u8],
-) -> Result<T, CoreError> {
+pub fn decode<T: DeserializeOwned>(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<T, CoreError> {
     let body = open(tree, key, frame, Encoding::Postcard)?;
     let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
     let (record, rest) =

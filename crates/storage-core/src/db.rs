@@ -36,6 +36,7 @@ use crate::index::{Index, IndexHome};
 use crate::lock::Lock;
 use crate::options::DbOptions;
 use crate::paths::{create_directory, directory_of, files_of, journal_path, resolve};
+use crate::progress::Observer;
 use crate::report::OpeningReport;
 use crate::restore::remains;
 use crate::tree::TreeId;
@@ -44,12 +45,14 @@ use crate::view::{KeyRange, Order, Read, Visit};
 
 mod compact;
 mod compare;
+mod differences;
 mod inner;
 mod reading;
 pub(crate) mod recovery;
 mod reserve;
 
 pub use compact::Compacted;
+pub use differences::Difference;
 
 pub(crate) use inner::Inner;
 use inner::{Durable, ReadOnly};
@@ -289,6 +292,11 @@ impl Db {
         inner.set_counts(&digests);
         inner.last_commit.store(through, Ordering::Release);
         Ok(through)
+    }
+
+    /// Who is told the progress of long work.
+    pub fn observer(&self) -> Observer {
+        self.inner.observer.clone()
     }
 
     /// Which database this is: sixteen random bytes, which its backups and what is restored from them

@@ -33,11 +33,11 @@ mod value;
 mod view;
 
 pub use batch::MAX_BATCH_SIZE;
-pub use codec::DecodeError;
+pub use codec::{DecodeError, decode as decode_record};
 pub use commit::{Commit, Pending};
 pub use counters::{StorageMetrics, StorageMetricsSnapshot};
 pub use db::recovery::{Accept, Layout};
-pub use db::{Compacted, Db, Durability, Health, View};
+pub use db::{Compacted, Db, Difference, Durability, Health, View};
 pub use error::{CoreError, ErrorCode, RecordError};
 pub use frame::{Encoding, Frame, FrameError, open as open_frame, seal as seal_frame};
 pub use index::simulated::SimulatedHome;

@@ -1,12 +1,17 @@
 //! Operations on a whole database: pruning, sizes, backup and restore.
 
 mod backup;
+mod integrity;
 mod prune;
 mod restore;
 mod rewrite;
 mod sizes;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
+pub use integrity::{
+    Code as FindingCode, Envelope, Finding, Integrity, Severity, TreeIntegrity, VerifyOptions,
+    verify,
+};
 pub use prune::{PruneError, prune_metrics};
 pub use restore::{RestoreError, Restored, restore_backup};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};

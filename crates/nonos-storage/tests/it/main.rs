@@ -47,7 +47,6 @@ mod secrets_repair;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_tamper;
 mod spec;
-mod until_its_issue;
 
 /// What tests return.
 type TestResult = Result<(), Box<dyn std::error::Error>>;

@@ -89,6 +89,27 @@ pub fn get<T: DeserializeOwned>(from: &dyn Read, name: &str) -> Result<Option<T>
     }
 }
 
+/// Whether a stored value is one whole item, of whatever type.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`].
+pub fn check(key: &[u8], frame: &[u8]) -> Result<(), CoreError> {
+    let frame = codec::open_any(TREE, key, frame)?;
+    match frame.encoding {
+        Encoding::Cbor => {
+            let parsed = value::parse(&frame.body).map(drop);
+            parsed.map_err(|source| CoreError::corrupt(TREE, key, source))
+        }
+        Encoding::Bincode => Ok(()),
+        found => {
+            let expected = Encoding::Cbor;
+            let source = FrameError::Encoding { found, expected };
+            Err(CoreError::corrupt(TREE, key, source))
+        }
+    }
+}
+
 /// Removes a value; returns whether it was there.
 ///
 /// # Errors

@@ -117,12 +117,21 @@ pub fn head(from: &dyn Read) -> Result<Option<Head>, CoreError> {
     let Some(frame) = from.get(TreeId::Schema, HEAD_KEY)? else {
         return Ok(None);
     };
-    let body = codec::open(TreeId::Schema, HEAD_KEY, &frame, Encoding::Raw)?;
+    open_head(&frame).map(Some)
+}
+
+/// The head in its stored value.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`].
+pub fn open_head(frame: &[u8]) -> Result<Head, CoreError> {
+    let body = codec::open(TreeId::Schema, HEAD_KEY, frame, Encoding::Raw)?;
     let malformed = || {
         let source = codec::DecodeError::AuditHead { len: body.len() };
         CoreError::corrupt(TreeId::Schema, HEAD_KEY, source)
     };
-    parse(&body).ok_or_else(malformed).map(Some)
+    parse(&body).ok_or_else(malformed)
 }
 
 /// What the head is before the next entry.
