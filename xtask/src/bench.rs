@@ -145,6 +145,10 @@ impl Disk for SlowDisk {
         RealDisk.rename(from, to)
     }
 
+    fn is_own(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.is_own(path)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         RealDisk.remove(path)
     }

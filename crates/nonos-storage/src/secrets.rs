@@ -46,6 +46,9 @@ pub(crate) const PURGE_NEEDED: &[u8] = b"__purge_needed__";
 pub(crate) struct Secrets {
     #[cfg(feature = "encrypted-storage")]
     mode: EncryptionMode,
+    /// Held while keys are set or changed.
+    #[cfg(feature = "encrypted-storage")]
+    changing: std::sync::Mutex<()>,
     /// Whether a secret that cannot be sealed is refused.
     must_seal: bool,
     warned: Once,
@@ -82,6 +85,8 @@ impl Secrets {
         Self {
             #[cfg(feature = "encrypted-storage")]
             mode,
+            #[cfg(feature = "encrypted-storage")]
+            changing: std::sync::Mutex::default(),
             must_seal,
             warned: Once::new(),
             is_orphaned: OnceLock::new(),
@@ -266,10 +271,13 @@ impl Secrets {
         Ok(Box::new(|_, _, _| None))
     }
 
-    /// Notes that no file holds anything of the past.
-    pub(crate) fn purged(db: &Db, now_ms: i64) -> NonosResult<()> {
+    /// Notes that no file holds anything of the past, if nothing is `needed` that was not before.
+    pub(crate) fn purged(db: &Db, now_ms: i64, needed: Option<&[u8]>) -> NonosResult<()> {
         db.update(Durability::Durable, |view, commit| {
-            commit.remove(view, TreeId::Schema, PURGE_NEEDED.to_vec())?;
+            // What was sealed meanwhile is in the files again.
+            if schema_value(view, PURGE_NEEDED)?.as_deref() == needed {
+                commit.remove(view, TreeId::Schema, PURGE_NEEDED.to_vec())?;
+            }
             audit(view, commit, now_ms, "purge", None)
         })?;
         Ok(())

@@ -57,6 +57,14 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// What the file system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Whether a name is that of a regular file that has no other name: a link, or a file that is linked
+    /// to elsewhere, is somebody else's as well.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, and what the file system says.
+    fn is_own(&self, path: &Path) -> io::Result<bool>;
+
     /// Removes a file.
     ///
     /// # Errors

@@ -127,6 +127,7 @@ impl Journal {
         for path in &scan.leftovers {
             remove_if_there(&*disk, path).map_err(|e| JournalError::io("remove", path, e))?;
         }
+        wipe_purged(&*disk, directory)?;
         let durable = (walk.last, walk.last_checksum);
         let (before, predecessor) = walk
             .unsynced
@@ -569,6 +570,8 @@ impl Journal {
     /// Wipes everything but the checkpoint at `commit`, what is newer, and what says what this is.
     fn wipe_before(&self, commit: u64) -> Result<(), JournalError> {
         let io = |source| JournalError::io("purge", &self.directory, source);
+        // No segment is begun while names change: the file of one would be taken for an old one.
+        let writer = self.writer();
         let names = self.disk.list(&self.directory).map_err(io)?;
         let segments = Names::list(&*self.disk, &self.directory)?.segments;
         let oldest_needed = segments.iter().rfind(|first| **first <= commit + 1);
@@ -591,6 +594,7 @@ impl Journal {
             }
             wiped.push(path);
         }
+        drop(writer);
         self.disk.sync_directory(&self.directory).map_err(io)?;
         for path in wiped {
             wipe(&*self.disk, &path).map_err(io)?;
@@ -757,6 +761,17 @@ impl Journal {
     }
 }
 
+/// Wipes what an interrupted purge left.
+fn wipe_purged(disk: &dyn Disk, directory: &Path) -> Result<(), JournalError> {
+    let io = |source| JournalError::io("purge", directory, source);
+    for name in disk.list(directory).map_err(io)? {
+        if name.ends_with(PURGED) {
+            wipe(disk, &directory.join(name)).map_err(io)?;
+        }
+    }
+    Ok(())
+}
+
 /// The ending of a file that is being wiped: nothing else takes it for what it was.
 const PURGED: &str = ".purged";
 
@@ -793,8 +808,15 @@ impl Default for Begin<'_> {
 }
 
 /// A published segment, open for writing.
-/// Overwrites a file once, and removes it.
+/// Overwrites a file once, and removes it; one that is somebody else's as well is only removed, and a
+/// directory left.
 fn wipe(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
+    if !disk.is_own(path)? {
+        return match disk.remove(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::IsADirectory => Ok(()),
+            removed => removed,
+        };
+    }
     let file = disk.open_for_writing(path)?;
     let (size, zeros) = (file.size()?, [0; 8 * 1024]);
     let mut offset = 0;

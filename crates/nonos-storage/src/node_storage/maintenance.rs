@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::StorageConfig;
 use crate::error::{NonosResult, StorageError};
 use crate::report::{CompactionReport, IntegrityReport, RestoreReport};
-use crate::secrets::Secrets;
+use crate::secrets::{PURGE_NEEDED, Secrets, schema_value};
 
 /// Findings that [`NodeStorage::verify_integrity`] keeps: it only counts them.
 const MAX_FINDINGS: usize = 100;
@@ -81,8 +81,10 @@ impl NodeStorage {
     /// As `compact`; `LOCKED` while a read does not end. The database is whole; calling again finishes.
     pub fn purge(&self) -> NonosResult<CompactionReport> {
         let started = Instant::now();
+        let needed = self.done(schema_value(&self.db.view(), PURGE_NEEDED))?;
         let compacted = self.done(self.db.purge())?;
-        self.done(Secrets::purged(&self.db, clock::now_ms()))?;
+        let purged = Secrets::purged(&self.db, clock::now_ms(), needed.as_deref());
+        self.done(purged)?;
         Ok(CompactionReport::of(compacted, started.elapsed()))
     }
 

@@ -56,8 +56,8 @@ impl Anchor {
             database.as_ref().map_or(0, |seen| seen.counter),
             anchor.counter,
         );
-        let is_other =
-            database.is_some_and(|seen| seen.counter == anchor.counter && seen != anchor);
+        let is_other = anchor.store_id != store_id
+            || database.is_some_and(|seen| seen.counter == anchor.counter && seen != anchor);
         if found < expected || is_other {
             let (database, anchor) = (found, expected);
             return Err(CryptoError::RolledBack { database, anchor }.into());
@@ -69,11 +69,19 @@ impl Anchor {
     pub(super) fn advance(&self, seen: &Seen) -> NonosResult<()> {
         let written = self.written.lock();
         let mut written = written.unwrap_or_else(PoisonError::into_inner);
+        if *written == 0 {
+            *written = read(&self.path)?.map_or(0, |anchor| anchor.counter);
+        }
         if *written < seen.counter {
             self.write(seen)?;
             *written = seen.counter;
         }
         Ok(())
+    }
+
+    /// The counter that was written; 0 if there is no anchor.
+    pub(super) fn counter(&self) -> NonosResult<u64> {
+        Ok(read(&self.path)?.map_or(0, |anchor| anchor.counter))
     }
 
     /// Writes what the database says now, although it is older than what was written before.

@@ -70,6 +70,7 @@ impl Secrets {
         if new.access() != Access::Full {
             return Err(CryptoError::SecretKeyRequired.into());
         }
+        let _alone = self.alone();
         let new = Arc::new(Keys::new(new));
         let of_this = Arc::clone(&new);
         // Looked at and begun in one turn: nobody else begins in between.
@@ -91,7 +92,7 @@ impl Secrets {
             of_this
                 .sums
                 .put(commit, keys, sum, counter.saturating_add(1))?;
-            put_schema_value(commit, PURGE_NEEDED, &now_ms.div_euclid(1000).to_be_bytes())?;
+            put_schema_value(commit, PURGE_NEEDED, &now_ms.to_be_bytes())?;
             let sealer = Arc::clone(&of_this);
             commit.set_head_sealer(HeadSealer::new(move |head| tag(head, &sealer.active)));
             let details = format!("{} to {}", old.keys.active.key_id(), keys.key_id());
@@ -134,6 +135,7 @@ impl Secrets {
         now_ms: i64,
         watch: Watch<'_>,
     ) -> NonosResult<RekeyReport> {
+        let _alone = self.alone();
         self.set_previous(db, old)?;
         self.finish_rekey(db, now_ms, watch)
     }
@@ -172,6 +174,10 @@ impl Secrets {
             let old = view.get(TreeId::Schema, KEYRING)?;
             put_schema_value(commit, KEYRING, &sealing.ring.settled().encode(keys)?)?;
             sealing.changed(view, commit, &[(TreeId::Schema, KEYRING.to_vec(), old)])?;
+            if records > 0 {
+                // Also if somebody purged in between.
+                put_schema_value(commit, PURGE_NEEDED, &now_ms.to_be_bytes())?;
+            }
             let operation = if from.is_some() {
                 "rekey_finished"
             } else {

@@ -1,17 +1,22 @@
 //! Setting keys: they are compared with the keyring, or begin one.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use storage_core::trees::audit_log::{self, Head, HeadSealer};
 use storage_core::{Db, Durability, Read};
 use storage_crypto::keyring::{Keyring, State};
-use storage_crypto::{Access, CryptoError, EncryptionKeys, StoreId, head, parse_header};
+use storage_crypto::{
+    Access, CryptoError, EncryptionKeys, Kind, StoreId, head, manifest, parse_header,
+};
 
 use super::anchor::{Anchor, Seen};
 use super::held::{Held, Keys, opened};
 use super::{KEYRING, PURGE_NEEDED, Secrets, audit, put_schema_value, schema_value, sums};
 use crate::error::{NonosError, NonosResult};
+
+/// No store was changed so often.
+const MAX_BELIEVED: u64 = 1 << 48;
 
 impl Secrets {
     /// Keeps an anchor, if there is to be one.
@@ -38,6 +43,7 @@ impl Secrets {
     /// Compares the keys with the keyring and holds them; without a keyring, begins one and seals what
     /// is there. An error latches: until the right keys are set, every call on secrets returns it.
     pub(crate) fn set(&self, db: &Db, keys: EncryptionKeys, now_ms: i64) -> NonosResult<()> {
+        let _alone = self.alone();
         let key_id = keys.key_id();
         let done = self.try_set(db, Arc::new(Keys::new(keys)), now_ms);
         if let Err(error) = &done {
@@ -89,7 +95,10 @@ impl Secrets {
                 }
                 None => self.enrol((view, commit), &of_this, now_ms)?,
             };
-            let seen = self.seen(&commit.over(view))?;
+            let seen = match of_this.active.access() {
+                Access::Public => None,
+                _ => Seen::of(&commit.over(view), self.store_id)?,
+            };
             let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
             Ok::<_, NonosError>((ring, seen, guard))
         })?;
@@ -140,7 +149,8 @@ impl Secrets {
         let now = now_ms.div_euclid(1000);
         let mut ring = Keyring::first(self.store_id, &keys.active, now);
         if sums::any_plain(view)? {
-            put_schema_value(commit, PURGE_NEEDED, &now.to_be_bytes())?;
+            // All of them can be sealed, or none is.
+            put_schema_value(commit, PURGE_NEEDED, &now_ms.to_be_bytes())?;
         } else {
             ring = ring.settled();
         }
@@ -154,10 +164,21 @@ impl Secrets {
 
     /// What a commit in the making says to the anchor, if there is one.
     pub(crate) fn seen(&self, from: &dyn Read) -> NonosResult<Option<Seen>> {
-        match &self.anchor {
-            Some(_) => Seen::of(from, self.store_id),
-            None => Ok(None),
+        // Only who can prove the manifest believes its counter.
+        match (&self.anchor, self.proves()) {
+            (Some(_), true) => Seen::of(from, self.store_id),
+            _ => Ok(None),
         }
+    }
+
+    /// Setting and changing keys take turns.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn proves(&self) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*held, Held::Keys(keys) if keys.active.access() != Access::Public)
     }
 
     /// Writes to the anchor what a commit said, which is durable by now. Later ones may not be.
@@ -184,15 +205,35 @@ impl Secrets {
         Ok(())
     }
 
+    /// The highest counter that anything says was in use. Nothing proves them, so absurd ones are not
+    /// believed.
+    fn highest_counter(&self, from: &dyn Read) -> NonosResult<u64> {
+        let stored = schema_value(from, sums::MANIFEST)?;
+        let stored = stored.and_then(|stored| manifest::counter(&stored).ok());
+        let anchored = match &self.anchor {
+            Some(anchor) => anchor.counter()?,
+            None => 0,
+        };
+        let believed = |counter: &u64| *counter < MAX_BELIEVED;
+        Ok(stored.filter(believed).unwrap_or(0).max(anchored))
+    }
+
     /// Makes keyring and manifest anew from the records, all of which these keys must vouch for.
     pub(crate) fn repair(&self, db: &Db, keys: EncryptionKeys, now_ms: i64) -> NonosResult<u64> {
+        let _alone = self.alone();
         let keys = Arc::new(Keys::new(keys));
         let store_id = self.store_id;
         let of_this = Arc::clone(&keys);
         let ((counter, mut guard), _) = db.update(Durability::Durable, |view, commit| {
             let sealer = Arc::clone(&of_this);
             commit.set_head_sealer(HeadSealer::new(move |head| tag(head, &sealer.active)));
-            let mut counter = 0;
+            if let Some(ring) = schema_value(view, KEYRING)?
+                && let Ok(ring) = Keyring::parse(&ring)
+                && super::any_sealed(view)?
+            {
+                ring.expect(&of_this.active)?;
+            }
+            let mut counter = self.highest_counter(view)?;
             sums::each(view, &mut |tree, key, frame| {
                 use storage_core::trees::identity::NODE_ID;
                 use storage_core::trees::secrets::{Stored, open};
@@ -205,8 +246,14 @@ impl Secrets {
                             tree: tree.name(),
                             key,
                         };
+                        let header = parse_header(&record)?;
+                        let is_ours = header.key_id == of_this.active.key_id();
+                        if header.kind == Kind::Anonymous && is_ours {
+                            // Nobody vouched for it before, and nobody does now.
+                            return Ok(());
+                        }
                         storage_crypto::verify(&of_this.active, &context, &record)?;
-                        counter = counter.max(parse_header(&record)?.version);
+                        counter = counter.max(header.version);
                     }
                 }
                 Ok(())
@@ -232,9 +279,13 @@ impl Secrets {
     }
 }
 
-/// Sealed records without a keyring: nobody knows to which key, and none is begun over them.
+/// Anything that a store has once it was sealed, but no keyring: nobody knows to which key it was, and none
+/// is begun over it.
 fn missing(from: &dyn Read) -> NonosResult<Option<NonosError>> {
-    Ok(super::any_sealed(from)?.then(|| CryptoError::KeyringMissing.into()))
+    let was_sealed = schema_value(from, sums::MANIFEST)?.is_some()
+        || audit_log::head(from)?.is_some_and(|head| head.sealed.is_some())
+        || super::any_sealed(from)?;
+    Ok(was_sealed.then(|| CryptoError::KeyringMissing.into()))
 }
 
 /// The tag of a head under these keys.

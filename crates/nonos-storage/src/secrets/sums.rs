@@ -6,7 +6,7 @@ use storage_core::trees::secrets::{Stored, open};
 use storage_core::trees::{identity, secrets};
 use storage_core::{Commit, KeyRange, Order, Read, TreeId};
 use storage_crypto::manifest::{self, Sum};
-use storage_crypto::{CryptoError, EncryptionKeys, Kind, parse_header};
+use storage_crypto::{CryptoError, EncryptionKeys, Kind, MAX_SECRET_LEN, parse_header};
 
 use crate::error::NonosResult;
 use crate::secrets::{KEYRING, put_schema_value, schema_value};
@@ -159,12 +159,21 @@ fn counted(tree: TreeId, key: &[u8], frame: Option<&[u8]>) -> NonosResult<Option
     }
 }
 
-/// Whether any secret, or the node's key, is as it was given.
+/// Whether any secret, or the node's key, is as it was given; an error if one of them is longer than what is
+/// sealed.
 pub(super) fn any_plain(from: &dyn Read) -> NonosResult<bool> {
     let mut any = false;
     each(from, &mut |tree, key, frame| {
         let is_id = (tree, key) == (TreeId::Identity, identity::NODE_ID);
-        any |= !is_id && matches!(open(tree, key, frame)?, Stored::Plain(_));
+        if let Stored::Plain(value) = open(tree, key, frame)?
+            && !is_id
+        {
+            any = true;
+            let (len, max) = (value.len(), MAX_SECRET_LEN);
+            if len > max {
+                return Err(CryptoError::TooLarge { len, max }.into());
+            }
+        }
         Ok(())
     })?;
     Ok(any)

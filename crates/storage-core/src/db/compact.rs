@@ -61,17 +61,19 @@ impl Db {
     /// whole; what is left is removed by the next call.
     pub fn purge(&self) -> Result<Compacted, CoreError> {
         let inner = &self.inner;
-        let compacted = inner.compact(Old::Wipe)?;
+        let _alone = inner.alone()?;
+        let compacted = inner.compact_alone(Old::Wipe)?;
         let Some(Durable { journal, home, .. }) = &inner.durable else {
             return Ok(compacted);
         };
-        let _alone = inner.alone()?;
         home.wipe_aside()?;
         let created_at = (inner.clock)().div_euclid(1000);
         on_a_sound_base(journal, || {
             let mut meter = inner.meter("purge", inner.len());
             journal.purge(inner.schema(), created_at, |records| meter.steps(records))
         })?;
+        // The one copy of the past is gone: what is, is marked.
+        inner.flush()?;
         Ok(compacted)
     }
 }
@@ -87,6 +89,10 @@ pub(super) enum Old {
 impl Inner {
     pub(super) fn compact(&self, old: Old) -> Result<Compacted, CoreError> {
         let _alone = self.alone()?;
+        self.compact_alone(old)
+    }
+
+    fn compact_alone(&self, old: Old) -> Result<Compacted, CoreError> {
         drop(self.index()?);
         if self.merged.is_some() {
             return Err(CoreError::ReadOnly);
@@ -100,10 +106,14 @@ impl Inner {
             });
         };
         // What an earlier one left may be what fills the disk.
-        durable.home.remove_leftovers()?;
+        let tidy = || match old {
+            Old::Remove => durable.home.remove_leftovers(),
+            Old::Wipe => durable.home.wipe_aside(),
+        };
+        tidy()?;
         let done = on_a_sound_base(&durable.journal, || self.compact_with(durable));
         if done.is_err() {
-            durable.home.remove_leftovers()?;
+            tidy()?;
         }
         let (compacted, before) = done?;
         match (before, old) {

@@ -198,7 +198,7 @@ impl IndexHome for SledHome {
                 continue;
             };
             if [COPY, NEW, OLD].contains(&ending) || ending.starts_with(DAMAGED) {
-                wipe_directory(&found.path())?;
+                wipe(&found.path())?;
             }
         }
         self.sync_parent()
@@ -252,21 +252,23 @@ fn remove_directory(path: &Path) -> Result<(), CoreError> {
     }
 }
 
-/// Overwrites every file once, and removes the directory. What is taken for an index is renamed before.
-fn wipe_directory(path: &Path) -> Result<(), CoreError> {
+/// Overwrites every file once, and removes it, and the directory. A link, or a file that is linked to
+/// elsewhere, is somebody else's as well: it is only removed. What is taken for an index is renamed before.
+fn wipe(path: &Path) -> Result<(), CoreError> {
     let io = |e| CoreError::io("overwrite", path, e);
-    for entry in fs::read_dir(path).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        if entry.file_type().map_err(io)?.is_dir() {
-            wipe_directory(&entry.path())?;
-            continue;
+    let found = fs::symlink_metadata(path).map_err(io)?;
+    if found.is_dir() {
+        for entry in fs::read_dir(path).map_err(io)? {
+            wipe(&entry.map_err(io)?.path())?;
         }
-        let file = File::options().write(true).open(entry.path()).map_err(io)?;
-        let size = file.metadata().map_err(io)?.len();
-        io::copy(&mut io::repeat(0).take(size), &mut &file).map_err(io)?;
+        return remove_directory(path);
+    }
+    if found.is_file() && found.nlink() == 1 {
+        let file = File::options().write(true).open(path).map_err(io)?;
+        io::copy(&mut io::repeat(0).take(found.len()), &mut &file).map_err(io)?;
         file.sync_all().map_err(io)?;
     }
-    remove_directory(path)
+    fs::remove_file(path).map_err(io)
 }
 
 fn copy_directory(from: &Path, to: &Path) -> Result<(), CoreError> {

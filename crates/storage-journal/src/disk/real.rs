@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +38,11 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn is_own(&self, path: &Path) -> io::Result<bool> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(found.is_file() && found.nlink() == 1)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -324,6 +324,10 @@ impl Disk for SimulatedDisk {
         self.change(Change::Rename(from.to_owned(), to.to_owned()))
     }
 
+    fn is_own(&self, path: &Path) -> io::Result<bool> {
+        self.open(path).map(|_file| true)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         if !self.lock().live.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());

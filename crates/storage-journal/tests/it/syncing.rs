@@ -89,6 +89,10 @@ impl Disk for LossyDisk {
         self.disk.rename(from, to)
     }
 
+    fn is_own(&self, path: &Path) -> io::Result<bool> {
+        self.disk.is_own(path)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.disk.remove(path)
     }
