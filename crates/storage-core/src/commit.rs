@@ -1,6 +1,7 @@
 //! A commit: puts and deletes over any of the trees, applied all or not at all.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::batch::Entries;
 use crate::error::CoreError;
@@ -9,7 +10,7 @@ use crate::trees::audit_log::HeadSealer;
 use crate::view::{self, KeyRange, Order, Read, Visit};
 
 /// What one commit changes. Of several changes to a key the last counts.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Commit {
     changes: PerTree<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     compression: bool,
@@ -21,6 +22,16 @@ pub struct Commit {
 pub(crate) struct Audit {
     pub(crate) store_id: [u8; 16],
     pub(crate) sealer: HeadSealer,
+}
+
+/// Says how much it changes, not what: values may be secrets.
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes = TreeId::ALL.map(|tree| (tree, self.changes.of(tree).len()));
+        let changes = changes.into_iter().filter(|(_, count)| *count > 0);
+        f.write_str("Commit ")?;
+        f.debug_map().entries(changes).finish()
+    }
 }
 
 impl Commit {

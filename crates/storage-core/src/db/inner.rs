@@ -1,6 +1,7 @@
 //! What the handle of a database and its background share: the one way of a commit, marks, closing.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -32,7 +33,6 @@ use crate::tree::{PerTree, TreeId};
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the handle and its background share.
-#[derive(Debug)]
 pub(crate) struct Inner {
     /// Tells this database from others in [`IN_UPDATE`].
     pub(super) id: u64,
@@ -99,6 +99,18 @@ thread_local! {
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// Says which database it is and nothing of what is in it: the engine would write every record.
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("path", &self.path)
+            .field("last_commit", &self.last_commit)
+            .field("counts", &self.counts)
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Inner {
     pub(super) fn new(
