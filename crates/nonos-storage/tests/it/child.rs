@@ -107,7 +107,7 @@ pub(crate) fn rounds_of(peer_id: &str, round: u64) -> StoredPeerInfo {
     }
 }
 
-fn say(text: &str) -> io::Result<()> {
+pub(crate) fn say(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "\n{SAYS}{text}")?;
     stdout.flush()
@@ -189,6 +189,12 @@ fn play(part: &str, path: PathBuf) -> TestResult {
                 process::abort();
             }
         }
+        #[cfg(feature = "encrypted-storage")]
+        part if part.starts_with(crate::secrets_kill::PART) => {
+            crate::secrets_kill::play(part, config)?;
+        }
+        #[cfg(feature = "encrypted-storage")]
+        crate::secrets_logs::PART => crate::secrets_logs::play(&config)?,
         part => return Err(format!("no part {part:?}").into()),
     }
     Ok(())

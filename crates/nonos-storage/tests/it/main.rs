@@ -8,6 +8,8 @@
 mod backup;
 mod bad_input;
 mod batches;
+#[cfg(feature = "encrypted-storage")]
+mod canaries;
 mod child;
 mod concurrency;
 mod config_values;
@@ -33,15 +35,25 @@ mod secrets_audit;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_cut;
 #[cfg(feature = "encrypted-storage")]
+mod secrets_disk;
+#[cfg(feature = "encrypted-storage")]
 mod secrets_flips;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_forged_log;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_kill;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_logs;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_matrix;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_modes;
 #[cfg(feature = "encrypted-storage")]
+mod secrets_purge;
+#[cfg(feature = "encrypted-storage")]
 mod secrets_rekey;
+#[cfg(feature = "encrypted-storage")]
+mod secrets_rekey_threads;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_repair;
 #[cfg(feature = "encrypted-storage")]
