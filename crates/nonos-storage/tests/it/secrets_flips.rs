@@ -171,16 +171,14 @@ fn some_flipped_bits_are_errors_to_a_handle_that_writes() -> TestResult {
             place.put(&db, &body)?;
             db.shutdown()?;
             drop(db);
-            let storage = match disk.open() {
-                // A head that does not parse already ends the opening.
-                Err(error) if key == HEAD => {
-                    assert_eq!(outcome(&Err::<(), _>(error)), "CORRUPT", "{name}, {case}");
-                    continue;
-                }
-                opened => opened?,
-            };
-            let set = outcome(&storage.set_encryption_keys(full(1)));
+            // Also with a head that does not parse: other records have nothing to do with it.
+            let storage = disk.open()?;
+            let mut set = outcome(&storage.set_encryption_keys(full(1)));
             assert_ne!(set, "ok", "{name}, {case}");
+            if set == "CORRUPT" {
+                // Nobody knows whether the keys are right.
+                set = "KeyRequired".to_owned();
+            }
             assert_eq!(outcome(&storage.load_secret("a")), set, "{name}, {case}");
             assert_eq!(
                 outcome(&storage.store_secret("a", b"x")),

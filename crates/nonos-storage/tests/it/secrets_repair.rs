@@ -58,23 +58,14 @@ fn a_missing_keyring_is_made_anew_if_every_record_is_vouched_for() -> TestResult
 #[test]
 fn a_keyring_is_not_made_anew_over_a_record_that_is_not_vouched_for() -> TestResult {
     let tampered = Tampered::new()?;
-    let donor = tampered.copied()?;
-    let storage = donor.open()?;
-    storage.set_encryption_keys(public(1))?;
-    storage.store_secret("new", b"forged")?;
-    storage.close()?;
-    let forged = record_of(&donor, "new")?;
     let plain: &dyn Fn(&View<'_>, &mut Commit) -> Result<(), CoreError> =
         &|_, commit| put(commit, TreeId::Secrets, b"d", Encoding::Raw, b"plain");
     let moved: &dyn Fn(&View<'_>, &mut Commit) -> Result<(), CoreError> =
         &|view, commit| put_sealed(commit, "a", &sealed(view, "b")?);
-    let anonymous: &dyn Fn(&View<'_>, &mut Commit) -> Result<(), CoreError> =
-        &|_, commit| put_sealed(commit, "new", &forged);
     let nothing: &dyn Fn(&View<'_>, &mut Commit) -> Result<(), CoreError> = &|_, _| Ok(());
     for (case, keys, change, expected) in [
         ("plain", full(1), plain, "PlaintextRecord"),
         ("moved", full(1), moved, "Unopenable"),
-        ("anonymous", full(1), anonymous, "Unauthenticated"),
         ("other keys", full(2), nothing, "WrongKey"),
         ("public keys", public(1), nothing, "SecretKeyRequired"),
     ] {
@@ -119,5 +110,25 @@ fn an_older_keyring_put_back_does_not_have_a_planted_secret_sealed() -> TestResu
     let planted = disk.directory.open_core()?;
     let secret = body(&planted.view(), TreeId::Secrets, b"planted")?;
     assert_eq!(secret, b"mine");
+    Ok(())
+}
+
+/// Nobody vouched for it before, and nobody does after: it is no reason to leave the others behind.
+#[test]
+fn a_secret_stored_with_the_public_key_stays_as_it_is() -> TestResult {
+    let tampered = Tampered::new()?;
+    let donor = tampered.copied()?;
+    let storage = donor.open()?;
+    storage.set_encryption_keys(public(1))?;
+    storage.store_secret("new", b"forged")?;
+    storage.close()?;
+    let forged = record_of(&donor, "new")?;
+    let (_trial, storage, said) = repaired(&tampered, full(1), |_, commit| {
+        put_sealed(commit, "new", &forged)
+    })?;
+    assert_eq!(said, "ok");
+    assert_eq!(outcome(&storage.load_secret("new")), "Unauthenticated");
+    storage.adopt_secret("new")?;
+    assert_eq!(storage.load_secret("new")?.as_deref(), Some(&b"forged"[..]));
     Ok(())
 }
