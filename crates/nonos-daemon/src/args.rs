@@ -142,6 +142,21 @@ pub(crate) enum Verb {
         /// The file; one that exists is replaced, which asks
         file: PathBuf,
     },
+    /// Read the records and say what is not as it was written; beside the daemon as well
+    Verify {
+        /// Only that the journal is whole, and how many records there are
+        #[arg(long, conflicts_with = "deep")]
+        quick: bool,
+        /// Also the chain of the audit log, and whether the keys vouch for sealed records
+        #[arg(long)]
+        deep: bool,
+        /// Only this tree
+        #[arg(long, value_name = "T", conflicts_with = "quick")]
+        tree: Option<String>,
+        /// How many findings to list; all are counted
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        max_errors: usize,
+    },
     /// Make the index anew, which returns free space and heals it
     Compact {
         /// Overwrite and remove everything of the past as well: what was deleted, replaced or sealed since

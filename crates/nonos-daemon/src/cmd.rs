@@ -11,4 +11,5 @@ pub(crate) mod schema;
 #[cfg(feature = "encrypted-storage")]
 pub(crate) mod secrets;
 pub(crate) mod status;
+pub(crate) mod verify;
 pub(crate) mod version;

@@ -43,6 +43,8 @@ pub(crate) enum CliError {
     NoSuch { what: &'static str, name: String },
     #[error("{what}")]
     Findings { what: &'static str },
+    #[error("there is no tree {name:?}")]
+    NoTree { name: String },
     #[error("a head has 64 hexadecimal digits")]
     Head,
     #[error("{what} was not confirmed")]
@@ -86,7 +88,7 @@ impl CliError {
             #[cfg(feature = "encrypted-storage")]
             Self::NoSuch { .. } => ErrorCode::NotFound.name(),
             Self::Findings { .. } => "FINDINGS",
-            Self::Head => "USAGE",
+            Self::Head | Self::NoTree { .. } => "USAGE",
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
@@ -109,6 +111,9 @@ impl CliError {
             Self::OnTerminal => Some("give --to FILE, a pipe, or --show"),
             #[cfg(feature = "encrypted-storage")]
             Self::NeedsFile => Some("give --to FILE"),
+            Self::NoTree { .. } => Some(
+                "give schema, identity, peers, metrics, epochs, config, claims, secrets or audit_log",
+            ),
             Self::Settings(error) => error.remedy(),
             Self::NoDatabase { .. } => {
                 Some("run `nonos init`, or name the node's directory with --data-dir")

@@ -44,7 +44,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::OnTerminal | CliError::NeedsFile => USAGE,
         #[cfg(feature = "encrypted-storage")]
         CliError::NoSuch { .. } => UNEXPECTED,
-        CliError::Head => USAGE,
+        CliError::Head | CliError::NoTree { .. } => USAGE,
         CliError::Findings { .. } => INTEGRITY,
         CliError::NoDatabase { .. } => NO_DATABASE,
         CliError::NotConfirmed { .. } => REFUSED,

@@ -9,8 +9,8 @@ pub use nonos_storage::{
     NonosError, NonosResult, OpenOptions, OpeningReport, Outlook, Progress, PruneError,
     RecordError, RestoreError, RestoreReport, SchemaError, SchemaInfo, SecretCounts, SecretsStatus,
     StorageConfig, StorageError, StorageMetrics, StorageMetricsSnapshot, StoreId, StoredClaim,
-    StoredEpochSummary, StoredMetrics, StoredPeerInfo, Survey, TreeId, TreeIntegrityReport,
-    TreeSizes, TreeSurvey, Unconvertible, Update, ValueError, holder,
+    StoredEpochSummary, StoredMetrics, StoredPeerInfo, Survey, TreeId, TreeIntegrity,
+    TreeIntegrityReport, TreeSizes, TreeSurvey, Unconvertible, Update, ValueError, holder,
 };
 #[cfg(feature = "encrypted-storage")]
 pub use nonos_storage::{

@@ -37,6 +37,19 @@ fn main() -> ExitCode {
         #[cfg(feature = "encrypted-storage")]
         Verb::Secrets { ref what } => cmd::secrets::secrets(&args, what),
         Verb::Audit { ref what } => cmd::audit::audit(&args, what),
+        Verb::Verify {
+            quick,
+            deep,
+            ref tree,
+            max_errors,
+        } => {
+            let depth = match (quick, deep) {
+                (true, _) => cmd::verify::Depth::Quick,
+                (false, true) => cmd::verify::Depth::Deep,
+                (false, false) => cmd::verify::Depth::Records,
+            };
+            cmd::verify::verify(&args, depth, tree.as_deref(), max_errors)
+        }
         Verb::Version => cmd::version::version(&args),
     };
     match done {

@@ -96,3 +96,19 @@ fn a_database_path_that_is_a_file_is_refused() -> TestResult {
     assert_eq!(std::fs::read(node.path("data.sled"))?, b"mine");
     Ok(())
 }
+
+#[test]
+fn verify_reads_every_record_and_finds_nothing_in_a_new_database() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["verify", "-o", "json"], 3)?;
+    node.json(&["init", "-o", "json"], 0)?;
+    for depth in [&["--quick"][..], &[], &["--deep"]] {
+        let verified = node.json(&[&["verify", "-o", "json"], depth].concat(), 0)?;
+        assert_eq!(verified["data"]["errors"], 0, "{verified}");
+        assert!(verified["data"]["entries"].as_u64() > Some(0), "{verified}");
+    }
+    let one = node.json(&["verify", "--tree", "identity", "-o", "json"], 0)?;
+    assert_eq!(one["data"]["entries"], 2);
+    node.json(&["verify", "--tree", "nothing", "-o", "json"], 2)?;
+    Ok(())
+}

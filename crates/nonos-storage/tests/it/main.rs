@@ -16,6 +16,8 @@ mod config_values;
 mod contents;
 mod damage;
 mod first_implementation;
+#[cfg(feature = "encrypted-storage")]
+mod integrity;
 mod kill;
 mod large_values;
 mod lifecycle;
@@ -61,4 +63,4 @@ mod secrets_tamper;
 mod spec;
 
 /// What tests return.
-type TestResult = Result<(), Box<dyn std::error::Error>>;
+type TestResult<T = ()> = Result<T, Box<dyn std::error::Error>>;

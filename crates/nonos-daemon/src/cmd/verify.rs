@@ -1,0 +1,188 @@
+//! `nonos verify`: whether everything is as it was written.
+
+use std::path::PathBuf;
+
+use comfy_table::Table;
+use nonos_storage::{ErrorCode, Finding, NodeStorage, NonosError, TreeId};
+use serde::Serialize;
+
+use crate::args::Args;
+use crate::error::CliError;
+use crate::output::{Report, push_line};
+use crate::settings::Places;
+
+/// How much is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The journal is read, and its counts and digests.
+    Quick,
+    /// Every record by itself.
+    Records,
+    /// The chain of the audit log, sealed records and their tags as well.
+    Deep,
+}
+
+#[derive(Debug, Serialize)]
+struct Verified {
+    database: PathBuf,
+    depth: &'static str,
+    entries: usize,
+    corrupted: usize,
+    errors: u64,
+    warnings: u64,
+    trees: Vec<Tree>,
+    findings: Vec<Found>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tree {
+    name: &'static str,
+    entries: usize,
+    corrupted: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    code: &'static str,
+    severity: &'static str,
+    tree: Option<&'static str>,
+    key_hex: String,
+    detail: String,
+    fix: Option<&'static str>,
+}
+
+pub(crate) fn verify(
+    args: &Args,
+    depth: Depth,
+    tree: Option<&str>,
+    max_errors: usize,
+) -> Result<(), CliError> {
+    let report = Report::start("nonos.verify/1", args.output);
+    let verified = read(args, depth, tree, max_errors);
+    let has_errors = verified.as_ref().is_ok_and(|found| found.errors > 0);
+    report.finish(verified, table)?;
+    if has_errors {
+        return Err(CliError::Findings {
+            what: "records are not as they were written",
+        });
+    }
+    Ok(())
+}
+
+fn read(
+    args: &Args,
+    depth: Depth,
+    tree: Option<&str>,
+    max_errors: usize,
+) -> Result<Verified, CliError> {
+    let tree = match tree {
+        Some(name) => {
+            let found = TreeId::ALL.into_iter().find(|tree| tree.name() == name);
+            Some(found.ok_or_else(|| CliError::NoTree {
+                name: name.to_owned(),
+            })?)
+        }
+        None => None,
+    };
+    let settings = Places::of(args)?.load()?;
+    let path = settings.storage.path.clone();
+    let storage = match NodeStorage::open_readonly(settings.storage.clone()) {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
+            return Err(CliError::NoDatabase { path });
+        }
+        opened => opened?,
+    };
+    let mut verified = Verified {
+        database: storage.data_path().to_owned(),
+        depth: match depth {
+            Depth::Quick => "quick",
+            Depth::Records => "records",
+            Depth::Deep => "deep",
+        },
+        entries: 0,
+        corrupted: 0,
+        errors: 0,
+        warnings: 0,
+        trees: Vec::new(),
+        findings: Vec::new(),
+    };
+    if depth == Depth::Quick {
+        let sizes = storage.tree_sizes()?;
+        verified.entries = sizes.identity
+            + sizes.peers
+            + sizes.metrics
+            + sizes.epochs
+            + sizes.config
+            + sizes.claims
+            + sizes.secrets
+            + sizes.audit_log;
+        return Ok(verified);
+    }
+    #[cfg(feature = "encrypted-storage")]
+    if depth == Depth::Deep
+        && storage.secrets_status()?.active.is_some()
+        && crate::keys::load(args, &settings)?.is_some()
+    {
+        crate::keys::unlock(args, &settings, &storage)?;
+    }
+    let found = storage.verify_integrity_with(tree, max_errors, depth == Depth::Deep)?;
+    let of = |found: &nonos_storage::TreeIntegrity| Tree {
+        name: found.tree.name(),
+        entries: found.entries,
+        corrupted: found.corrupted,
+    };
+    verified.trees = found.trees.iter().map(of).collect();
+    verified.entries = verified.trees.iter().map(|tree| tree.entries).sum();
+    verified.corrupted = verified.trees.iter().map(|tree| tree.corrupted).sum();
+    (verified.errors, verified.warnings) = (found.errors, found.warnings);
+    verified.findings = found.findings.into_iter().map(told).collect();
+    Ok(verified)
+}
+
+fn told(found: Finding) -> Found {
+    Found {
+        code: found.code.name(),
+        severity: found.code.severity().name(),
+        tree: found.tree.map(TreeId::name),
+        key_hex: found.key_hex,
+        detail: found.detail,
+        fix: found.code.fix(),
+    }
+}
+
+fn table(verified: &Verified) -> String {
+    if verified.depth == "quick" {
+        return format!(
+            "{} records: the journal is whole; their contents were not looked at",
+            verified.entries
+        );
+    }
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["TREE", "ENTRIES", "CORRUPTED"]);
+    for tree in &verified.trees {
+        table.add_row([
+            tree.name.to_owned(),
+            tree.entries.to_string(),
+            tree.corrupted.to_string(),
+        ]);
+    }
+    let mut text = table.to_string();
+    for found in &verified.findings {
+        let place = found.tree.unwrap_or("the database");
+        let (severity, code, key) = (found.severity, found.code, &found.key_hex);
+        push_line(
+            &mut text,
+            format_args!("{severity}: {code} {place} {key}: {}", found.detail),
+        );
+        if let Some(fix) = found.fix {
+            push_line(&mut text, format_args!("  help: `{fix}`"));
+        }
+    }
+    let (errors, warnings) = (verified.errors, verified.warnings);
+    push_line(
+        &mut text,
+        format_args!("{errors} errors, {warnings} warnings"),
+    );
+    text
+}
