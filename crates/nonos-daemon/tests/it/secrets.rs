@@ -360,3 +360,34 @@ fn without_a_key_no_secret_is_stored_and_the_node_has_no_identity() -> TestResul
     assert_eq!(node.put("wallet_key", SECRET)?.status.code(), Some(0));
     Ok(())
 }
+
+#[test]
+fn a_key_file_with_a_passphrase_is_needed_with_it_at_every_start() -> TestResult {
+    let node = Node::new()?;
+    let init = ["--passphrase-fd", "0", "init", "--passphrase"];
+    let made = node.fed(&init, b"tractor beam\n")?;
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let text = fs::read_to_string(node.path("storage.key"))?;
+    assert!(text.contains("\nprotection = argon2id\n"), "{text}");
+    let refused = node.output(&["secrets", "get", "wallet_key"])?;
+    assert_eq!(refused.status.code(), Some(9));
+    let list = ["--passphrase-fd", "0", "secrets", "status"];
+    let status = node.fed(&list, b"tractor beam\n")?;
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    assert!(String::from_utf8(status.stdout)?.contains("access     full"));
+    Ok(())
+}
+
+#[test]
+fn half_a_key_file_that_a_crash_left_is_none() -> TestResult {
+    let node = Node::new()?;
+    fs::create_dir_all(node.path(""))?;
+    fs::set_permissions(node.path(""), fs::Permissions::from_mode(0o700))?;
+    fs::write(node.path("storage.key.writing"), b"nsec-key 1\ntype = f")?;
+    node.json(&["init", "-o", "json"], 0)?;
+    assert!(!node.path("storage.key.writing").exists());
+    let put = node.put("wallet_key", SECRET)?;
+    assert_eq!(put.status.code(), Some(0), "{put:?}");
+    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
+    Ok(())
+}
