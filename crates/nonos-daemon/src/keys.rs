@@ -104,25 +104,35 @@ pub(crate) fn unlock(
     settings: &Settings,
     storage: &NodeStorage,
 ) -> Result<(), CliError> {
-    let Some((keys, _)) = load(args, settings)? else {
-        let status = storage.secrets_status()?;
-        if status.active.is_some() {
-            return Err(encryption(CryptoError::KeyRequired {
-                key_id: status.active,
-            }));
-        }
+    if unlock_if_there(args, settings, storage)? {
         return Ok(());
-    };
-    let next = next_of(args, settings);
-    match storage.set_encryption_keys(keys) {
-        Err(NonosError::Encryption(
-            CryptoError::WrongKey { .. } | CryptoError::RekeyInProgress { .. },
-        )) if next.as_deref().is_some_and(Path::exists) => {
-            finish_rotation(args, settings, storage).map(drop)
-        }
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(()),
     }
+    match storage.secrets_status()?.active {
+        Some(active) => Err(encryption(CryptoError::KeyRequired {
+            key_id: Some(active),
+        })),
+        None => Ok(()),
+    }
+}
+
+/// Sets the keys of this node on a storage, if there is a key file; whether there is.
+pub(crate) fn unlock_if_there(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+) -> Result<bool, CliError> {
+    let Some((keys, _)) = load(args, settings)? else {
+        return Ok(false);
+    };
+    let active = storage.secrets_status()?.active;
+    let is_other = active.is_some_and(|active| active != keys.key_id());
+    let next = next_of(args, settings);
+    if is_other && !storage.is_read_only() && next.as_deref().is_some_and(Path::exists) {
+        finish_rotation(args, settings, storage, keys)?;
+    } else {
+        storage.set_encryption_keys(keys)?;
+    }
+    Ok(true)
 }
 
 /// Where a rotation writes the new key file, if the keys come from one.
@@ -143,18 +153,18 @@ pub(crate) struct Rotated {
     pub(crate) records: u64,
 }
 
-/// Seals everything to the keys in the file beside, and puts that file in place of the key file, whose
+/// Seals everything to the keys in the file beside those in the key file, `old`, and puts that file in place of the key file, whose
 /// old one is kept under the id of its key. Whatever an interruption left done is not done again.
 pub(crate) fn finish_rotation(
     args: &Args,
     settings: &Settings,
     storage: &NodeStorage,
+    old: EncryptionKeys,
 ) -> Result<Rotated, CliError> {
     let Source::File(key_file) = Source::of(args, settings) else {
         return Err(CliError::KeysNotInFile);
     };
     let next = with_ending(&key_file, ".next");
-    let (old, _) = load_file(args, settings, &key_file)?;
     let (new, _) = load_file(args, settings, &next)?;
     let (old_id, new_id) = (old.key_id(), new.key_id());
     let show = progress::rekeying(args);

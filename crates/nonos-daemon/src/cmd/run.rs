@@ -78,11 +78,11 @@ fn unlock(
     storage: &NodeStorage,
     is_fresh: bool,
 ) -> Result<(), CliError> {
-    if is_fresh && keys::ensure(args, settings, storage, None)? {
+    if !is_fresh {
+        keys::unlock(args, settings, storage)?;
+    } else if keys::ensure(args, settings, storage, None)? {
         let path = settings.secrets.key_file.display();
         tracing::warn!(%path, "made the key file of this node; {LOSING_IT}");
-    } else {
-        keys::unlock(args, settings, storage)?;
     }
     if storage.secrets_status()?.access.is_none() {
         tracing::warn!(

@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nonos_storage::{Access, ErrorCode, NodeStorage, NonosError, SecretsStatus, destroy_key_file};
+use nonos_storage::{
+    Access, CryptoError, ErrorCode, NodeStorage, NonosError, SecretsStatus, destroy_key_file,
+};
 use serde::Serialize;
 
 use crate::args::{Args, Output, SecretsVerb};
@@ -219,18 +221,22 @@ fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Rotation, Cli
             "destroying the old key: backups made before, and copies of the database, become unreadable",
         )?;
     }
-    let key_id = storage.secrets_status()?.active.map(|id| id.to_string());
+    let active = storage.secrets_status()?.active;
+    let key_id = active.map(|id| id.to_string());
+    let (old, _) = keys::load(args, &settings)?
+        .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;
     if !next.exists() {
         // What is wrong with the keys in use is said before new ones are made.
-        keys::unlock(args, &settings, &storage)?;
-        if storage.secrets_status()?.access != Some(Access::Full) {
-            return Err(keys::encryption(
-                nonos_storage::CryptoError::SecretKeyRequired,
-            ));
+        if old.access() != Access::Full {
+            return Err(keys::encryption(CryptoError::SecretKeyRequired));
+        }
+        if let Some(expected) = active.filter(|active| *active != old.key_id()) {
+            let got = old.key_id();
+            return Err(keys::encryption(CryptoError::WrongKey { expected, got }));
         }
         keys::create(&next, &settings, Some(storage.store_id()), None)?;
     }
-    let rotated = keys::finish_rotation(args, &settings, &storage)?;
+    let rotated = keys::finish_rotation(args, &settings, &storage, old)?;
     storage.purge()?;
     let new_key_id = storage.secrets_status()?.active.map(|id| id.to_string());
     storage.close()?;
@@ -288,8 +294,8 @@ fn status(args: &Args) -> Result<Status, CliError> {
     let settings = Places::of(args)?.load()?;
     let storage = view(args, false)?;
     // Without a key file the status is that of the store.
-    if storage.secrets_status()?.active.is_some() && keys::load(args, &settings)?.is_some() {
-        keys::unlock(args, &settings, &storage)?;
+    if storage.secrets_status()?.active.is_some() {
+        keys::unlock_if_there(args, &settings, &storage)?;
     }
     Ok(told(&storage.secrets_status()?))
 }
@@ -364,9 +370,8 @@ fn accept_rollback(args: &Args) -> Result<Status, CliError> {
 
 fn repair_keyring(args: &Args) -> Result<Status, CliError> {
     let (storage, settings) = keys::open_locked(args)?;
-    let (given, _) = keys::load(args, &settings)?.ok_or_else(|| {
-        keys::encryption(nonos_storage::CryptoError::KeyRequired { key_id: None })
-    })?;
+    let (given, _) = keys::load(args, &settings)?
+        .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;
     confirm(
         args,
         "making the records of the keys anew: whether a secret was removed cannot be told",

@@ -119,11 +119,8 @@ fn read(
         return Ok(verified);
     }
     #[cfg(feature = "encrypted-storage")]
-    if depth == Depth::Deep
-        && storage.secrets_status()?.active.is_some()
-        && crate::keys::load(args, &settings)?.is_some()
-    {
-        crate::keys::unlock(args, &settings, &storage)?;
+    if depth == Depth::Deep && storage.secrets_status()?.active.is_some() {
+        crate::keys::unlock_if_there(args, &settings, &storage)?;
     }
     let found = storage.verify_integrity_with(tree, max_errors, depth == Depth::Deep)?;
     let of = |found: &nonos_storage::TreeIntegrity| Tree {
