@@ -61,6 +61,8 @@ mod secrets_repair;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_tamper;
 mod spec;
+#[cfg(not(feature = "encrypted-storage"))]
+mod without_the_feature;
 
 /// What tests return.
 type TestResult<T = ()> = Result<T, Box<dyn std::error::Error>>;

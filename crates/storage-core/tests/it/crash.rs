@@ -11,9 +11,9 @@ use storage_journal::disk::{Crash, Fault};
 use crate::workload::{Random, State, TestResult, dump, open, options, step};
 
 /// The states that a crash may leave: by number of the last commit.
-type States = BTreeMap<u64, State>;
+pub(crate) type States = BTreeMap<u64, State>;
 
-fn check_recovered(
+pub(crate) fn check_recovered(
     disk: &SimulatedDisk,
     home: &SimulatedHome,
     states: &States,
@@ -48,7 +48,7 @@ fn check_recovered(
     Ok(())
 }
 
-fn keep(seed: u64) -> impl FnMut(usize) -> bool {
+pub(crate) fn keep(seed: u64) -> impl FnMut(usize) -> bool {
     let mut random = Random(seed);
     move |_| random.below(2) == 0
 }

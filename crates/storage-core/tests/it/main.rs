@@ -15,6 +15,7 @@ mod index_failure;
 mod lifetimes;
 mod lost_commits;
 mod peers;
+mod purge;
 mod remains;
 mod staged_disk;
 mod workload;
