@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::error::CryptoError;
+use crate::stack;
 
 /// Personalizations of keyed hashes, at most 16 bytes each.
 pub(crate) const AUTH: &[u8] = b"nsec1.auth";
@@ -30,17 +31,20 @@ const ALL: [&[u8]; 11] = [
 /// The hash of `parts`, one after another, under `key` for the use `person`. The key is not empty: the
 /// library would hash a block of zeros for it, which is not `BLAKE2b`.
 pub(crate) fn keyed(key: &[u8; 32], person: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // A key of 32 bytes and a personalization of at most 16 are always taken.
-    let Ok(mut mac) = Blake2bMac::<U32>::new_with_salt_and_personal(key, &[], person) else {
-        unreachable!("a key of 32 bytes and a label of at most 16");
-    };
-    for part in parts {
-        Update::update(&mut mac, part);
-    }
-    mac.finalize_fixed().into()
+    // The library has the key in a buffer that it does not wipe.
+    stack::wiped(|| {
+        // A key of 32 bytes and a personalization of at most 16 are always taken.
+        let Ok(mut mac) = Blake2bMac::<U32>::new_with_salt_and_personal(key, &[], person) else {
+            unreachable!("a key of 32 bytes and a label of at most 16");
+        };
+        for part in parts {
+            Update::update(&mut mac, part);
+        }
+        mac.finalize_fixed().into()
+    })
 }
 
-/// [`keyed`], where the hash itself is secret.
+/// [`keyed`], where the hash itself is secret. It is moved, so the caller's own frames are to be wiped.
 pub(crate) fn keyed_secret(key: &[u8; 32], person: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(keyed(key, person, parts))
 }
@@ -77,5 +81,11 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = ALL.into_iter().collect();
         assert_eq!(distinct.len(), ALL.len());
         assert!(ALL.iter().all(|label| label.len() <= 16));
+        let constants = include_str!("digest.rs").matches("const ").count();
+        assert_eq!(
+            constants,
+            ALL.len() + 2,
+            "and the list of them, and this line"
+        );
     }
 }

@@ -16,9 +16,11 @@
 //! `nonce = …` and `sealed = …`, a secretbox. Its key is a hash of every line before `nonce` under what
 //! argon2id (RFC 9106) makes of the passphrase, so a header that was edited does not open.
 
-use std::fmt::Write;
+mod kdf;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::fmt::Write;
+use std::str::FromStr;
+
 use crypto_secretbox::aead::{Aead, KeyInit};
 use crypto_secretbox::{Nonce, XSalsa20Poly1305};
 use zeroize::Zeroizing;
@@ -27,13 +29,12 @@ use crate::digest;
 use crate::error::CryptoError;
 use crate::ids::{Access, StoreId};
 use crate::keys::EncryptionKeys;
+use crate::stack;
+use kdf::Kdf;
 
 /// The longest key file, in bytes.
 pub const MAX_FILE_LEN: usize = 4096;
 const FIRST_LINE: &str = "nsec-key 1";
-const MAX_MEMORY_KIB: u32 = 1024 * 1024;
-const MAX_PASSES: u32 = 16;
-const MAX_LANES: u32 = 16;
 const MALFORMED: CryptoError = CryptoError::Malformed {
     what: "the key file",
 };
@@ -71,15 +72,11 @@ pub enum Strength {
 
 impl Strength {
     const fn params(self) -> Kdf {
-        Kdf {
-            memory_kib: match self {
-                Self::Normal => 64 * 1024,
-                Self::Strong => 256 * 1024,
-            },
-            passes: 3,
-            lanes: 4,
-            salt: [0; 16],
-        }
+        let memory_kib = match self {
+            Self::Normal => 64 * 1024,
+            Self::Strong => 256 * 1024,
+        };
+        Kdf::new(memory_kib, 3, 4)
     }
 }
 
@@ -110,7 +107,7 @@ pub fn protect(
 ) -> Result<Zeroizing<String>, CryptoError> {
     let mut kdf = strength.params();
     let mut nonce = [0; 24];
-    getrandom::fill(&mut kdf.salt).map_err(|_none| CryptoError::Random)?;
+    getrandom::fill(kdf.salt_mut()).map_err(|_none| CryptoError::Random)?;
     getrandom::fill(&mut nonce).map_err(|_none| CryptoError::Random)?;
     if passphrase.is_empty() {
         return Err(CryptoError::BadPassphrase);
@@ -118,10 +115,11 @@ pub fn protect(
     let secret = secret_of(keys)?.ok_or(CryptoError::SecretKeyRequired)?;
     let mut text = header(keys, about, "argon2id")?;
     push(&mut text, "kdf", &kdf.line())?;
-    let key = kdf.wrap_key(passphrase, &text)?;
-    let sealed = cipher(&key)
-        .encrypt(&Nonce::from(nonce), secret.as_slice())
-        .map_err(|_never| MALFORMED)?;
+    let sealed = stack::wiped(|| {
+        let key = kdf.wrap_key(passphrase, &text)?;
+        let sealed = cipher(&key).encrypt(&Nonce::from(nonce), secret.as_slice());
+        sealed.map_err(|_never| MALFORMED)
+    })?;
     push(&mut text, "nonce", &hex(&nonce))?;
     push(&mut text, "sealed", &hex(&sealed))?;
     finish(text)
@@ -135,10 +133,17 @@ pub fn protect(
 /// [`CryptoError::PassphraseRequired`], [`CryptoError::BadPassphrase`], which also is what a changed
 /// header gives; [`CryptoError::KeyMismatch`], [`CryptoError::WeakPublicKey`].
 pub fn read(text: &str, passphrase: Option<&str>) -> Result<(EncryptionKeys, About), CryptoError> {
+    stack::wiped(|| read_lines(text, passphrase))
+}
+
+fn read_lines(
+    text: &str,
+    passphrase: Option<&str>,
+) -> Result<(EncryptionKeys, About), CryptoError> {
     let mut lines = Lines::of(text)?;
     let kind = lines.value("type")?;
     let key_id = lines.value("key-id")?;
-    let created_at = lines.value("created")?.parse().ok().ok_or(MALFORMED)?;
+    let created_at = number(lines.value("created")?).ok_or(MALFORMED)?;
     let store_id = match lines.value("store-id")? {
         "none" => None,
         id => Some(StoreId(bytes(id)?)),
@@ -173,7 +178,11 @@ pub fn is_protected(text: &str) -> Result<bool, CryptoError> {
     for name in ["type", "key-id", "created", "store-id", "public"] {
         lines.value(name)?;
     }
-    Ok(lines.value("protection")? == "argon2id")
+    match lines.value("protection")? {
+        "none" => Ok(false),
+        "argon2id" => Ok(true),
+        _ => Err(MALFORMED),
+    }
 }
 
 fn header(
@@ -219,74 +228,6 @@ fn secret_of(keys: &EncryptionKeys) -> Result<Option<&[u8; 32]>, CryptoError> {
     }
 }
 
-/// How a passphrase becomes a key.
-struct Kdf {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-    salt: [u8; 16],
-}
-
-impl Kdf {
-    fn line(&self) -> String {
-        let Self {
-            memory_kib,
-            passes,
-            lanes,
-            salt,
-        } = self;
-        let salt = hex(salt);
-        format!(
-            "argon2id v=19 m={memory_kib} t={passes} p={lanes} salt={}",
-            *salt
-        )
-    }
-
-    /// Bounded before anything is spent on it.
-    fn parse(line: &str) -> Result<Self, CryptoError> {
-        let mut parts = line.split(' ');
-        if (parts.next(), parts.next()) != (Some("argon2id"), Some("v=19")) {
-            return Err(MALFORMED);
-        }
-        let mut number = |name: &str, max: u32| {
-            let value = parts.next().and_then(|part| part.strip_prefix(name));
-            let value = value
-                .and_then(|value| value.parse().ok())
-                .ok_or(MALFORMED)?;
-            (1..=max).contains(&value).then_some(value).ok_or(MALFORMED)
-        };
-        let memory_kib = number("m=", MAX_MEMORY_KIB)?;
-        let passes = number("t=", MAX_PASSES)?;
-        let lanes = number("p=", MAX_LANES)?;
-        let salt = parts.next().and_then(|part| part.strip_prefix("salt="));
-        let salt = bytes(salt.ok_or(MALFORMED)?)?;
-        match parts.next() {
-            None => Ok(Self {
-                memory_kib,
-                passes,
-                lanes,
-                salt,
-            }),
-            Some(_) => Err(MALFORMED),
-        }
-    }
-
-    fn wrap_key(&self, passphrase: &str, above: &str) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32));
-        let params = params.map_err(|_out_of_range| MALFORMED)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let mut key = Zeroizing::new([0; 32]);
-        argon2
-            .hash_password_into(passphrase.as_bytes(), &self.salt, &mut *key)
-            .map_err(|_out_of_range| MALFORMED)?;
-        Ok(digest::keyed_secret(
-            &key,
-            digest::WRAP,
-            &[above.as_bytes()],
-        ))
-    }
-}
-
 fn cipher(key: &[u8; 32]) -> XSalsa20Poly1305 {
     XSalsa20Poly1305::new(key.into())
 }
@@ -305,7 +246,7 @@ impl<'a> Lines<'a> {
         let (first, rest) = text.split_once('\n').ok_or(MALFORMED)?;
         if first != FIRST_LINE {
             let version = first.strip_prefix("nsec-key ");
-            let version = version.and_then(|version| version.parse().ok());
+            let version = version.and_then(number);
             return Err(version.map_or(MALFORMED, CryptoError::UnsupportedVersion));
         }
         let at = rest.rfind("check = ").ok_or(MALFORMED)?;
@@ -367,6 +308,12 @@ fn hex(bytes: &[u8]) -> Zeroizing<String> {
         }
     }
     text
+}
+
+/// A number in the one way in which it is written here: others are read as it, such as `+1` and `01`.
+fn number<T: FromStr + ToString>(text: &str) -> Option<T> {
+    let number: T = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
 }
 
 /// Exactly so many bytes of lower-case hexadecimal digits.

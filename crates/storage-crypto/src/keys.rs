@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::digest;
 use crate::error::CryptoError;
 use crate::ids::{Access, KeyId};
+use crate::stack;
 
 type Secret = Box<Zeroizing<[u8; 32]>>;
 
@@ -157,16 +158,20 @@ impl EncryptionKeys {
     }
 
     /// The library keeps an unwiped copy of the bytes in its type: it lives as short as it can, and is
-    /// overwritten in place.
+    /// overwritten in place; what it has on the stack is overwritten after it.
     pub(crate) fn with_secret_key<T>(
         &self,
         work: impl FnOnce(&SecretKey) -> T,
     ) -> Result<T, CryptoError> {
         let secret = self.expose_secret().ok_or(CryptoError::SecretKeyRequired)?;
-        Ok(with_secret_key(secret, work))
+        Ok(stack::wiped(|| with_secret_key(secret, work)))
     }
 
     fn full(secret: Secret) -> Self {
+        stack::wiped(|| Self::derived(secret))
+    }
+
+    fn derived(secret: Secret) -> Self {
         let public = with_secret_key(&secret, |key| *key.public_key().as_bytes());
         let mut clamped = Zeroizing::new(**secret);
         let [first, .., last] = &mut *clamped;
@@ -205,16 +210,19 @@ fn boxed(bytes: &[u8]) -> Result<Secret, CryptoError> {
     Ok(secret)
 }
 
-/// A public key that an honest secret key can have: canonical, on the curve, in the group of prime
-/// order. For others the two libraries disagree, and to some anybody can open.
 fn validated(public: &[u8]) -> Result<[u8; 32], CryptoError> {
-    let public: [u8; 32] = public.try_into().map_err(|_other| CryptoError::KeyLength)?;
-    let point = MontgomeryPoint(public).to_edwards(0);
+    let public = public.try_into().map_err(|_other| CryptoError::KeyLength)?;
+    expect_honest(&public)?;
+    Ok(public)
+}
+
+/// Refuses a public key that no honest secret key can have: one that is not canonical, not on the curve,
+/// or not in the group of prime order. For those the two libraries disagree, and to some anybody can open.
+pub(crate) fn expect_honest(public: &[u8; 32]) -> Result<(), CryptoError> {
+    let point = MontgomeryPoint(*public).to_edwards(0);
     let is_honest = point.is_some_and(|point| {
-        let is_canonical = point.to_montgomery().to_bytes() == public;
+        let is_canonical = point.to_montgomery().to_bytes() == *public;
         is_canonical && !point.is_small_order() && point.is_torsion_free()
     });
-    is_honest
-        .then_some(public)
-        .ok_or(CryptoError::WeakPublicKey)
+    is_honest.then_some(()).ok_or(CryptoError::WeakPublicKey)
 }

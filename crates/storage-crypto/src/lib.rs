@@ -34,6 +34,8 @@ mod node_identity;
 mod padding;
 #[cfg(feature = "encrypted-storage")]
 mod record;
+#[cfg(feature = "encrypted-storage")]
+mod stack;
 
 pub use error::CryptoError;
 pub use ids::{Access, KeyId, StoreId};

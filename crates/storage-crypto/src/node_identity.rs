@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::digest;
 use crate::error::CryptoError;
+use crate::stack;
 
 /// A new identity of a node. Its secret is stored sealed; wiped when dropped.
 pub struct NodeIdentity {
@@ -52,7 +53,7 @@ impl NodeIdentity {
     }
 
     fn of(seed: Box<Zeroizing<[u8; 32]>>) -> Self {
-        let public_key = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+        let public_key = stack::wiped(|| SigningKey::from_bytes(&seed).verifying_key().to_bytes());
         Self {
             node_id: digest::plain(&[digest::NODE_ID, &public_key]),
             public_key,

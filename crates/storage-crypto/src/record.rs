@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  4  "NSEC"     4  1  version = 1     5  1  kind: 1 tagged, 2 anonymous     6  2  zero
-//!  8  8  key id    16  8  record version, u64 BE; zero in kind 2
+//!  8  8  key id    16  8  record version, u64 BE: zero in kind 2, and in no other
 //! 24  -  sealed box: 48 bytes, and as many as the inner part has
 //! -32 32 tag, kind 1 only
 //! inner: 0  1  version = 1    1  32  context    33  4  length, u32 BE    37  -  data, zeros
@@ -10,7 +10,11 @@
 //!
 //! The box is libsodium's `crypto_box_seal`. The context is that of store, tree, key and version, so a
 //! record moved to another place does not open; in a tagged one it is in the tag as well, which is
-//! checked first.
+//! checked first. The kind is not in the context: a tagged record without its tag would be an anonymous
+//! one, were it not for its version.
+//!
+//! Anybody can make an anonymous box, so its ephemeral key has to be a point that an honest key can have:
+//! on others the libraries disagree.
 
 use crypto_box::PublicKey;
 use crypto_box::aead::OsRng;
@@ -21,8 +25,9 @@ use zeroize::Zeroizing;
 use crate::digest;
 use crate::error::CryptoError;
 use crate::ids::{KeyId, StoreId};
-use crate::keys::EncryptionKeys;
+use crate::keys::{self, EncryptionKeys};
 use crate::padding::Padding;
+use crate::stack;
 
 /// The longest secret, in bytes: 64 KiB.
 pub const MAX_SECRET_LEN: usize = 64 * 1024;
@@ -33,6 +38,7 @@ const HEADER_LEN: usize = 24;
 const TAG_LEN: usize = 32;
 const INNER_LEN: usize = 37;
 const INNER_VERSION: u8 = 1;
+const MALFORMED: CryptoError = CryptoError::Malformed { what: "the record" };
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +90,7 @@ pub struct Header {
     pub kind: Kind,
     /// To which key.
     pub key_id: KeyId,
-    /// The store's counter when it was written; 0 in an anonymous one.
+    /// The store's counter when it was written, from 1; 0 in an anonymous one, and in no other.
     pub version: u64,
 }
 
@@ -92,6 +98,7 @@ pub struct Header {
 ///
 /// # Errors
 ///
+/// [`CryptoError::Malformed`] of the version 0, which is that of records without a tag;
 /// [`CryptoError::TooLarge`], [`CryptoError::SecretKeyRequired`] of public keys.
 pub fn seal(
     keys: &EncryptionKeys,
@@ -135,6 +142,9 @@ pub(crate) fn seal_with(
     padding: Padding,
     data: &[u8],
 ) -> Result<Vec<u8>, CryptoError> {
+    if !fits(header.kind, header.version) {
+        return Err(MALFORMED);
+    }
     let (len, max) = (data.len(), MAX_SECRET_LEN);
     if len > max {
         return Err(CryptoError::TooLarge { len, max });
@@ -149,9 +159,9 @@ pub(crate) fn seal_with(
     inner.extend(data);
     inner.resize(inner_len, 0);
     let public = PublicKey::from(keys.public_key());
-    let sealed = public
-        .seal(random, &inner)
-        .map_err(|_opaque| CryptoError::Unopenable)?;
+    // The ephemeral key is in a type that does not wipe it.
+    let sealed = stack::wiped(|| public.seal(random, &inner));
+    let sealed = sealed.map_err(|_opaque| CryptoError::Unopenable)?;
 
     let mut record = Vec::with_capacity(HEADER_LEN + sealed.len() + TAG_LEN);
     record.extend(MAGIC);
@@ -186,6 +196,7 @@ pub fn unseal(
         verify(keys, context, record)?;
     } else {
         expect_key(keys, header)?;
+        keys::expect_honest(parts.ephemeral()?).map_err(|_weak| CryptoError::Unopenable)?;
     }
     let opened = keys.with_secret_key(|key| key.unseal(parts.sealed))?;
     let inner = Zeroizing::new(opened.map_err(|_opaque| CryptoError::Unopenable)?);
@@ -236,6 +247,11 @@ pub fn parse_header(record: &[u8]) -> Result<Header, CryptoError> {
     Ok(Parts::of(record)?.header)
 }
 
+/// Whether a record of this kind can have this version.
+fn fits(kind: Kind, version: u64) -> bool {
+    (kind == Kind::Anonymous) == (version == 0)
+}
+
 fn expect_key(keys: &EncryptionKeys, header: Header) -> Result<(), CryptoError> {
     let (expected, got) = (header.key_id, keys.key_id());
     if expected == got {
@@ -259,7 +275,6 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(record: &'a [u8]) -> Result<Self, CryptoError> {
-        const MALFORMED: CryptoError = CryptoError::Malformed { what: "the record" };
         let (start, rest) = record.split_first_chunk::<HEADER_LEN>().ok_or(MALFORMED)?;
         let [
             m0,
@@ -272,11 +287,15 @@ impl<'a> Parts<'a> {
             reserved,
             rest_of_header @ ..,
         ] = start;
-        if [*m0, *m1, *m2, *m3] != *MAGIC || (*flags, *reserved) != (0, 0) {
+        if [*m0, *m1, *m2, *m3] != *MAGIC {
             return Err(MALFORMED);
         }
+        // First: a version to come may have other flags.
         if *format != VERSION {
             return Err(CryptoError::UnsupportedVersion(*format));
+        }
+        if (*flags, *reserved) != (0, 0) {
+            return Err(MALFORMED);
         }
         let (key_id, version) = rest_of_header.split_first_chunk::<8>().ok_or(MALFORMED)?;
         let version = version.first_chunk::<8>().ok_or(MALFORMED)?;
@@ -294,7 +313,7 @@ impl<'a> Parts<'a> {
             version: u64::from_be_bytes(*version),
         };
         let is_short = sealed.len() < crypto_box::SEALBYTES + INNER_LEN;
-        if is_short || (kind == Kind::Anonymous && header.version != 0) {
+        if is_short || !fits(kind, header.version) {
             return Err(MALFORMED);
         }
         let (tagged, _tag) = record
@@ -307,4 +326,12 @@ impl<'a> Parts<'a> {
             tag,
         })
     }
+
+    /// The public key of which the box begins.
+    fn ephemeral(&self) -> Result<&'a [u8; 32], CryptoError> {
+        self.sealed.first_chunk().ok_or(MALFORMED)
+    }
 }
+
+#[cfg(test)]
+mod tests;
