@@ -65,25 +65,28 @@ impl Hunt {
     pub(crate) fn found(&self, root: &Path) -> io::Result<Vec<String>> {
         let mut found = Vec::new();
         for path in files(root)? {
-            let bytes = fs::read(&path)?;
-            for (at, pair) in bytes.windows(2).enumerate() {
-                let [first, second] = pair else { continue };
-                if !self
-                    .starts
-                    .get(start_of(*first, *second))
-                    .is_some_and(|start| *start)
-                {
-                    continue;
-                }
-                let rest = bytes.get(at..).unwrap_or_default();
-                for (name, sought) in &self.sought {
-                    if rest.starts_with(sought) {
-                        found.push(format!("{name} in {} at {at}", path.display()));
-                    }
+            found.extend(self.found_in(&fs::read(&path)?, &path));
+        }
+        Ok(found)
+    }
+
+    /// Which of them are in these bytes, which are of this file.
+    pub(crate) fn found_in(&self, bytes: &[u8], path: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for (at, pair) in bytes.windows(2).enumerate() {
+            let [first, second] = pair else { continue };
+            let start = self.starts.get(start_of(*first, *second));
+            if !start.is_some_and(|start| *start) {
+                continue;
+            }
+            let rest = bytes.get(at..).unwrap_or_default();
+            for (name, sought) in &self.sought {
+                if rest.starts_with(sought) {
+                    found.push(format!("{name} in {} at {at}", path.display()));
                 }
             }
         }
-        Ok(found)
+        found
     }
 }
 

@@ -59,6 +59,8 @@ mod secrets_rekey_threads;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_repair;
 #[cfg(feature = "encrypted-storage")]
+mod secrets_rewrite;
+#[cfg(feature = "encrypted-storage")]
 mod secrets_tamper;
 mod spec;
 #[cfg(not(feature = "encrypted-storage"))]

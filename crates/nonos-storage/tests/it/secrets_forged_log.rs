@@ -5,8 +5,10 @@
     reason = "a test ends at what it did not expect"
 )]
 
+use std::ops::Bound;
+
 use nonos_storage::{ChainFault, TreeId};
-use storage_core::{Commit, CoreError, Encoding, View};
+use storage_core::{Commit, CoreError, Encoding, Order, Read, View};
 use storage_testkit::damage::copy;
 
 use crate::TestResult;
@@ -242,5 +244,49 @@ fn a_log_that_was_chained_anew_without_keys_is_found() -> TestResult {
             storage.set_encryption_keys(full(1))?;
         }
     }
+    Ok(())
+}
+
+/// The tail cut off, and the head of then put back, which somebody with the keys did vouch for: only a
+/// note from outside tells.
+#[test]
+fn a_tail_that_was_cut_off_with_its_head_is_told_by_a_note() -> TestResult {
+    let made = history()?;
+    let then = {
+        let db = made.directory.open_core()?;
+        let head = body(&db.view(), TreeId::Schema, HEAD)?;
+        db.shutdown()?;
+        head
+    };
+    let storage = made.open()?;
+    storage.set_encryption_keys(full(1))?;
+    // Nothing that the manifest counts.
+    storage.store_claim(nonos_storage::EpochNumber(1), &crate::contents::claim(1))?;
+    let report = storage.verify_audit_log(None)?;
+    let noted = (report.len - 1, report.hash);
+    storage.close()?;
+    edit(&made, |view, commit| {
+        let mut newest = Vec::new();
+        view.scan(
+            TREE,
+            &(Bound::Unbounded, Bound::Unbounded),
+            Order::Descending,
+            &mut |key, _| {
+                newest = key.to_vec();
+                Ok(false)
+            },
+        )?;
+        commit.remove(view, TREE, newest)?;
+        put(commit, TreeId::Schema, HEAD, Encoding::Raw, &then)
+    })?;
+    let storage = made.open()?;
+    assert_eq!(storage.verify_audit_log(None)?.faults, 0);
+    let report = storage.verify_audit_log(Some(noted))?;
+    let faults: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| finding.fault)
+        .collect();
+    assert_eq!(faults, [ChainFault::OtherHistory]);
     Ok(())
 }

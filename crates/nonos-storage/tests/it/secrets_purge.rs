@@ -1,28 +1,41 @@
 //! What a purge reaches, how it removes it, and who may work meanwhile.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
+use std::path::PathBuf;
 
 use nonos_storage::NodeStorage;
 
 use crate::TestResult;
-use crate::canaries::{Canaries, files};
+use crate::canaries::{Canaries, Hunt, files};
 use crate::on_disk::OnDisk;
-use crate::sealed_disk::{full, outcome};
+use crate::sealed_disk::{Fallible, full, outcome};
 use crate::secrets_disk::{found, hunt, sealed};
 
-/// Keeps a second name of every file, outside of the database.
-fn link_all(disk: &OnDisk, to: &Path) -> TestResult {
-    for (number, path) in (0..).zip(files(disk.directory.root())?) {
-        fs::hard_link(
-            &path,
-            to.join(format!(
-                "{number}-{}",
-                path.file_name().unwrap_or_default().display()
-            )),
-        )?;
+/// Every file, held open: what is in it is seen when its name is gone.
+struct Open(Vec<(PathBuf, File)>);
+
+impl Open {
+    fn all(disk: &OnDisk) -> Fallible<Self> {
+        let mut open = Vec::new();
+        for path in files(disk.directory.root())? {
+            let file = File::open(&path)?;
+            open.push((path, file));
+        }
+        Ok(Self(open))
     }
-    Ok(())
+
+    /// What is in those files now.
+    fn found(&self, hunt: &Hunt) -> Fallible<Vec<String>> {
+        let mut found = Vec::new();
+        for (path, mut file) in self.0.iter().map(|(path, file)| (path, file)) {
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            found.extend(hunt.found_in(&bytes, path));
+        }
+        Ok(found)
+    }
 }
 
 #[test]
@@ -74,7 +87,7 @@ fn a_purge_reaches_what_was_kept_and_what_was_moved_aside() -> TestResult {
     Ok(())
 }
 
-/// Of a file that is removed a second name, or an open handle, sees only zeros.
+/// Of a file that is removed, who has it open sees only zeros.
 #[test]
 fn what_a_purge_removes_it_overwrites_before() -> TestResult {
     let canaries = Canaries::new();
@@ -86,17 +99,16 @@ fn what_a_purge_removes_it_overwrites_before() -> TestResult {
     let aside = disk.directory.root().join("data.sled.damaged-1700000000");
     storage_testkit::damage::copy(&disk.config.path, &aside)?;
     storage.delete_secret("gone")?;
-    let links = OnDisk::new()?;
-    link_all(&disk, links.directory.root())?;
+    let open = Open::all(&disk)?;
     let gone = hunt([("gone", gone.as_slice())]);
     assert!(
-        found(&gone, &links)?.len() >= 3,
+        open.found(&gone)?.len() >= 3,
         "index, journal, and what was moved aside"
     );
     storage.purge()?;
     assert_eq!(found(&gone, &disk)?, Vec::<String>::new());
     assert_eq!(
-        found(&gone, &links)?,
+        open.found(&gone)?,
         Vec::<String>::new(),
         "removed, and not overwritten"
     );
@@ -117,16 +129,37 @@ fn what_a_purge_that_failed_left_is_overwritten_by_the_next_one() -> TestResult 
     for left in ["data.sled.old", "data.sled.new", "data.sled.copy"] {
         storage_testkit::damage::copy(&disk.config.path, &root.join(left))?;
     }
-    let links = OnDisk::new()?;
-    link_all(&disk, links.directory.root())?;
+    let open = Open::all(&disk)?;
     storage.purge()?;
     let gone = hunt([("gone", gone.as_slice())]);
     assert_eq!(found(&gone, &disk)?, Vec::<String>::new());
     assert_eq!(
-        found(&gone, &links)?,
+        open.found(&gone)?,
         Vec::<String>::new(),
         "removed, and not overwritten"
     );
+    Ok(())
+}
+
+/// A file that has another name elsewhere is somebody else's as well: a copy of theirs is not destroyed.
+#[test]
+fn what_is_linked_to_elsewhere_is_removed_and_not_overwritten() -> TestResult {
+    let canaries = Canaries::new();
+    let gone = canaries.get(1);
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    storage.store_secret("gone", &gone)?;
+    storage.flush()?;
+    storage.delete_secret("gone")?;
+    let elsewhere = OnDisk::new()?;
+    for (number, path) in (0..).zip(files(disk.directory.root())?) {
+        fs::hard_link(&path, elsewhere.directory.root().join(format!("{number}")))?;
+    }
+    let gone = hunt([("gone", gone.as_slice())]);
+    let before = found(&gone, &elsewhere)?;
+    storage.purge()?;
+    assert_eq!(found(&gone, &disk)?, Vec::<String>::new());
+    assert_eq!(found(&gone, &elsewhere)?, before);
     Ok(())
 }
 
