@@ -88,6 +88,21 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "the longest is a day".to_owned())
 }
 
+/// An age in seconds: a number with its unit.
+fn age(text: &str) -> Result<i64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: i64 = digits.parse().map_err(|e| format!("{digits:?}: {e}"))?;
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        unit => return Err(format!("{unit:?} is no unit; give s, m, h or d")),
+    };
+    let age = number.checked_mul(unit).filter(|age| *age >= 0);
+    age.ok_or_else(|| "give an age of 0 or more".to_owned())
+}
+
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make the data directory: its documented config.toml, the key file, an empty database, the identity
@@ -156,6 +171,28 @@ pub(crate) enum Verb {
         /// How many findings to list; all are counted
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_errors: usize,
+    },
+    /// Remove what is no longer kept: the oldest records of a tree
+    #[command(group = clap::ArgGroup::new("limits").required(true).multiple(true))]
+    Prune {
+        /// One of metrics, epochs, peers, `audit_log`
+        #[arg(long, value_name = "T")]
+        tree: String,
+        /// What is older than this, as 90s, 30m, 24h, 7d
+        #[arg(long, value_name = "AGE", value_parser = age, group = "limits")]
+        older_than: Option<i64>,
+        /// All but so many of the newest
+        #[arg(long, value_name = "N", group = "limits")]
+        keep_last: Option<u64>,
+        /// All but the newest that together have so many bytes
+        #[arg(long, value_name = "BYTES", group = "limits")]
+        max_bytes: Option<u64>,
+        /// Say what would be removed, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Compact afterwards, which returns the space to the disk
+        #[arg(long)]
+        compact: bool,
     },
     /// Make the index anew, which returns free space and heals it
     Compact {

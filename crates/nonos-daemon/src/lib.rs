@@ -7,9 +7,9 @@ pub use nonos_storage::{
     EncryptionMode, EpochNumber, ErrorCode, Exported, FrameError, Health, Holder, Imported,
     IntegrityReport, KeyError, KeyId, MAX_BATCH_SIZE, MigrationRecord, NodeId, NodeStorage,
     NonosError, NonosResult, OpenOptions, OpeningReport, Outlook, Progress, PruneError,
-    RecordError, RestoreError, RestoreReport, SchemaError, SchemaInfo, SecretCounts, SecretsStatus,
-    StorageConfig, StorageError, StorageMetrics, StorageMetricsSnapshot, StoreId, StoredClaim,
-    StoredEpochSummary, StoredMetrics, StoredPeerInfo, Survey, TreeId, TreeIntegrity,
+    RecordError, RestoreError, RestoreReport, Retention, SchemaError, SchemaInfo, SecretCounts,
+    SecretsStatus, StorageConfig, StorageError, StorageMetrics, StorageMetricsSnapshot, StoreId,
+    StoredClaim, StoredEpochSummary, StoredMetrics, StoredPeerInfo, Survey, TreeId, TreeIntegrity,
     TreeIntegrityReport, TreeSizes, TreeSurvey, Unconvertible, Update, ValueError, holder,
 };
 #[cfg(feature = "encrypted-storage")]

@@ -33,6 +33,21 @@ fn main() -> ExitCode {
         Verb::Import { ref path } => cmd::import::import(&args, path),
         Verb::Export { form, ref file } => cmd::export::export(&args, form, file),
         Verb::Status => cmd::status::status(&args),
+        Verb::Prune {
+            ref tree,
+            older_than,
+            keep_last,
+            max_bytes,
+            dry_run,
+            compact,
+        } => {
+            let limits = cmd::prune::Limits {
+                older_than_secs: older_than,
+                keep_last,
+                max_bytes,
+            };
+            cmd::prune::prune(&args, tree, limits, (dry_run, compact))
+        }
         Verb::Compact { purge, dry_run } => cmd::compact::compact(&args, purge, dry_run),
         #[cfg(feature = "encrypted-storage")]
         Verb::Secrets { ref what } => cmd::secrets::secrets(&args, what),

@@ -4,6 +4,7 @@ mod backup;
 mod integrity;
 mod prune;
 mod restore;
+mod retention;
 mod rewrite;
 mod sizes;
 
@@ -14,5 +15,6 @@ pub use integrity::{
 };
 pub use prune::{PruneError, prune_metrics};
 pub use restore::{RestoreError, Restored, restore_backup};
+pub use retention::{Pruned, Retention, cutoff as retention_cutoff, prune};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
 pub use sizes::{TreeSizes, tree_sizes};

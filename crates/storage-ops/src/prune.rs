@@ -16,6 +16,12 @@ pub enum PruneError {
         /// The cutoff as it was given, in Unix seconds.
         cutoff: i64,
     },
+    /// What is in the tree is kept for ever. Nothing was removed.
+    #[error("nothing is ever pruned from {}", tree.name())]
+    Tree {
+        /// The tree.
+        tree: TreeId,
+    },
     /// The tree cannot be read or written. Records up to some age may be gone.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -25,7 +31,7 @@ impl PruneError {
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Cutoff { .. } => ErrorCode::InvalidArgument,
+            Self::Cutoff { .. } | Self::Tree { .. } => ErrorCode::InvalidArgument,
             Self::Core(error) => error.code(),
         }
     }
@@ -34,6 +40,7 @@ impl PruneError {
     pub fn remedy(&self) -> Option<&str> {
         match self {
             Self::Cutoff { .. } => Some("give the cutoff in Unix seconds"),
+            Self::Tree { .. } => Some("give metrics, audit_log, epochs or peers"),
             Self::Core(error) => error.remedy(),
         }
     }

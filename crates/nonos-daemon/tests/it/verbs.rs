@@ -112,3 +112,54 @@ fn verify_reads_every_record_and_finds_nothing_in_a_new_database() -> TestResult
     node.json(&["verify", "--tree", "nothing", "-o", "json"], 2)?;
     Ok(())
 }
+
+#[test]
+fn prune_asks_says_what_it_would_remove_and_removes_that() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let dry = [
+        "prune",
+        "--tree",
+        "audit_log",
+        "--keep-last",
+        "1",
+        "--dry-run",
+        "-o",
+        "json",
+    ];
+    assert_eq!(node.json(&dry, 0)?["data"]["records"], 1);
+    let prune = [
+        "prune",
+        "--tree",
+        "audit_log",
+        "--keep-last",
+        "1",
+        "-o",
+        "json",
+    ];
+    node.json(&prune, 10)?;
+    let done = node.json(&[&prune[..], &["--yes"]].concat(), 0)?;
+    assert_eq!(done["data"]["records"], 1);
+    let chain = node.json(&["audit", "verify", "-o", "json"], 0)?;
+    assert_eq!(
+        (&chain["data"]["first"], &chain["data"]["unsealed"]),
+        (&1.into(), &0.into())
+    );
+    // The keys take the chain with its new beginning.
+    node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    assert_eq!(
+        node.output(&["prune", "--tree", "metrics"])?.status.code(),
+        Some(2)
+    );
+    let claims = [
+        "prune",
+        "--tree",
+        "claims",
+        "--older-than",
+        "7d",
+        "-o",
+        "json",
+    ];
+    node.json(&claims, 2)?;
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use storage_core::TreeId;
-use storage_ops::{BackupInfo, Integrity, TreeSizes, VerifyOptions};
+use storage_ops::{BackupInfo, Integrity, Pruned, Retention, TreeSizes, VerifyOptions};
 
 use super::NodeStorage;
 use crate::clock;
@@ -65,6 +65,32 @@ impl NodeStorage {
         let started = Instant::now();
         let compacted = self.done(self.db.compact())?;
         Ok(CompactionReport::of(compacted, started.elapsed()))
+    }
+
+    /// Removes from `metrics`, `epochs`, `peers` or `audit_log` what is not kept, oldest first, in commits of
+    /// at most 1000; with `dry_run` says what that would be, which is what it then is. Buffered. Peers that
+    /// others join through stay. The chain of the audit log begins later then, which is audited.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` for another tree, or a time before 1970: nothing was removed. `CORRUPT`,
+    /// `POISONED`, `IO`, `DISK_FULL`: some of the oldest may be gone; calling again finishes.
+    pub fn prune(&self, tree: TreeId, retention: &Retention, dry_run: bool) -> NonosResult<Pruned> {
+        let now_ms = clock::now_ms();
+        let pruned = storage_ops::prune(&self.db, tree, retention, now_ms, dry_run);
+        self.done(pruned.map_err(StorageError::from))
+    }
+
+    /// The time before which records are older than `age_secs`: what [`Retention::older_than`] takes. The
+    /// clock is believed as far as the newest records go, and these once 60 of them agree: a jump removes
+    /// nothing. `None` if the tree is empty.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` for a tree that is kept for ever, `CORRUPT`, `POISONED`, `IO`.
+    pub fn retention_cutoff(&self, tree: TreeId, age_secs: i64) -> NonosResult<Option<i64>> {
+        let cutoff = storage_ops::retention_cutoff(&self.db, tree, clock::now(), age_secs);
+        self.done(cutoff.map_err(StorageError::from))
     }
 
     /// [`compact`](Self::compact), and a fresh checkpoint; every older file of the database is overwritten

@@ -142,6 +142,37 @@ pub fn adopt(view: &dyn Read, commit: &mut Commit, count: usize) -> Result<bool,
     Ok(more)
 }
 
+/// Lets the chain begin after the last of `keys`, which are those of the oldest entries, in order, and are
+/// removed in the same commit; adds an entry that says so.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`] for one that is not chained, and errors of the index.
+pub fn forget_oldest(
+    view: &dyn Read,
+    commit: &mut Commit,
+    now_ms: i64,
+    keys: &[Vec<u8>],
+) -> Result<(), CoreError> {
+    let (Some(last), Some(mut head)) = (keys.last(), head(&commit.over(view))?) else {
+        return Ok(());
+    };
+    let Some(frame) = view.get(TreeId::AuditLog, last)? else {
+        return Ok(());
+    };
+    let body = codec::open(TreeId::AuditLog, last, &frame, Encoding::Postcard)?;
+    let (_, rest) = decode(last, &body)?;
+    let link = Link::parse(rest).ok_or_else(|| {
+        let source = codec::DecodeError::TrailingBytes { len: rest.len() };
+        CoreError::corrupt(TreeId::AuditLog, last, source)
+    })?;
+    head.first_seq = link.seq + 1;
+    head.before = link.hash;
+    head::store(commit, &head)?;
+    let details = Some(format!("{} entries", keys.len()));
+    append(view, commit, now_ms, TreeId::AuditLog, "prune", details)
+}
+
 /// An entry, and what follows it in its value.
 fn decode<'a>(key: &[u8], body: &'a [u8]) -> Result<(AuditLogEntry, &'a [u8]), CoreError> {
     postcard::take_from_bytes(body).map_err(|source| {
