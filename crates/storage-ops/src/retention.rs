@@ -103,7 +103,7 @@ pub fn prune(
 }
 
 /// The cutoff of records that are kept for `age` seconds. The clock of a board may jump: it is believed as
-/// far as the newest records of the tree go, and these once there are [`AGREEING`] that agree. `None` if
+/// far as the newest records of the tree go, and these once there are 60 that agree. `None` if
 /// there is no record to go by.
 ///
 /// # Errors
