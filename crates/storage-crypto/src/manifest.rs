@@ -154,3 +154,26 @@ fn element(
     }
     Ok(limbs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A carry that only comes of a carry, which no hash gives by chance.
+    #[test]
+    fn a_sum_carries_and_borrows_through_all_its_limbs() -> Result<(), CryptoError> {
+        let keys = EncryptionKeys::try_generate()?;
+        let [e0, e1, e2, e3] = element(&keys, "t", b"k", b"v")?;
+        let mut sum = Sum {
+            limbs: [e0.wrapping_neg(), !e1, !e2, 5],
+            count: 0,
+        };
+        sum.add(&keys, "t", b"k", b"v")?;
+        assert_eq!(sum.limbs, [0, 0, 0, e3.wrapping_add(6)]);
+        sum.limbs = [0, e1, e2, e3.wrapping_add(6)];
+        sum.remove(&keys, "t", b"k", b"v")?;
+        assert_eq!(sum.limbs, [e0.wrapping_neg(), u64::MAX, u64::MAX, 5]);
+        assert_eq!(sum.count, 0);
+        Ok(())
+    }
+}
