@@ -201,6 +201,7 @@ fn an_unprotected_key_file_says_nothing_that_is_not_so() -> TestResult {
         (created, "created = 9223372036854775808", MALFORMED),
         (created, "created = ", MALFORMED),
         ("store-id = 00", "store-id = ", MALFORMED),
+        ("0e0f\n", "0e0f0\n", MALFORMED),
         ("store-id = 00", "store-id = 0000", MALFORMED),
         ("public = 7b", "public = 7c", CryptoError::KeyMismatch),
         ("secret = 11", "secret = 19", CryptoError::KeyMismatch),
@@ -248,6 +249,9 @@ fn whether_a_key_file_is_protected_is_not_guessed() -> TestResult {
     let refused = Err(CryptoError::UnsupportedVersion(2));
     assert_eq!(key_file::is_protected(&newer), refused);
     assert_eq!(key_file::is_protected(""), Err(MALFORMED));
+    let long = format!("{}{}", lines(&text)?, "for = ever\n".repeat(400));
+    let refused = key_file::is_protected(&hashes::key_file(&long));
+    assert_eq!(refused, Err(MALFORMED), "longer than any");
     Ok(())
 }
 

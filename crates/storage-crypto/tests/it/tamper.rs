@@ -346,5 +346,11 @@ fn what_parses_says_what_is_there_and_proves_nothing() -> TestResult {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     assert_eq!(Keyring::parse(&bytes), Ok(ring));
+    // But not of what is not all of it.
+    bytes.insert(last - 31, 0);
+    let malformed = CryptoError::Malformed {
+        what: "the keyring",
+    };
+    assert_eq!(Keyring::parse(&bytes), Err(malformed));
     Ok(())
 }
