@@ -148,6 +148,10 @@ pub(crate) enum Verb {
     Import {
         /// The directory or the file; it is not changed
         path: PathBuf,
+        /// The key file of its secrets, if it sealed them: those that it does not open are left out
+        #[cfg(feature = "encrypted-storage")]
+        #[arg(long, value_name = "FILE")]
+        old_key: Option<PathBuf>,
     },
     /// Write everything to a file of another program
     Export {

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Verb::Run { no_migrate } => cmd::run::run(&args, !no_migrate),
         Verb::Schema { what } => cmd::schema::schema(&args, what),
         Verb::Migrate { .. } => cmd::migrate::migrate(&args),
-        Verb::Import { ref path } => cmd::import::import(&args, path),
+        Verb::Import { ref path, .. } => cmd::import::import(&args, path),
         Verb::Export { form, ref file } => cmd::export::export(&args, form, file),
         Verb::Status => cmd::status::status(&args),
         Verb::Prune {

@@ -19,6 +19,8 @@ mod mode;
 #[cfg(feature = "encrypted-storage")]
 mod digest;
 #[cfg(feature = "encrypted-storage")]
+mod first_form;
+#[cfg(feature = "encrypted-storage")]
 pub mod head;
 #[cfg(feature = "encrypted-storage")]
 pub mod key_file;
@@ -38,6 +40,8 @@ mod record;
 mod stack;
 
 pub use error::CryptoError;
+#[cfg(feature = "encrypted-storage")]
+pub use first_form::open_first_form;
 pub use ids::{Access, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
 pub use keys::EncryptionKeys;

@@ -6,6 +6,8 @@ use nonos_storage::NodeStorage;
 use serde::Serialize;
 
 use crate::args::Args;
+#[cfg(feature = "encrypted-storage")]
+use crate::args::Verb;
 use crate::cmd::init::LOSING_IT;
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
@@ -21,6 +23,9 @@ struct Done {
     entries: u64,
     schema_version: u32,
     key_file: Option<PathBuf>,
+    /// With the old key.
+    secrets_opened: Vec<String>,
+    secrets_left_out: Vec<String>,
 }
 
 pub(crate) fn import(args: &Args, source: &Path) -> Result<(), CliError> {
@@ -31,6 +36,13 @@ pub(crate) fn import(args: &Args, source: &Path) -> Result<(), CliError> {
             "{} records of {source} are in {database}, schema {}",
             done.entries, done.schema_version
         );
+        if !done.secrets_left_out.is_empty() {
+            let names = done.secrets_left_out.join(", ");
+            push_line(
+                &mut text,
+                format_args!("secrets that the old key does not open were left out: {names}"),
+            );
+        }
         if let Some(key_file) = &done.key_file {
             let key_file = key_file.display();
             push_line(
@@ -59,9 +71,27 @@ fn make(args: &Args, source: &Path) -> Result<Done, CliError> {
     #[cfg(feature = "encrypted-storage")]
     let opening = keys::guarded(opening, &settings);
     let storage = opening.open()?;
+    #[cfg_attr(
+        not(feature = "encrypted-storage"),
+        expect(unused_mut, reason = "nothing is opened without it")
+    )]
+    let (mut secrets_opened, mut secrets_left_out) = (Vec::new(), Vec::new());
     #[cfg(feature = "encrypted-storage")]
     {
         keys::ensure(args, &settings, &storage, None)?;
+        if let Verb::Import {
+            old_key: Some(file),
+            ..
+        } = &args.verb
+        {
+            let (old, _) = keys::load_file(args, &settings, file)?;
+            let (opened, others) = storage.convert_first_form_secrets(&old)?;
+            // What is not opened is no secret; the source has it.
+            for name in &others {
+                storage.delete_secret(name)?;
+            }
+            (secrets_opened, secrets_left_out) = (opened, others);
+        }
         // Its secrets were not sealed, and are in what was imported.
         if storage.secrets_status()?.purge_needed {
             storage.purge()?;
@@ -72,6 +102,8 @@ fn make(args: &Args, source: &Path) -> Result<Done, CliError> {
         database: storage.data_path().to_owned(),
         entries: imported.entries,
         schema_version: storage.schema_version()?,
+        secrets_opened,
+        secrets_left_out,
         #[cfg(feature = "encrypted-storage")]
         key_file: Some(settings.secrets.key_file),
         #[cfg(not(feature = "encrypted-storage"))]

@@ -106,7 +106,7 @@ impl NodeStorage {
 mod keys {
     use std::ops::ControlFlow;
 
-    use storage_crypto::{EncryptionKeys, Zeroizing};
+    use storage_crypto::{CryptoError, EncryptionKeys, Zeroizing};
 
     use crate::error::NonosResult;
     use crate::secrets::{RekeyProgress, RekeyReport, SecretsStatus};
@@ -202,6 +202,35 @@ mod keys {
         pub fn adopt_secret(&self, key: &str) -> NonosResult<()> {
             let now_ms = clock::now_ms();
             self.write_secret(|view, commit| self.secrets.adopt((view, commit), now_ms, key))
+        }
+
+        /// Secrets in the oldest form of the first implementation, sealed to `old` by `crypto_box` to oneself:
+        /// opened, and sealed as any other. Returns the names of those that were, and of those that `old`
+        /// does not open, which stay as they are: nobody can tell a plain secret from one of another key.
+        ///
+        /// # Errors
+        ///
+        /// As [`load_secret`](Self::load_secret) and [`store_secret`](Self::store_secret): some may be done,
+        /// and are among the latter in another call.
+        pub fn convert_first_form_secrets(
+            &self,
+            old: &EncryptionKeys,
+        ) -> NonosResult<(Vec<String>, Vec<String>)> {
+            let (mut opened, mut others) = (Vec::new(), Vec::new());
+            for name in self.list_secrets()? {
+                let Some(value) = self.load_secret_zeroizing(&name)? else {
+                    continue;
+                };
+                match storage_crypto::open_first_form(old, &value) {
+                    Ok(secret) => {
+                        self.store_secret(&name, &secret)?;
+                        opened.push(name);
+                    }
+                    Err(CryptoError::Unopenable) => others.push(name),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok((opened, others))
         }
 
         /// How secrets are kept. Needs no keys.

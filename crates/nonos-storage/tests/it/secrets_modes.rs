@@ -328,3 +328,33 @@ fn a_plain_record_that_was_planted_is_refused_wherever_it_lies() -> TestResult {
     assert_eq!(outcome(&storage.load_encrypted_key()), "ManifestMismatch");
     Ok(())
 }
+
+/// What the first implementation once sealed to itself is opened by its key; anything else stays.
+#[test]
+fn secrets_of_the_oldest_form_are_opened_by_the_old_key_and_sealed_anew() -> TestResult {
+    use crypto_box::SalsaBox;
+    use crypto_box::aead::Aead;
+    let secret = crypto_box::SecretKey::from_bytes([9; 32]);
+    let nonce = [3; 24];
+    let sealed = SalsaBox::new(&secret.public_key(), &secret)
+        .encrypt(&nonce.into(), b"from long ago".as_slice());
+    let old: Vec<u8> = [&nonce[..], &sealed.map_err(|e| e.to_string())?].concat();
+    let storage = NodeStorage::in_memory()?;
+    storage.store_secret("old", &old)?;
+    storage.store_secret("plain", b"as it was given")?;
+    storage.set_encryption_keys(full(1))?;
+    let converted = storage.convert_first_form_secrets(&full(9))?;
+    assert_eq!(
+        converted,
+        (vec!["old".to_owned()], vec!["plain".to_owned()])
+    );
+    assert_eq!(
+        storage.load_secret("old")?.as_deref(),
+        Some(&b"from long ago"[..])
+    );
+    assert_eq!(
+        storage.load_secret("plain")?.as_deref(),
+        Some(&b"as it was given"[..])
+    );
+    Ok(())
+}
