@@ -170,7 +170,7 @@ fn rewriting_that_loses_power_at_any_point_leaves_every_record_and_goes_on() -> 
             let record = seal(
                 &full(1),
                 &context(&db, &key),
-                number,
+                number + 1,
                 padding,
                 &value(number),
             )?;
