@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use storage_core::history::About;
+use storage_core::trees::audit_log;
 use storage_core::{Db, DbOptions, Observer, TreeId, bincode};
 use storage_schema::{MigrateOptions, SchemaError, open};
 use storage_testkit::damage::copy;
@@ -36,10 +37,24 @@ fn small() -> MigrateOptions {
 
 /// Everything but the schema tree, which tells of the attempts.
 fn contents(db: &Db) -> Result<Vec<Entry>, Error> {
-    let entries = dump(db).map_err(failed)?.into_iter();
-    Ok(entries
-        .filter(|(tree, ..)| *tree != TreeId::Schema)
-        .collect())
+    let chain = audit_log::verify(&db.view(), &db.store_id(), None).map_err(failed)?;
+    if chain.faults > 0 || chain.entries != chain.len {
+        return Err(failed(format!("the audit log is not chained: {chain:?}")));
+    }
+    let mut contents = Vec::new();
+    for (tree, key, value) in dump(db).map_err(failed)? {
+        // An entry's place in the chain depends on the store: it was looked at above.
+        let value = match tree {
+            TreeId::Schema => continue,
+            TreeId::AuditLog => {
+                let entry = audit_log::open(&key, &value).map_err(failed)?;
+                format!("{entry:?}").into_bytes()
+            }
+            _ => value,
+        };
+        contents.push((tree, key, value));
+    }
+    Ok(contents)
 }
 
 /// Upgrades every fixture; with `--kill` again and again, stopped everywhere; with `--bench` a million

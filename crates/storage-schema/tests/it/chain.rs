@@ -9,7 +9,7 @@ use storage_journal::disk::Crash;
 use storage_schema::{Chain, Conversion, MigrateOptions, Step, Stored};
 
 use crate::TestResult;
-use crate::old::{State, dump, home, how, open};
+use crate::old::{State, dump, expect_chained, home, how, open};
 
 /// Secrets say which versions they came through.
 #[derive(Debug)]
@@ -121,6 +121,7 @@ fn it_goes_on_between_and_within_steps() -> TestResult {
         let disk = disk.crash(prefix, Crash::Drop);
         let opened = open(&disk, &index, Some(&longer())).map_err(|e| format!("{prefix}: {e}"))?;
         assert_eq!(dump(&opened.db.view())?, expected, "after {prefix}");
+        expect_chained(&opened.db, &format!("after {prefix}"))?;
         assert_eq!(opened.info.version, 4, "after {prefix}");
     }
     Ok(())

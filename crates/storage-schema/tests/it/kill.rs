@@ -11,7 +11,7 @@ use storage_journal::disk::Crash;
 use storage_schema::{SchemaError, abort_with};
 
 use crate::TestResult;
-use crate::old::{dump, home, how, open, options};
+use crate::old::{dump, expect_chained, home, how, open, options};
 
 const PEERS: u32 = 300;
 
@@ -52,6 +52,7 @@ fn a_migration_that_crashes_anywhere_ends_as_one_that_never_did() -> TestResult 
             }
             let again = open(&disk, &index, Some(&how())).map_err(|e| format!("{case}: {e}"))?;
             assert_eq!(dump(&again.db.view())?, expected, "{case}");
+            expect_chained(&again.db, &case)?;
             let report = again.db.opening_report();
             assert!(report.damage.is_empty(), "{case}: {report:?}");
             assert_eq!(again.info.version, 2, "{case}");

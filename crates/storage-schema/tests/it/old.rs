@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use storage_core::history::{Disk, SimulatedDisk};
+use storage_core::trees::audit_log;
 use storage_core::trees::peers::StoredPeerInfo;
 use storage_core::{CoreError, Db, DbOptions, Order, Read, SimulatedHome, TreeId, bincode};
 use storage_schema::{MigrateOptions, Opened, SchemaError, open_with};
@@ -150,9 +151,25 @@ pub(crate) fn dump(view: &dyn Read) -> Result<State, CoreError> {
         .filter(|tree| *tree != TreeId::Schema)
     {
         view.scan(tree, &everything, Order::Ascending, &mut |key, value| {
-            state.insert((tree, key.to_vec()), value.to_vec());
+            // An entry's place in the chain depends on the store: `expect_chained` looks at it.
+            let value = match audit_log::open(key, value) {
+                Ok(entry) if tree == TreeId::AuditLog => format!("{entry:?}").into_bytes(),
+                _ => value.to_vec(),
+            };
+            state.insert((tree, key.to_vec()), value);
             Ok(true)
         })?;
     }
     Ok(state)
+}
+
+/// Every audit entry is in its place of this store's chain.
+pub(crate) fn expect_chained(db: &Db, case: &str) -> Result<(), CoreError> {
+    let chain = audit_log::verify(&db.view(), &db.store_id(), None)?;
+    assert_eq!(chain.findings, [], "{case}");
+    assert!(
+        chain.len > 0 && chain.entries == chain.len,
+        "{case}: {chain:?}"
+    );
+    Ok(())
 }
