@@ -43,8 +43,8 @@ impl Canaries {
 #[derive(Debug, Default)]
 pub(crate) struct Hunt {
     sought: Vec<(String, Vec<u8>)>,
-    /// Whether something begins with these two bytes.
-    starts: Vec<bool>,
+    /// Which of them begin with these two bytes.
+    starts: Vec<Vec<usize>>,
 }
 
 impl Hunt {
@@ -52,11 +52,11 @@ impl Hunt {
     pub(crate) fn add(&mut self, name: impl Into<String>, bytes: &[u8]) {
         let from = bytes.len().saturating_sub(32) / 2;
         let part: Vec<u8> = bytes.iter().skip(from).take(32).copied().collect();
-        self.starts.resize(1 << 16, false);
+        self.starts.resize(1 << 16, Vec::new());
         if let [first, second, ..] = part.as_slice()
-            && let Some(start) = self.starts.get_mut(start_of(*first, *second))
+            && let Some(starting) = self.starts.get_mut(start_of(*first, *second))
         {
-            *start = true;
+            starting.push(self.sought.len());
         }
         self.sought.push((name.into(), part));
     }
@@ -75,13 +75,12 @@ impl Hunt {
         let mut found = Vec::new();
         for (at, pair) in bytes.windows(2).enumerate() {
             let [first, second] = pair else { continue };
-            let start = self.starts.get(start_of(*first, *second));
-            if !start.is_some_and(|start| *start) {
-                continue;
-            }
-            let rest = bytes.get(at..).unwrap_or_default();
-            for (name, sought) in &self.sought {
-                if rest.starts_with(sought) {
+            let starting = self.starts.get(start_of(*first, *second));
+            for number in starting.into_iter().flatten() {
+                let rest = bytes.get(at..).unwrap_or_default();
+                if let Some((name, sought)) = self.sought.get(*number)
+                    && rest.starts_with(sought)
+                {
                     found.push(format!("{name} in {} at {at}", path.display()));
                 }
             }
