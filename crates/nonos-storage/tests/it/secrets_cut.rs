@@ -56,7 +56,7 @@ fn written(
     let mut cuts = Vec::new();
     for pair in places.windows(2) {
         if let [start, end] = pair {
-            let inside = (1..5).map(|part| start + (end - start) * part / 5);
+            let inside = (1..6).map(|part| start + (end - start) * part / 6);
             cuts.extend(
                 [*start, start + 1]
                     .into_iter()
@@ -151,7 +151,7 @@ fn a_change_of_keys_cut_off_anywhere_is_finished_or_not_begun() -> TestResult {
         assert_eq!(storage.verify_audit_log(None)?.faults, 0, "{cut}");
     }
     assert!(
-        not_begun > 1 && under_way > 5 && finished > 0,
+        not_begun > 1 && under_way > 10 && finished > 0,
         "{not_begun}, {under_way}, {finished}"
     );
     Ok(())
@@ -166,8 +166,8 @@ fn sealing_that_was_cut_off_anywhere_is_finished_by_the_same_keys() -> TestResul
     })?;
     let (mut plain, mut under_way, mut finished) = (0, 0, 0);
     let cuts: Vec<u64> = match cuts.as_slice() {
-        [first, .., last] => (0..=16)
-            .map(|part| first + (last - first) * part / 16)
+        [first, .., last] => (0..=24)
+            .map(|part| first + (last - first) * part / 24)
             .collect(),
         _ => return Err("nothing was written".into()),
     };
@@ -213,7 +213,7 @@ fn sealing_that_was_cut_off_anywhere_is_finished_by_the_same_keys() -> TestResul
         assert_eq!(storage.verify_audit_log(None)?.faults, 0, "{cut}");
     }
     assert!(
-        plain > 0 && under_way > 5 && finished > 0,
+        plain > 0 && under_way > 10 && finished > 0,
         "{plain}, {under_way}, {finished}"
     );
     Ok(())

@@ -56,7 +56,7 @@ fn flips(body: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
         }
         (format!("bit {bit}"), flipped)
     });
-    let cut = (0..body.len()).step_by(3).map(|len| {
+    let cut = (0..body.len()).map(|len| {
         let cut = body.split_at(len).0.to_vec();
         (format!("cut to {len}"), cut)
     });

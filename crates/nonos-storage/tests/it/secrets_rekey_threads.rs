@@ -108,7 +108,7 @@ fn readers_and_writers_go_on_while_keys_are_changed() -> TestResult {
 #[test]
 fn two_changes_of_keys_at_once_are_one_after_the_other_or_one_alone() -> TestResult {
     let made = sealed_to_1()?;
-    for round in 0..4 {
+    for round in 0..6 {
         let disk = OnDisk::new()?;
         copy(made.directory.root(), disk.directory.root())?;
         let storage = disk.open()?;
