@@ -1,5 +1,9 @@
 //! The verbs, one file each.
 
+use nonos_storage::{ErrorCode, NodeStorage, NonosError, StorageConfig};
+
+use crate::error::CliError;
+
 pub(crate) mod audit;
 pub(crate) mod compact;
 pub(crate) mod export;
@@ -14,3 +18,14 @@ pub(crate) mod secrets;
 pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod version;
+
+/// A database as a verb reads it: without a lock, beside a daemon as well.
+pub(crate) fn view(config: &StorageConfig) -> Result<NodeStorage, CliError> {
+    match NodeStorage::open_readonly(config.clone()) {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
+            let path = config.path.clone();
+            Err(CliError::NoDatabase { path })
+        }
+        opened => Ok(opened?),
+    }
+}

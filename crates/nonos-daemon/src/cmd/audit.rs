@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
-use nonos_storage::{AuditLogEntry, ChainReport, ErrorCode, NodeStorage, NonosError};
+use nonos_storage::{AuditLogEntry, ChainReport, NodeStorage};
 use serde::Serialize;
 
 use crate::args::{Args, AuditVerb};
+use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, hex, push_line, rfc3339_ms, write_new_file};
 use crate::settings::Places;
@@ -80,14 +81,7 @@ pub(crate) fn audit(args: &Args, what: &AuditVerb) -> Result<(), CliError> {
 }
 
 fn view(args: &Args) -> Result<NodeStorage, CliError> {
-    let config = Places::of(args)?.load()?.storage;
-    let path = config.path.clone();
-    match NodeStorage::open_readonly(config) {
-        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
-            Err(CliError::NoDatabase { path })
-        }
-        opened => Ok(opened?),
-    }
+    cmd::view(&Places::of(args)?.load()?.storage)
 }
 
 fn entry(entry: AuditLogEntry) -> Entry {

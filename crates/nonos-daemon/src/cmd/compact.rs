@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use nonos_storage::{CompactionReport, ErrorCode, NodeStorage, NonosError};
+use nonos_storage::CompactionReport;
 use serde::Serialize;
 
 use crate::args::Args;
+use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib};
@@ -37,13 +38,7 @@ pub(crate) fn compact(args: &Args, purge: bool, dry_run: bool) -> Result<(), Cli
 
 fn look(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     let config = Places::of(args)?.load()?.storage;
-    let path = config.path.clone();
-    let storage = match NodeStorage::open_readonly(config) {
-        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
-            return Err(CliError::NoDatabase { path });
-        }
-        opened => opened?,
-    };
+    let storage = cmd::view(&config)?;
     let sizes = storage.tree_sizes()?;
     let entries = [
         sizes.identity,

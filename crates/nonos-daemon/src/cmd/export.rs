@@ -4,10 +4,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use nonos_storage::{ErrorCode, NodeStorage, NonosError};
 use serde::Serialize;
 
 use crate::args::{Args, Form};
+use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib};
@@ -43,13 +43,7 @@ pub(crate) fn export(args: &Args, form: Form, file: &Path) -> Result<(), CliErro
 
 fn write(args: &Args, file: &Path) -> Result<Written, CliError> {
     let settings = Places::of(args)?.load()?;
-    let path = settings.storage.path.clone();
-    let storage = match NodeStorage::open_readonly(settings.storage.clone()) {
-        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
-            return Err(CliError::NoDatabase { path });
-        }
-        opened => opened?,
-    };
+    let storage = cmd::view(&settings.storage)?;
     if file.exists() {
         confirm(args, &format!("replacing {}", file.display()))?;
     }

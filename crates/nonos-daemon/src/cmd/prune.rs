@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use nonos_storage::{NodeStorage, Pruned, Retention, TreeId};
+use nonos_storage::{Pruned, Retention, TreeId};
 use serde::Serialize;
 
 use crate::args::Args;
+use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib, rfc3339};
@@ -52,13 +53,13 @@ fn work(
         name: name.to_owned(),
     })?;
     let settings = Places::of(args)?.load()?;
-    if crate::cmd::schema::version(&settings.storage)?.is_none() {
-        let path = settings.storage.path;
-        return Err(CliError::NoDatabase { path });
-    }
     let storage = if dry_run {
-        NodeStorage::open_readonly(settings.storage.clone())?
+        cmd::view(&settings.storage)?
     } else {
+        if cmd::schema::version(&settings.storage)?.is_none() {
+            let path = settings.storage.path;
+            return Err(CliError::NoDatabase { path });
+        }
         let opening = progress::cancellable(args, settings.storage.clone())?;
         opening.migrate(false).open()?
     };

@@ -5,10 +5,13 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use comfy_table::Table;
-use nonos_storage::{ErrorCode, NodeStorage, NonosError, StoredMetrics, holder};
+#[cfg(feature = "encrypted-storage")]
+use nonos_storage::NodeStorage;
+use nonos_storage::{NonosError, StoredMetrics, holder};
 use serde::Serialize;
 
 use crate::args::Args;
+use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, mib, rfc3339};
 use crate::settings::Places;
@@ -63,13 +66,7 @@ pub(crate) fn status(args: &Args) -> Result<(), CliError> {
 fn read(args: &Args) -> Result<Status, CliError> {
     let places = Places::of(args)?;
     let config = places.load()?.storage;
-    let path = config.path.clone();
-    let storage = match NodeStorage::open_readonly(config) {
-        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
-            return Err(CliError::NoDatabase { path });
-        }
-        opened => opened?,
-    };
+    let storage = cmd::view(&config)?;
     let schema = storage.schema_info()?;
     let sizes = storage.tree_sizes()?;
     let trees = [

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use comfy_table::Table;
-use nonos_storage::{ErrorCode, Finding, NodeStorage, NonosError, TreeId};
+use nonos_storage::{Finding, TreeId};
 use serde::Serialize;
 
 use crate::args::Args;
+use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
 use crate::settings::Places;
@@ -85,13 +86,7 @@ fn read(
         None => None,
     };
     let settings = Places::of(args)?.load()?;
-    let path = settings.storage.path.clone();
-    let storage = match NodeStorage::open_readonly(settings.storage.clone()) {
-        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
-            return Err(CliError::NoDatabase { path });
-        }
-        opened => opened?,
-    };
+    let storage = cmd::view(&settings.storage)?;
     let mut verified = Verified {
         database: storage.data_path().to_owned(),
         depth: match depth {
