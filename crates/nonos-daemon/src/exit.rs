@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nonos_storage::{ErrorCode, NonosError};
+use nonos_storage::{CoreError, ErrorCode, NonosError, StorageError};
 
 use crate::error::CliError;
 
@@ -23,6 +23,10 @@ const POISONED: u8 = 14;
 
 pub(crate) fn code(error: &CliError) -> u8 {
     match error {
+        // Not the database is missing.
+        CliError::Storage(NonosError::Storage(StorageError::Core(CoreError::NoSuch {
+            ..
+        }))) => UNEXPECTED,
         CliError::Storage(NonosError::Storage(error)) => match error.code() {
             ErrorCode::Locked => LOCKED,
             ErrorCode::SchemaTooNew => TOO_NEW,

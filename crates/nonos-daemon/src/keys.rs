@@ -7,7 +7,7 @@
 //! database; [`unlock`] goes on with a rotation that was interrupted.
 
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -70,8 +70,33 @@ impl Source {
     }
 }
 
-/// Keys that a key file holds, and what it says of them.
-pub(crate) type Loaded = (EncryptionKeys, About);
+/// What a key file holds.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) keys: EncryptionKeys,
+    pub(crate) about: About,
+    passphrase: Passphrase,
+}
+
+/// The passphrase that opened a key file, if one did.
+#[derive(Default)]
+struct Passphrase(Option<Zeroizing<String>>);
+
+impl std::fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Passphrase")
+            .field(&self.0.is_some())
+            .finish()
+    }
+}
+
+impl Loaded {
+    /// How a new key file in place of this one is protected.
+    pub(crate) fn protection(&self) -> Option<(&str, Strength)> {
+        let passphrase = self.passphrase.0.as_deref()?;
+        Some((passphrase, Strength::Normal))
+    }
+}
 
 /// The keys of this node; `None` if there is no key file and none was named.
 pub(crate) fn load(args: &Args, settings: &Settings) -> Result<Option<Loaded>, CliError> {
@@ -79,23 +104,30 @@ pub(crate) fn load(args: &Args, settings: &Settings) -> Result<Option<Loaded>, C
     let Some(text) = source.text(args, settings)? else {
         return Ok(None);
     };
-    parse(args, &text).map(Some)
+    parse(args, &text, Passphrase::default()).map(Some)
 }
 
 /// The keys in a key file of this name.
 pub(crate) fn load_file(args: &Args, settings: &Settings, path: &Path) -> Result<Loaded, CliError> {
-    parse(args, &read_key_file(path, &settings.storage.path)?)
+    let text = read_key_file(path, &settings.storage.path)?;
+    parse(args, &text, Passphrase::default())
 }
 
-fn parse(args: &Args, text: &str) -> Result<Loaded, CliError> {
+/// Asks for a passphrase if the file needs one and none is known.
+fn parse(args: &Args, text: &str, known: Passphrase) -> Result<Loaded, CliError> {
     let is_protected = key_text::is_protected(text).map_err(encryption)?;
-    let passphrase = if is_protected {
-        Some(passphrase(args, "passphrase of the key file: ")?)
-    } else {
-        None
+    let passphrase = match known.0 {
+        _ if !is_protected => None,
+        Some(known) => Some(known),
+        None => Some(passphrase(args, "passphrase of the key file: ")?),
     };
-    let passphrase = passphrase.as_deref().map(String::as_str);
-    key_text::read(text, passphrase).map_err(encryption)
+    let given = passphrase.as_deref().map(String::as_str);
+    let (keys, about) = key_text::read(text, given).map_err(encryption)?;
+    Ok(Loaded {
+        keys,
+        about,
+        passphrase: Passphrase(passphrase),
+    })
 }
 
 /// Sets the keys of this node on a storage; without any, a storage that needs them is refused.
@@ -121,16 +153,16 @@ pub(crate) fn unlock_if_there(
     settings: &Settings,
     storage: &NodeStorage,
 ) -> Result<bool, CliError> {
-    let Some((keys, _)) = load(args, settings)? else {
+    let Some(loaded) = load(args, settings)? else {
         return Ok(false);
     };
     let active = storage.secrets_status()?.active;
-    let is_other = active.is_some_and(|active| active != keys.key_id());
+    let is_other = active.is_some_and(|active| active != loaded.keys.key_id());
     let next = next_of(args, settings);
     if is_other && !storage.is_read_only() && next.as_deref().is_some_and(Path::exists) {
-        finish_rotation(args, settings, storage, keys)?;
+        finish_rotation(args, settings, storage, loaded)?;
     } else {
-        storage.set_encryption_keys(keys)?;
+        storage.set_encryption_keys(loaded.keys)?;
     }
     Ok(true)
 }
@@ -153,19 +185,22 @@ pub(crate) struct Rotated {
     pub(crate) records: u64,
 }
 
-/// Seals everything to the keys in the file beside those in the key file, `old`, and puts that file in place of the key file, whose
-/// old one is kept under the id of its key. Whatever an interruption left done is not done again.
+/// Seals everything to the keys in the file beside the key file, which holds `old`, and puts that file in
+/// its place. The old one is kept under the id of its key. Whatever an interruption left done is not done
+/// again.
 pub(crate) fn finish_rotation(
     args: &Args,
     settings: &Settings,
     storage: &NodeStorage,
-    old: EncryptionKeys,
+    old: Loaded,
 ) -> Result<Rotated, CliError> {
     let Source::File(key_file) = Source::of(args, settings) else {
         return Err(CliError::KeysNotInFile);
     };
     let next = with_ending(&key_file, ".next");
-    let (new, _) = load_file(args, settings, &next)?;
+    let text = read_key_file(&next, &settings.storage.path)?;
+    let new = parse(args, &text, old.passphrase)?.keys;
+    let old = old.keys;
     let (old_id, new_id) = (old.key_id(), new.key_id());
     let show = progress::rekeying(args);
     let mut watch = |done: nonos_storage::RekeyProgress| {
@@ -318,7 +353,7 @@ fn read_descriptor(number: u32) -> Result<Zeroizing<String>, CliError> {
     read_text(&File::open(&path).map_err(io)?).map_err(io)
 }
 
-/// The first line of standard input, for a value that is not to be on the command line.
+/// A value that is not to be on the command line: a file, all of standard input, or what is typed.
 pub(crate) fn read_value(from: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
     // The longest secret, and one byte to notice that there is more.
     let most = 64 * 1024 + 1;
@@ -345,15 +380,7 @@ pub(crate) fn read_value(from: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliE
             value.extend(asked.as_bytes());
         }
         None => {
-            let mut stdin = io::stdin().lock();
-            stdin
-                .fill_buf()
-                .map(drop)
-                .map_err(|source| CliError::Setup {
-                    what: "standard input",
-                    source,
-                })?;
-            take(&mut stdin).map_err(|source| CliError::Setup {
+            take(&mut io::stdin().lock()).map_err(|source| CliError::Setup {
                 what: "standard input",
                 source,
             })?;

@@ -64,6 +64,15 @@ fn make(args: &Args, source: &Path) -> Result<Done, CliError> {
     places.load()?;
     places.create(cfg!(feature = "encrypted-storage"))?;
     let settings = places.load()?;
+    // What is wrong with the old key is said before anything is imported.
+    #[cfg(feature = "encrypted-storage")]
+    let old = match &args.verb {
+        Verb::Import {
+            old_key: Some(file),
+            ..
+        } => Some(keys::load_file(args, &settings, file)?),
+        _ => None,
+    };
     let config = settings.storage.clone();
     let imported = NodeStorage::import_first_implementation(source, &config)?;
     // Migrates what was imported.
@@ -79,13 +88,8 @@ fn make(args: &Args, source: &Path) -> Result<Done, CliError> {
     #[cfg(feature = "encrypted-storage")]
     {
         keys::ensure(args, &settings, &storage, None)?;
-        if let Verb::Import {
-            old_key: Some(file),
-            ..
-        } = &args.verb
-        {
-            let (old, _) = keys::load_file(args, &settings, file)?;
-            let (opened, others) = storage.convert_first_form_secrets(&old)?;
+        if let Some(old) = old {
+            let (opened, others) = storage.convert_first_form_secrets(&old.keys)?;
             // What is not opened is no secret; the source has it.
             for name in &others {
                 storage.delete_secret(name)?;

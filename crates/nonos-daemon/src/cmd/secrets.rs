@@ -5,12 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nonos_storage::{
-    Access, CryptoError, ErrorCode, NodeStorage, NonosError, SecretsStatus, destroy_key_file,
-};
+use nonos_storage::{Access, CryptoError, NodeStorage, SecretsStatus, destroy_key_file};
 use serde::Serialize;
 
 use crate::args::{Args, Output, SecretsVerb};
+use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::keys;
@@ -109,13 +108,7 @@ pub(crate) fn secrets(args: &Args, what: &SecretsVerb) -> Result<(), CliError> {
 /// The read-only view, beside a daemon as well, with its keys set where they are needed.
 fn view(args: &Args, with_keys: bool) -> Result<NodeStorage, CliError> {
     let settings = Places::of(args)?.load()?;
-    let path = settings.storage.path.clone();
-    let storage = match NodeStorage::open_readonly(settings.storage.clone()) {
-        Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
-            return Err(CliError::NoDatabase { path });
-        }
-        opened => opened?,
-    };
+    let storage = cmd::view(&settings.storage)?;
     if with_keys && storage.secrets_status()?.active.is_some() {
         keys::unlock(args, &settings, &storage)?;
     }
@@ -223,18 +216,19 @@ fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Rotation, Cli
     }
     let active = storage.secrets_status()?.active;
     let key_id = active.map(|id| id.to_string());
-    let (old, _) = keys::load(args, &settings)?
+    let old = keys::load(args, &settings)?
         .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;
     if !next.exists() {
         // What is wrong with the keys in use is said before new ones are made.
-        if old.access() != Access::Full {
+        if old.keys.access() != Access::Full {
             return Err(keys::encryption(CryptoError::SecretKeyRequired));
         }
-        if let Some(expected) = active.filter(|active| *active != old.key_id()) {
-            let got = old.key_id();
+        if let Some(expected) = active.filter(|active| *active != old.keys.key_id()) {
+            let got = old.keys.key_id();
             return Err(keys::encryption(CryptoError::WrongKey { expected, got }));
         }
-        keys::create(&next, &settings, Some(storage.store_id()), None)?;
+        let store_id = Some(storage.store_id());
+        keys::create(&next, &settings, store_id, old.protection())?;
     }
     let rotated = keys::finish_rotation(args, &settings, &storage, old)?;
     storage.purge()?;
@@ -370,13 +364,13 @@ fn accept_rollback(args: &Args) -> Result<Status, CliError> {
 
 fn repair_keyring(args: &Args) -> Result<Status, CliError> {
     let (storage, settings) = keys::open_locked(args)?;
-    let (given, _) = keys::load(args, &settings)?
+    let given = keys::load(args, &settings)?
         .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;
     confirm(
         args,
         "making the records of the keys anew: whether a secret was removed cannot be told",
     )?;
-    let status = told(&storage.repair_keyring(given)?);
+    let status = told(&storage.repair_keyring(given.keys)?);
     storage.close()?;
     Ok(status)
 }

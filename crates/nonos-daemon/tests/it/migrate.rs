@@ -154,3 +154,37 @@ fn wrong_sources_and_flags_are_refused() -> TestResult {
     }
     Ok(())
 }
+
+#[test]
+fn secrets_that_an_old_key_does_not_open_are_named_and_left_out() -> TestResult {
+    let fixture = FirstImplementation::unpack("stamped-1")?;
+    let backup = fixture.backup().display().to_string();
+    let node = Node::new()?;
+    // Nothing is made before the old key is known to be one.
+    node.json(
+        &["import", &backup, "--old-key", "/nowhere", "-o", "json"],
+        9,
+    )?;
+    assert!(!node.path("data.sled").exists());
+
+    let plain = Node::new()?;
+    plain.json(&["import", &backup, "-o", "json"], 0)?;
+    let list = ["secrets", "list", "-o", "json"];
+    let names = plain.json(&list, 0)?["data"]["secrets"].clone();
+    assert!(
+        names.as_array().is_some_and(|names| !names.is_empty()),
+        "{names}"
+    );
+
+    let key = node.path("old.key").display().to_string();
+    node.json(&["secrets", "key", "new", &key, "-o", "json"], 0)?;
+    let imported = node.json(&["import", &backup, "--old-key", &key, "-o", "json"], 0)?;
+    // They are plain, so no key opens them.
+    assert_eq!(imported["data"]["secrets_left_out"], names);
+    assert_eq!(imported["data"]["secrets_opened"], serde_json::json!([]));
+    assert_eq!(
+        node.json(&list, 0)?["data"]["secrets"],
+        serde_json::json!([])
+    );
+    Ok(())
+}

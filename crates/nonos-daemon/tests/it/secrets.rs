@@ -391,3 +391,29 @@ fn half_a_key_file_that_a_crash_left_is_none() -> TestResult {
     assert_eq!(node.get("wallet_key")?.stdout, SECRET);
     Ok(())
 }
+
+#[test]
+fn a_rotated_key_file_keeps_its_passphrase() -> TestResult {
+    let node = Node::new()?;
+    let init = ["--passphrase-fd", "0", "init", "--passphrase"];
+    assert_eq!(node.fed(&init, b"tractor beam\n")?.status.code(), Some(0));
+    let before = fs::read_to_string(node.path("storage.key"))?;
+    let rotate = ["--passphrase-fd", "0", "secrets", "rotate"];
+    let rotated = node.fed(&rotate, b"tractor beam\n")?;
+    assert_eq!(rotated.status.code(), Some(0), "{rotated:?}");
+    let after = fs::read_to_string(node.path("storage.key"))?;
+    assert_ne!(before, after);
+    assert!(after.contains("\nprotection = argon2id\n"), "{after}");
+    let status = ["--passphrase-fd", "0", "secrets", "status"];
+    let status = node.fed(&status, b"tractor beam\n")?;
+    assert!(String::from_utf8(status.stdout)?.contains("access     full"));
+    Ok(())
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_not_a_missing_database() -> TestResult {
+    let node = with_a_secret()?;
+    node.json(&["secrets", "adopt", "nothing", "--yes", "-o", "json"], 1)?;
+    assert_eq!(node.get("nothing")?.status.code(), Some(1));
+    Ok(())
+}

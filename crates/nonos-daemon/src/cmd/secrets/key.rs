@@ -46,20 +46,20 @@ fn done(args: &Args, what: &KeyVerb) -> Result<Key, CliError> {
             Ok(shown(&made, None, Some(file)))
         }
         KeyVerb::Show { file } => {
-            let (found, about) = match file {
+            let found = match file {
                 Some(file) => keys::load_file(args, &settings, file)?,
                 None => of_this_node(args, &settings)?,
             };
-            Ok(shown(&found, Some(about), file.as_deref()))
+            Ok(shown(&found.keys, Some(found.about), file.as_deref()))
         }
         KeyVerb::ExportWriter { file } => {
-            let (found, about) = of_this_node(args, &settings)?;
-            let writer = found.to_writer().map_err(keys::encryption)?;
-            keys::write(&writer, file, &settings, about.store_id, None)?;
+            let found = of_this_node(args, &settings)?;
+            let writer = found.keys.to_writer().map_err(keys::encryption)?;
+            keys::write(&writer, file, &settings, found.about.store_id, None)?;
             Ok(shown(&writer, None, Some(file)))
         }
         KeyVerb::Protect { file, strong } => {
-            let (found, about) = of_this_node(args, &settings)?;
+            let found = of_this_node(args, &settings)?;
             let strength = if *strong {
                 Strength::Strong
             } else {
@@ -67,8 +67,14 @@ fn done(args: &Args, what: &KeyVerb) -> Result<Key, CliError> {
             };
             let asked = keys::new_passphrase(args)?;
             let protection = Some((asked.as_str(), strength));
-            keys::write(&found, file, &settings, about.store_id, protection)?;
-            Ok(shown(&found, None, Some(file)))
+            keys::write(
+                &found.keys,
+                file,
+                &settings,
+                found.about.store_id,
+                protection,
+            )?;
+            Ok(shown(&found.keys, None, Some(file)))
         }
     }
 }
