@@ -38,6 +38,8 @@ pub use status::{SecretCounts, SecretsStatus};
 
 /// The keyring's key in the tree `schema`.
 pub(crate) const KEYRING: &[u8] = b"__keyring__";
+/// The manifest's key, there.
+pub(crate) const MANIFEST: &[u8] = b"__secrets_manifest__";
 /// The key, there, of what says that files still hold what was sealed since.
 pub(crate) const PURGE_NEEDED: &[u8] = b"__purge_needed__";
 
@@ -52,7 +54,7 @@ pub(crate) struct Secrets {
     /// Whether a secret that cannot be sealed is refused.
     must_seal: bool,
     warned: Once,
-    /// Whether records are sealed where there is no keyring. Looked at once: this handle, the only one
+    /// Whether something is sealed where there is no keyring. Looked at once: this handle, the only one
     /// that writes, seals nothing without one.
     is_orphaned: OnceLock<bool>,
     #[cfg(feature = "encrypted-storage")]
@@ -239,6 +241,18 @@ impl Secrets {
         }
     }
 
+    /// Whether the head of the audit log can be vouched for, where it has to be.
+    pub(crate) fn vouches(&self, from: &dyn Read) -> NonosResult<()> {
+        match self.way(from)? {
+            Way::Plain => Ok(()),
+            #[cfg(feature = "encrypted-storage")]
+            Way::Sealed(sealing) => match sealing.keys.active.access() {
+                storage_crypto::Access::Public => Err(CryptoError::SecretKeyRequired.into()),
+                _ => Ok(()),
+            },
+        }
+    }
+
     /// A sealed record, opened.
     pub(crate) fn opened(
         &self,
@@ -296,7 +310,7 @@ impl Secrets {
         if let Some(known) = self.is_orphaned.get() {
             return Ok(*known);
         }
-        let found = any_sealed(from)?;
+        let found = schema_value(from, MANIFEST)?.is_some() || any_sealed(from)?;
         Ok(*self.is_orphaned.get_or_init(|| found))
     }
 

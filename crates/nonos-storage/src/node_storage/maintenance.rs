@@ -73,9 +73,14 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
+    /// [`NonosError::Encryption`](crate::NonosError::Encryption) for the audit log of a sealed store without
+    /// the keys that vouch for its new beginning: nothing was removed.
     /// `INVALID_ARGUMENT` for another tree, or a time before 1970: nothing was removed. `CORRUPT`,
     /// `POISONED`, `IO`, `DISK_FULL`: some of the oldest may be gone; calling again finishes.
     pub fn prune(&self, tree: TreeId, retention: &Retention, dry_run: bool) -> NonosResult<Pruned> {
+        if tree == TreeId::AuditLog && !dry_run {
+            self.done(self.secrets.vouches(&self.db.view()))?;
+        }
         let now_ms = clock::now_ms();
         let pruned = storage_ops::prune(&self.db, tree, retention, now_ms, dry_run);
         self.done(pruned.map_err(StorageError::from))

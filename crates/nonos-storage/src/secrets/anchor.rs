@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use storage_core::{CoreError, Read};
 use storage_crypto::{CryptoError, StoreId, manifest};
 
-use super::{schema_value, sums};
+use super::{MANIFEST, schema_value};
 use crate::error::{NonosError, NonosResult};
 
 const FIRST_LINE: &str = "nsec-anchor 1";
@@ -127,7 +127,7 @@ impl Anchor {
 
 impl Seen {
     pub(super) fn of(from: &dyn Read, store_id: StoreId) -> NonosResult<Option<Self>> {
-        let Some(stored) = schema_value(from, sums::MANIFEST)? else {
+        let Some(stored) = schema_value(from, MANIFEST)? else {
             return Ok(None);
         };
         let counter = manifest::counter(&stored)?;

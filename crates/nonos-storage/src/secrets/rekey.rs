@@ -16,6 +16,7 @@ use storage_crypto::{
 };
 use storage_ops::ValueRewriter;
 
+use super::anchor::Seen;
 use super::held::{Held, Keys, Sealing};
 use super::set::tag;
 use super::sums::{self, Changed};
@@ -74,7 +75,7 @@ impl Secrets {
         let new = Arc::new(Keys::new(new));
         let of_this = Arc::clone(&new);
         // Looked at and begun in one turn: nobody else begins in between.
-        let ((old, mut guard), _) = db.update(Durability::Durable, |view, commit| {
+        let ((old, seen, mut guard), _) = db.update(Durability::Durable, |view, commit| {
             let old = self.full(view)?;
             if old.ring.state != State::Active {
                 let (from, to) = (old.ring.from(), old.ring.active.id());
@@ -98,12 +99,14 @@ impl Secrets {
             let details = format!("{} to {}", old.keys.active.key_id(), keys.key_id());
             audit(view, commit, now_ms, "rekey", Some(details))?;
             // Whoever reads meanwhile sees old keys with the old ring, or new with new.
+            let seen = self.seen(&commit.over(view))?;
             let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
-            Ok((old, guard))
+            Ok((old, seen, guard))
         })?;
         new.previous.set(old.keys).ok();
         *guard = Held::Keys(new);
         drop(guard);
+        self.anchored(seen.as_ref())?;
         self.finish_rekey(db, now_ms, watch)
     }
 
@@ -154,7 +157,9 @@ impl Secrets {
         let (from, to) = (sealing.ring.from(), sealing.ring.active.id());
         let total = sealing.remaining(&db.view())?;
         let mut rewriter = Rewriter {
+            secrets: self,
             sealing: &sealing,
+            seen: None,
             pending: Vec::new(),
             counter: still(db, |view| {
                 let (_, counter) = sealing.keys.sums.proved(view, &sealing.keys.active)?;
@@ -290,7 +295,10 @@ fn is_id(tree: TreeId, key: &[u8]) -> bool {
 }
 
 struct Rewriter<'a> {
+    secrets: &'a Secrets,
     sealing: &'a Sealing,
+    /// What the last commit says to the anchor.
+    seen: Option<Seen>,
     /// Of the next commit.
     pending: Vec<(TreeId, Vec<u8>)>,
     counter: u64,
@@ -356,10 +364,13 @@ impl ValueRewriter for Rewriter<'_> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.sealing.changed(view, commit, &changes)
+        self.sealing.changed(view, commit, &changes)?;
+        self.seen = self.secrets.seen(&commit.over(view))?;
+        Ok(())
     }
 
     fn committed(&mut self, done: u64) -> NonosResult<()> {
+        self.secrets.anchored(self.seen.as_ref())?;
         let total = self.total;
         match (self.watch)(RekeyProgress { done, total }) {
             ControlFlow::Continue(()) => Ok(()),

@@ -12,7 +12,9 @@ use storage_crypto::{
 
 use super::anchor::{Anchor, Seen};
 use super::held::{Held, Keys, opened};
-use super::{KEYRING, PURGE_NEEDED, Secrets, audit, put_schema_value, schema_value, sums};
+use super::{
+    KEYRING, MANIFEST, PURGE_NEEDED, Secrets, audit, put_schema_value, schema_value, sums,
+};
 use crate::error::{NonosError, NonosResult};
 
 /// No store was changed so often.
@@ -208,7 +210,7 @@ impl Secrets {
     /// The highest counter that anything says was in use. Nothing proves them, so absurd ones are not
     /// believed.
     fn highest_counter(&self, from: &dyn Read) -> NonosResult<u64> {
-        let stored = schema_value(from, sums::MANIFEST)?;
+        let stored = schema_value(from, MANIFEST)?;
         let stored = stored.and_then(|stored| manifest::counter(&stored).ok());
         let anchored = match &self.anchor {
             Some(anchor) => anchor.counter()?,
@@ -282,7 +284,7 @@ impl Secrets {
 /// Anything that a store has once it was sealed, but no keyring: nobody knows to which key it was, and none
 /// is begun over it.
 fn missing(from: &dyn Read) -> NonosResult<Option<NonosError>> {
-    let was_sealed = schema_value(from, sums::MANIFEST)?.is_some()
+    let was_sealed = schema_value(from, MANIFEST)?.is_some()
         || audit_log::head(from)?.is_some_and(|head| head.sealed.is_some())
         || super::any_sealed(from)?;
     Ok(was_sealed.then(|| CryptoError::KeyringMissing.into()))

@@ -50,12 +50,12 @@ impl super::Secrets {
         use storage_crypto::{Kind, manifest, parse_header};
 
         use super::held::Held;
-        use super::{KEYRING, PURGE_NEEDED, schema_value, sums};
+        use super::{KEYRING, MANIFEST, PURGE_NEEDED, schema_value, sums};
 
         let ring = schema_value(from, KEYRING)?;
         let ring = ring.map(|ring| Keyring::parse(&ring)).transpose()?;
         let active = ring.map(|ring| ring.active.id());
-        let manifest = schema_value(from, sums::MANIFEST)?;
+        let manifest = schema_value(from, MANIFEST)?;
         let counter = manifest.map_or(Ok(0), |stored| manifest::counter(&stored))?;
         let mut counts = SecretCounts::default();
         sums::each(from, &mut |tree, key, frame| {

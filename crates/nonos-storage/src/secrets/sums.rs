@@ -9,10 +9,8 @@ use storage_crypto::manifest::{self, Sum};
 use storage_crypto::{CryptoError, EncryptionKeys, Kind, MAX_SECRET_LEN, parse_header};
 
 use crate::error::NonosResult;
-use crate::secrets::{KEYRING, put_schema_value, schema_value};
+use crate::secrets::{KEYRING, MANIFEST, put_schema_value, schema_value};
 
-/// The manifest's key in the tree `schema`.
-pub(super) const MANIFEST: &[u8] = b"__secrets_manifest__";
 pub(super) const EVERYTHING: KeyRange = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
 
 /// The sum of the manifest that was seen last: it is only believed of a manifest of the same bytes.

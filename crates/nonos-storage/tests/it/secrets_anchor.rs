@@ -8,7 +8,7 @@ use storage_testkit::damage::copy;
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
-use crate::sealed_disk::{Fallible, NODE, full, on, outcome, writer};
+use crate::sealed_disk::{Fallible, NODE, cancel_after, full, on, outcome, writer};
 
 /// A database with an anchor beside it, outside of the directory that is put back.
 struct Anchored {
@@ -228,5 +228,31 @@ fn an_anchor_that_does_not_parse_is_an_error_and_stays() -> TestResult {
     }
     fs::write(anchored.anchor(), &whole)?;
     anchored.open()?.set_encryption_keys(full(1))?;
+    Ok(())
+}
+
+#[test]
+fn the_anchor_follows_a_change_of_keys_that_was_cancelled() -> TestResult {
+    let anchored = Anchored::new()?;
+    let storage = anchored.open()?;
+    storage.set_encryption_keys(full(1))?;
+    for number in 0..200 {
+        storage.store_secret(&format!("s{number}"), b"x")?;
+    }
+    for batches in [0, 1] {
+        let before = anchored.counter()?;
+        let cancelled = match batches {
+            0 => storage.rekey(full(2), &mut cancel_after(0)),
+            _ => storage.resume_rekey(full(1), &mut cancel_after(0)),
+        };
+        assert_eq!(outcome(&cancelled), "CANCELLED");
+        let counter = storage.secrets_status()?.counter;
+        assert!(Some(counter) > before, "{counter} after {before:?}");
+        assert_eq!(
+            anchored.counter()?,
+            Some(counter),
+            "after {batches} batches"
+        );
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::thread;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
-use nonos_storage::{ChainFault, ChainReport, NodeStorage, TreeId};
+use nonos_storage::{ChainFault, ChainReport, NodeStorage, Retention, TreeId};
 use storage_core::trees::audit_log;
 use storage_core::{Commit, CoreError, Db, Encoding};
 use storage_testkit::damage::copy;
@@ -13,7 +13,7 @@ use storage_testkit::first_implementation::{FIXTURES, FirstImplementation};
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
-use crate::sealed_disk::{Fallible, HEAD, NODE, body, edit, full, public, put};
+use crate::sealed_disk::{Fallible, HEAD, NODE, body, edit, full, outcome, public, put};
 
 const LINK_LEN: usize = 40;
 pub(crate) const TREE: TreeId = TreeId::AuditLog;
@@ -296,5 +296,31 @@ fn chaining_that_was_interrupted_is_finished_at_the_next_opening() -> TestResult
         let report = storage.verify_audit_log(None)?;
         assert_eq!((report.faults, report.unsealed), (0, 0), "{chained_before}");
     }
+    Ok(())
+}
+
+/// The sealed head names an entry that pruning would take away: without keys nobody could vouch for what
+/// is left, and the right keys would be refused for ever.
+#[test]
+fn a_sealed_log_is_not_pruned_without_the_keys_that_vouch_for_it() -> TestResult {
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    storage.set_encryption_keys(full(1))?;
+    for number in 0..5 {
+        storage.store_secret(&format!("s{number}"), b"x")?;
+    }
+    let storage = disk.reopen(storage)?;
+    let everything = Retention::default().keep_last(0);
+    let pruned = storage.prune(TreeId::AuditLog, &everything, false);
+    assert_eq!(outcome(&pruned), "KeyRequired");
+    storage.set_encryption_keys(public(1))?;
+    let pruned = storage.prune(TreeId::AuditLog, &everything, false);
+    assert_eq!(outcome(&pruned), "SecretKeyRequired");
+    let storage = disk.reopen(storage)?;
+    storage.set_encryption_keys(full(1))?;
+    assert!(storage.prune(TreeId::AuditLog, &everything, false)?.records > 0);
+    let storage = disk.reopen(storage)?;
+    storage.set_encryption_keys(full(1))?;
+    assert_eq!(storage.verify_audit_log(None)?.faults, 0);
     Ok(())
 }

@@ -132,3 +132,25 @@ fn a_secret_stored_with_the_public_key_stays_as_it_is() -> TestResult {
     assert_eq!(storage.load_secret("new")?.as_deref(), Some(&b"forged"[..]));
     Ok(())
 }
+
+/// Nothing is sealed any more, but something was: whoever took the keyring away gets nothing plainly.
+#[test]
+fn a_store_that_was_sealed_once_takes_nothing_plainly_without_its_keyring() -> TestResult {
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    storage.set_encryption_keys(full(1))?;
+    storage.store_secret("a", b"value a")?;
+    storage.close()?;
+    edit(&disk, |_, commit| {
+        commit.delete(TreeId::Schema, KEYRING.to_vec());
+        commit.delete(TreeId::Secrets, b"a".to_vec());
+        Ok(())
+    })?;
+    let storage = disk.open()?;
+    assert_eq!(outcome(&storage.store_secret("b", b"x")), "KeyringMissing");
+    assert_eq!(
+        outcome(&storage.set_encryption_keys(full(1))),
+        "KeyringMissing"
+    );
+    Ok(())
+}
