@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub(crate) output: Output,
 
-    /// Log warnings and errors only
+    /// Log less: of the daemon warnings and errors, of a verb errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 

@@ -7,6 +7,7 @@ mod error;
 mod exit;
 #[cfg(feature = "encrypted-storage")]
 mod keys;
+mod log;
 mod output;
 mod progress;
 mod settings;
@@ -25,6 +26,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    log::start(&args);
     let done = match args.verb {
         Verb::Init { .. } => cmd::init::init(&args),
         Verb::Run { no_migrate } => cmd::run::run(&args, !no_migrate),

@@ -5,8 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use lzma_rust2::XzReader;
+use serde_json::Value;
 
 use crate::Directory;
+use crate::logs::forbid;
 
 /// The names of the fixtures.
 pub const FIXTURES: [&str; 2] = ["stamped-1", "stamped-2"];
@@ -31,7 +33,13 @@ impl FirstImplementation {
         let mut archive = Vec::new();
         XzReader::new(fs::File::open(packed)?, false).read_to_end(&mut archive)?;
         tar::Archive::new(archive.as_slice()).unpack(directory.root())?;
-        Ok(Self { directory, name })
+        let fixture = Self { directory, name };
+        if let Some(secrets) = fixture.listing()?.get("secrets").and_then(Value::as_object) {
+            for secret in secrets.values().filter_map(Value::as_str) {
+                forbid(secret.as_bytes());
+            }
+        }
+        Ok(fixture)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,7 +66,7 @@ impl FirstImplementation {
     /// # Errors
     ///
     /// Errors of the file system.
-    pub fn listing(&self) -> io::Result<serde_json::Value> {
+    pub fn listing(&self) -> io::Result<Value> {
         Ok(serde_json::from_slice(&fs::read(
             self.path("listing.json"),
         )?)?)

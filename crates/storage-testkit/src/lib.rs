@@ -5,6 +5,7 @@ pub mod damage;
 mod dump;
 pub mod first_implementation;
 mod fixture;
+pub mod logs;
 pub mod strategy;
 
 pub use dump::{Entry, dump};

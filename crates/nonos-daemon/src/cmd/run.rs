@@ -1,12 +1,9 @@
 //! `nonos run`: the daemon.
 
-use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
-use crate::args::{Args, LogFormat};
+use crate::args::Args;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
 use crate::daemon::{sampler, shutdown};
@@ -21,7 +18,6 @@ use crate::settings::Settings;
 use nonos_storage::NodeStorage;
 
 pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
-    start_log(args);
     let places = Places::of(args)?;
     let is_fresh = !places.load()?.storage.path.exists();
     let is_sealed = is_fresh && cfg!(feature = "encrypted-storage");
@@ -91,22 +87,4 @@ fn unlock(
         return Ok(());
     }
     keys::ensure_identity(storage)
-}
-
-fn start_log(args: &Args) {
-    let level = match (args.quiet, args.verbose) {
-        (true, _) => "warn",
-        (false, 0) => "info",
-        (false, 1) => "debug",
-        (false, _) => "trace",
-    };
-    let filter = EnvFilter::builder().parse_lossy(format!("warn,nonos={level},nonos_storage={level},storage_core={level},storage_schema={level},storage_ops={level}"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

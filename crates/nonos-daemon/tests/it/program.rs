@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+#[cfg(feature = "encrypted-storage")]
+use storage_testkit::logs::forbid;
+use storage_testkit::logs::spelled_in;
 use tempfile::TempDir;
 
 pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -35,8 +38,35 @@ impl Node {
         command
     }
 
+    /// What the program prints, with its whole log.
     pub(crate) fn output(&self, args: &[&str]) -> std::io::Result<Output> {
-        self.command(args).output()
+        let output = self.command(&[args, &["-vv"]].concat()).output()?;
+        self.look(&output.stderr);
+        Ok(output)
+    }
+
+    /// Nothing that is logged spells what a key file or a secret holds.
+    pub(crate) fn look(&self, logged: &[u8]) {
+        #[cfg(feature = "encrypted-storage")]
+        self.forbid_keys();
+        let logged = String::from_utf8_lossy(logged);
+        assert_eq!(spelled_in(&logged), None, "{logged}");
+    }
+
+    /// The keys in the data directory are looked for in what is logged from now on.
+    #[cfg(feature = "encrypted-storage")]
+    fn forbid_keys(&self) {
+        let files = std::fs::read_dir(self.path("")).into_iter().flatten();
+        for file in files.filter_map(Result::ok) {
+            let Ok(text) = std::fs::read_to_string(file.path()) else {
+                continue;
+            };
+            if let Ok((keys, _)) = nonos_daemon::key_text::read(&text, None)
+                && let Some(secret) = keys.expose_secret()
+            {
+                forbid(secret);
+            }
+        }
     }
 
     /// The JSON that the verb prints, after a check of its exit code.

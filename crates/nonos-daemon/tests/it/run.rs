@@ -6,12 +6,12 @@ use std::process::{Child, Command, Stdio};
 use crate::program::{Node, TestResult};
 
 /// A running daemon, killed at drop if it still runs.
-struct Daemon(Child);
+struct Daemon<'n>(Child, &'n Node);
 
-impl Daemon {
-    fn start(node: &Node) -> std::io::Result<Self> {
-        let mut command = node.command(&["run", "-v", "--log-format", "json"]);
-        Ok(Self(command.stderr(Stdio::piped()).spawn()?))
+impl<'n> Daemon<'n> {
+    fn start(node: &'n Node) -> std::io::Result<Self> {
+        let mut command = node.command(&["run", "-vv", "--log-format", "json"]);
+        Ok(Self(command.stderr(Stdio::piped()).spawn()?, node))
     }
 
     /// Reads the log until `count` lines have `message`; the log of a daemon that ends is an error.
@@ -24,6 +24,7 @@ impl Daemon {
             if log.read_line(&mut line)? == 0 {
                 return Err(format!("the daemon ended after {seen} of {message:?}").into());
             }
+            self.1.look(line.as_bytes());
             let entry: serde_json::Value = serde_json::from_str(&line)?;
             seen += usize::from(entry["fields"]["message"] == message);
         }
@@ -42,13 +43,15 @@ impl Daemon {
         );
         // The log must not fill the pipe while the daemon closes.
         if let Some(mut log) = self.0.stderr.take() {
-            std::io::copy(&mut log, &mut std::io::sink())?;
+            let mut rest = Vec::new();
+            std::io::copy(&mut log, &mut rest)?;
+            self.1.look(&rest);
         }
         Ok(self.0.wait()?.code())
     }
 }
 
-impl Drop for Daemon {
+impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         let _gone = self.0.kill();
         let _reaped = self.0.wait();

@@ -16,7 +16,8 @@ impl Node {
 
     /// Runs the program with this on its standard input.
     fn fed(&self, args: &[&str], input: &[u8]) -> std::io::Result<Output> {
-        let mut command = self.command(args);
+        storage_testkit::logs::forbid(input);
+        let mut command = self.command(&[args, &["-vv"]].concat());
         command.stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
@@ -24,7 +25,9 @@ impl Node {
             // It may refuse before it reads.
             let _refused = stdin.write_all(input);
         }
-        child.wait_with_output()
+        let output = child.wait_with_output()?;
+        self.look(&output.stderr);
+        Ok(output)
     }
 
     fn get(&self, name: &str) -> std::io::Result<Output> {

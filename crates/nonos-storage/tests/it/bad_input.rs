@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 use crate::TestResult;
 use crate::contents::{Contents, chain, claim, code, peer, populate, sample, summary};
 use crate::on_disk::{OnDisk, in_both_modes};
+use crate::watched::Watched as _;
 
 /// A method with its arguments.
 type Call = fn(&NodeStorage) -> NonosResult<()>;
@@ -118,7 +119,7 @@ fn bad_names_are_refused_everywhere() -> TestResult {
             )?;
             let bad = ErrorCode::InvalidArgument;
             refused(storage, &case("secret"), bad, |storage| {
-                storage.store_secret(&name, b"value")
+                storage.keep_secret(&name, b"value")
             })?;
             refused(storage, &case("load secret"), bad, |storage| {
                 storage.load_secret(&name)
@@ -138,7 +139,7 @@ fn the_longest_name_is_accepted_everywhere() -> TestResult {
     for name in ["n".repeat(1024), "é".repeat(512), "\0".to_owned()] {
         storage.store_peer(&name, &peer(&name))?;
         storage.store_config(&name, &1)?;
-        storage.store_secret(&name, b"value")?;
+        storage.keep_secret(&name, b"value")?;
     }
     let storage = disk.reopen(storage)?;
     for name in ["n".repeat(1024), "é".repeat(512), "\0".to_owned()] {
@@ -326,13 +327,13 @@ fn values_over_the_maximum_are_refused() -> TestResult {
         refused_both_ways(
             storage,
             &format!("identity, {mode}"),
-            |storage| storage.store_identity(&NodeId([9; 32]), &key),
+            |storage| storage.keep_identity(&NodeId([9; 32]), &key),
             |update| update.store_identity(&NodeId([9; 32]), &key),
         )?;
         for len in [64 * 1024 + 1, MIB] {
             let case = format!("secret of {len}, {mode}");
             refused(storage, &case, ErrorCode::InvalidArgument, |storage| {
-                storage.store_secret("wallet", &vec![0; len])
+                storage.keep_secret("wallet", &vec![0; len])
             })?;
         }
         Ok(())
@@ -545,7 +546,7 @@ fn a_write_inside_the_closure_of_update_is_refused_and_does_not_hang() -> TestRe
             }),
             ("store_claim", |s| s.store_claim(EpochNumber(5), &claim(5))),
             ("delete_config", |s| s.delete_config("name").map(drop)),
-            ("store_secret", |s| s.store_secret("n", b"n")),
+            ("store_secret", |s| s.keep_secret("n", b"n")),
             ("prune_metrics", |s| s.prune_metrics(100).map(drop)),
             ("shutdown", NodeStorage::shutdown),
         ];

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use crate::watched::Watched as _;
+
 use nonos_storage::{
     AuditLogEntry, EpochNumber, ErrorCode, NodeId, NodeStorage, NonosError, NonosResult,
     StoredClaim, StoredEpochSummary, StoredMetrics, StoredPeerInfo, TreeSizes,
@@ -51,7 +53,7 @@ impl Contents {
 
 /// Puts something into every tree.
 pub(crate) fn populate(storage: &NodeStorage) -> NonosResult<()> {
-    storage.store_identity(&NodeId([7; 32]), b"encrypted")?;
+    storage.keep_identity(&NodeId([7; 32]), b"encrypted")?;
     for id in ["alpha", "beta"] {
         storage.store_peer(id, &peer(id))?;
     }
@@ -64,7 +66,7 @@ pub(crate) fn populate(storage: &NodeStorage) -> NonosResult<()> {
     }
     storage.store_config("name", "a node")?;
     storage.store_config("limits", &[1, 2, 3])?;
-    storage.store_secret("wallet", b"secret")
+    storage.keep_secret("wallet", b"secret")
 }
 
 pub(crate) fn peer(id: &str) -> StoredPeerInfo {

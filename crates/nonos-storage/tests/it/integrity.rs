@@ -13,6 +13,7 @@ use crate::TestResult;
 use crate::contents::populate;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{edit, put};
+use crate::watched::Watched as _;
 
 #[test]
 fn a_healthy_store_has_nine_trees_and_no_findings() -> TestResult {
@@ -215,7 +216,7 @@ fn every_invariant_is_found_where_it_is_violated_and_nowhere_else() -> TestResul
 fn half_an_identity_and_a_log_with_a_gap_are_found() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_identity(&NodeId([1; 32]), b"key")?;
+    storage.keep_identity(&NodeId([1; 32]), b"key")?;
     for epoch in 1..5 {
         storage.store_claim(
             EpochNumber(epoch),
@@ -296,8 +297,8 @@ fn random_store(seed: u64) -> TestResult<NodeStorage> {
                 storage.store_claim(EpochNumber(n), &claim)?;
             }
             4 => storage.store_config(&format!("key-{n}"), &(n, "text", [1.5, 2.5]))?,
-            5 => storage.store_secret(&format!("secret-{n}"), &n.to_be_bytes())?,
-            6 => storage.store_identity(&NodeId([7; 32]), &n.to_be_bytes())?,
+            5 => storage.keep_secret(&format!("secret-{n}"), &n.to_be_bytes())?,
+            6 => storage.keep_identity(&NodeId([7; 32]), &n.to_be_bytes())?,
             _ => {
                 storage.delete_secret(&format!("secret-{n}"))?;
             }

@@ -7,6 +7,7 @@ use storage_testkit::dump;
 use crate::TestResult;
 use crate::contents::{claim, noise, peer};
 use crate::on_disk::OnDisk;
+use crate::watched::Watched as _;
 
 const KIB: usize = 1024;
 const MIB: usize = KIB * KIB;
@@ -38,7 +39,7 @@ fn a_value_of_any_size_overwrites_one_of_any_other() -> TestResult {
     let mut storage = disk.open()?;
     let id = NodeId([1; 32]);
     for len in SIZES {
-        storage.store_identity(&id, &noise(len))?;
+        storage.keep_identity(&id, &noise(len))?;
         let found = storage.load_encrypted_key()?;
         assert!(found == Some(noise(len)), "{len} before reopening");
         storage = disk.reopen(storage)?;
@@ -145,16 +146,12 @@ fn secrets_up_to_64_kib_are_kept_to_the_byte() -> TestResult {
     let disk = OnDisk::new()?;
     let mut storage = disk.open()?;
     for len in [0, 1, 32, 4090, 4091, 64 * KIB - 1, 64 * KIB, 33] {
-        storage.store_secret("wallet", &noise(len))?;
+        storage.keep_secret("wallet", &noise(len))?;
         storage = disk.reopen(storage)?;
         let found = storage.load_secret("wallet")?;
         assert!(found == Some(noise(len)), "{len}");
     }
-    assert!(
-        storage
-            .store_secret("wallet", &noise(64 * KIB + 1))
-            .is_err()
-    );
+    assert!(storage.keep_secret("wallet", &noise(64 * KIB + 1)).is_err());
     assert!(storage.load_secret("wallet")? == Some(noise(33)));
     assert_eq!(storage.load_audit_log(100)?.len(), 8);
     Ok(())
@@ -163,8 +160,8 @@ fn secrets_up_to_64_kib_are_kept_to_the_byte() -> TestResult {
 #[test]
 fn the_largest_values_are_accepted_in_memory_as_on_disk() -> TestResult {
     let storage = NodeStorage::in_memory()?;
-    storage.store_identity(&NodeId([1; 32]), &noise(MIB))?;
-    storage.store_secret("wallet", &noise(64 * KIB))?;
+    storage.keep_identity(&NodeId([1; 32]), &noise(MIB))?;
+    storage.keep_secret("wallet", &noise(64 * KIB))?;
     assert!(storage.load_encrypted_key()? == Some(noise(MIB)));
     assert!(storage.load_secret("wallet")? == Some(noise(64 * KIB)));
     Ok(())

@@ -14,6 +14,7 @@ use storage_testkit::dump;
 use crate::TestResult;
 use crate::contents::{Contents, claim, code, peer, populate, sample, summary};
 use crate::on_disk::{OnDisk, in_both_modes};
+use crate::watched::Watched as _;
 
 /// A method with its arguments.
 type Call = fn(&NodeStorage) -> NonosResult<()>;
@@ -36,9 +37,7 @@ fn shutdown_is_idempotent_and_every_later_call_is_poisoned() -> TestResult {
         storage.shutdown()?;
         let calls: [(&str, Call); 36] = [
             ("update", |s| s.update(false, |_| Ok(())).map(drop)),
-            ("store_identity", |s| {
-                s.store_identity(&NodeId([1; 32]), b"")
-            }),
+            ("store_identity", |s| s.keep_identity(&NodeId([1; 32]), b"")),
             ("load_node_id", |s| s.load_node_id().map(drop)),
             ("load_encrypted_key", |s| s.load_encrypted_key().map(drop)),
             ("store_peer", |s| s.store_peer("a", &peer("a"))),
@@ -82,7 +81,7 @@ fn shutdown_is_idempotent_and_every_later_call_is_poisoned() -> TestResult {
             ("load_config", |s| s.load_config::<String>("name").map(drop)),
             ("delete_config", |s| s.delete_config("name").map(drop)),
             ("list_config_keys", |s| s.list_config_keys().map(drop)),
-            ("store_secret", |s| s.store_secret("wallet", b"")),
+            ("store_secret", |s| s.keep_secret("wallet", b"")),
             ("load_secret", |s| s.load_secret("wallet").map(drop)),
             ("delete_secret", |s| s.delete_secret("wallet").map(drop)),
             ("list_secrets", |s| s.list_secrets().map(drop)),
@@ -278,10 +277,10 @@ fn without_a_flush_timer_only_flushes_and_durable_commits_sync() -> TestResult {
     assert_eq!(flushes(), start, "buffered writes");
     for (number, durable) in (1..).zip([
         storage.store_claim(EpochNumber(1), &claim(1)),
-        storage.store_identity(&NodeId([1; 32]), b"key"),
+        storage.keep_identity(&NodeId([1; 32]), b"key"),
         storage.store_config("b", &1),
         storage.delete_config("b").map(drop),
-        storage.store_secret("s", b"s"),
+        storage.keep_secret("s", b"s"),
         storage.delete_secret("s").map(drop),
         storage
             .update(true, |u| u.store_peer("b", &peer("b")))

@@ -64,6 +64,7 @@ mod secrets_rewrite;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_tamper;
 mod spec;
+mod watched;
 #[cfg(not(feature = "encrypted-storage"))]
 mod without_the_feature;
 

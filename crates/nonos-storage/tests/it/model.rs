@@ -17,6 +17,7 @@ use storage_testkit::strategy::{claim_of, epoch_summary_of, metrics, node_id, pe
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
+use crate::watched::Watched as _;
 
 /// Few names, so that operations meet; one begins another, and the bytes order them.
 const NAMES: [&str; 6] = ["a", "aa", "a\0", "b", "ß", "\u{10ffff}"];
@@ -436,7 +437,7 @@ fn run(
                 prop_assert_eq!(storage.prune_metrics(*cutoff)?, removed);
             }
             Operation::Secret(name, value) => {
-                storage.store_secret(name, value)?;
+                storage.keep_secret(name, value)?;
                 model.secrets.insert(name.clone(), value.clone());
                 model.audit.push(("secrets", "store"));
             }

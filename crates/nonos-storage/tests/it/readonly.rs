@@ -10,6 +10,7 @@ use nonos_storage::{EpochNumber, ErrorCode, NodeId, NodeStorage, StorageConfig};
 use crate::TestResult;
 use crate::contents::{Contents, claim, code, peer, populate, sample, summary};
 use crate::on_disk::OnDisk;
+use crate::watched::Watched as _;
 
 #[test]
 fn it_shows_everything_and_changes_no_byte() -> TestResult {
@@ -49,7 +50,7 @@ fn every_method_that_writes_is_refused() -> TestResult {
     storage.close()?;
     let view = NodeStorage::open_readonly(disk.config.clone())?;
     let refused = [
-        code(view.store_identity(&NodeId([1; 32]), b"key")),
+        code(view.keep_identity(&NodeId([1; 32]), b"key")),
         code(view.store_peer("a", &peer("a"))),
         code(view.remove_peer("alpha").map(drop)),
         code(view.store_peers_batch(&[("a".into(), peer("a"))]).map(drop)),
@@ -60,7 +61,7 @@ fn every_method_that_writes_is_refused() -> TestResult {
         code(view.store_claim(EpochNumber(1), &claim(1))),
         code(view.store_config("a", "b")),
         code(view.delete_config("name").map(drop)),
-        code(view.store_secret("a", b"b")),
+        code(view.keep_secret("a", b"b")),
         code(view.delete_secret("wallet").map(drop)),
         code(
             view.update(true, |update| update.store_peer("a", &peer("a")))

@@ -14,6 +14,7 @@ use storage_testkit::strategy::{
 use crate::TestResult;
 use crate::contents::{claim, peer as some_peer, sample, summary};
 use crate::on_disk::OnDisk;
+use crate::watched::Watched as _;
 
 /// Stores and checks many values in memory; fewer on disk, where it closes and opens the database
 /// and checks again.
@@ -118,8 +119,8 @@ fn any_identity_and_secret_round_trip() -> TestResult {
     holds(
         (node_id(), bytes.clone(), name(), bytes),
         |storage, (id, key, name, secret)| {
-            storage.store_identity(id, key)?;
-            storage.store_secret(name, secret)
+            storage.keep_identity(id, key)?;
+            storage.keep_secret(name, secret)
         },
         |storage, (id, key, name, secret)| {
             prop_assert_eq!(storage.load_node_id()?, Some(*id));
@@ -160,7 +161,7 @@ fn names_come_in_the_order_of_their_bytes() -> TestResult {
         |storage, names| {
             for name in names {
                 storage.store_peer(name, &some_peer(name))?;
-                storage.store_secret(name, b"")?;
+                storage.keep_secret(name, b"")?;
                 storage.update(false, |update| update.store_config(name, &1))?;
             }
             Ok(())

@@ -8,13 +8,17 @@ use nonos_storage::{
 };
 use storage_core::{Commit, CoreError, Db, Durability, Encoding, Read, View, open_frame};
 
+use storage_testkit::logs::forbid;
+
 use crate::on_disk::OnDisk;
 
 pub(crate) type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Keys by number, the same in every run and process.
 pub(crate) fn full(number: u8) -> EncryptionKeys {
-    EncryptionKeys::from_secret(&[number; 32]).unwrap_or_else(|error| unreachable!("{error}"))
+    let secret: Vec<u8> = (0..32_u8).map(|at| number ^ at.wrapping_mul(37)).collect();
+    forbid(&secret);
+    EncryptionKeys::from_secret(&secret).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 pub(crate) fn writer(number: u8) -> EncryptionKeys {

@@ -9,26 +9,27 @@ use crate::sealed_disk::{
     Fallible, NODE, all_secrets, audited, cancel_after, edit, entry, full, on, outcome, public,
     put_sealed, record_of, writer,
 };
+use crate::watched::Watched as _;
 
 #[test]
 fn public_keys_store_what_is_read_once_somebody_vouches_for_it() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("old", b"tagged")?;
+    storage.keep_secret("old", b"tagged")?;
     storage.set_encryption_keys(public(1))?;
     assert_eq!(
-        outcome(&storage.store_secret("old", b"forged")),
+        outcome(&storage.keep_secret("old", b"forged")),
         "SecretKeyRequired"
     );
     assert_eq!(outcome(&storage.delete_secret("old")), "SecretKeyRequired");
     assert_eq!(
-        outcome(&storage.store_identity(&NODE, b"x")),
+        outcome(&storage.keep_identity(&NODE, b"x")),
         "SecretKeyRequired"
     );
-    storage.store_secret("dropped", b"by somebody")?;
+    storage.keep_secret("dropped", b"by somebody")?;
     assert_eq!(
-        outcome(&storage.store_secret("dropped", b"again")),
+        outcome(&storage.keep_secret("dropped", b"again")),
         "SecretKeyRequired"
     );
     assert_eq!(
@@ -61,8 +62,8 @@ fn public_keys_store_what_is_read_once_somebody_vouches_for_it() -> TestResult {
     let storage = disk.reopen(storage)?;
     storage.set_encryption_keys(writer(1))?;
     assert_eq!(storage.secrets_status()?.access, Some(Access::Writer));
-    storage.store_secret("old", b"by a writer")?;
-    storage.store_identity(&NODE, b"by a writer")?;
+    storage.keep_secret("old", b"by a writer")?;
+    storage.keep_identity(&NODE, b"by a writer")?;
     assert_eq!(outcome(&storage.load_secret("old")), "SecretKeyRequired");
     assert!(storage.delete_secret("dropped")?);
     let storage = disk.reopen(storage)?;
@@ -85,7 +86,7 @@ fn what_is_stored_in_an_update_is_sealed_and_is_undone_with_it() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"1")?;
+    storage.keep_secret("a", b"1")?;
     let counter = storage.secrets_status()?.counter;
     let dropped = storage.update(true, |update| {
         update.store_identity(&NODE, b"never")?;
@@ -105,7 +106,7 @@ fn what_is_stored_in_an_update_is_sealed_and_is_undone_with_it() -> TestResult {
         storage.load_encrypted_key()?.as_deref(),
         Some(&b"second"[..])
     );
-    storage.store_secret("a", b"2")?;
+    storage.keep_secret("a", b"2")?;
     let storage = disk.reopen(storage)?;
     storage.set_encryption_keys(full(1))?;
     assert_eq!(
@@ -133,8 +134,8 @@ fn a_handle_for_reading_opens_secrets_and_writes_nothing() -> TestResult {
     assert_eq!(outcome(&plain.set_encryption_keys(full(1))), "READ_ONLY");
     drop(plain);
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"1")?;
-    storage.store_identity(&NODE, b"key")?;
+    storage.keep_secret("a", b"1")?;
+    storage.keep_identity(&NODE, b"key")?;
     let view = NodeStorage::open_readonly(disk.config.clone())?;
     assert_eq!(outcome(&view.load_secret("a")), "KeyRequired");
     assert_eq!(outcome(&view.set_encryption_keys(full(2))), "WrongKey");
@@ -147,9 +148,9 @@ fn a_handle_for_reading_opens_secrets_and_writes_nothing() -> TestResult {
     let before = all_secrets(&storage)?;
     assert_eq!(all_secrets(&view)?, before);
     for refused in [
-        outcome(&view.store_secret("a", b"2")),
+        outcome(&view.keep_secret("a", b"2")),
         outcome(&view.delete_secret("a")),
-        outcome(&view.store_identity(&NODE, b"x")),
+        outcome(&view.keep_identity(&NODE, b"x")),
         outcome(&view.adopt_secret("a")),
         outcome(&view.rekey(full(2), &mut on)),
         outcome(&view.accept_rollback().and(view.purge())),
@@ -160,7 +161,7 @@ fn a_handle_for_reading_opens_secrets_and_writes_nothing() -> TestResult {
     assert_eq!(all_secrets(&view)?, before, "after what was refused");
     assert_eq!(all_secrets(&storage)?, before);
     // It follows the writer, also to other keys.
-    storage.store_secret("a", b"2")?;
+    storage.keep_secret("a", b"2")?;
     view.refresh()?;
     assert_eq!(view.load_secret("a")?.as_deref(), Some(&b"2"[..]));
     let stopped = storage.rekey(full(2), &mut cancel_after(0));
@@ -178,8 +179,8 @@ fn a_handle_for_reading_opens_secrets_and_writes_nothing() -> TestResult {
 fn a_restored_backup_opens_with_the_keys_of_its_time() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_secret("a", b"1")?;
-    storage.store_identity(&NODE, b"key")?;
+    storage.keep_secret("a", b"1")?;
+    storage.keep_identity(&NODE, b"key")?;
     let plain = disk.directory.root().join("plain.nonos");
     storage.export_backup(&plain)?;
     storage.set_encryption_keys(full(1))?;
@@ -217,7 +218,7 @@ fn a_restored_backup_opens_with_the_keys_of_its_time() -> TestResult {
             "{}",
             file.display()
         );
-        again.store_secret("b", b"2")?;
+        again.keep_secret("b", b"2")?;
         let again = restored.reopen(again)?;
         again.set_encryption_keys(full(keys))?;
         assert_eq!(again.load_secret("b")?.as_deref(), Some(&b"2"[..]));
@@ -232,7 +233,7 @@ fn a_record_of_another_store_of_the_same_keys_is_refused() -> TestResult {
         let disk = OnDisk::new()?;
         let storage = disk.open()?;
         storage.set_encryption_keys(full(1))?;
-        storage.store_secret("a", b"of this store")?;
+        storage.keep_secret("a", b"of this store")?;
         storage.close()?;
         Ok(disk)
     };

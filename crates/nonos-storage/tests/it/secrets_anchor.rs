@@ -9,6 +9,7 @@ use storage_testkit::damage::copy;
 use crate::TestResult;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, NODE, cancel_after, full, on, outcome, writer};
+use crate::watched::Watched as _;
 
 /// A database with an anchor beside it, outside of the directory that is put back.
 struct Anchored {
@@ -65,20 +66,20 @@ type Change<'a> = (&'a str, &'a dyn Fn(&NodeStorage) -> NonosResult<()>);
 fn the_anchor_follows_every_change_of_a_secret() -> TestResult {
     let anchored = Anchored::new()?;
     let storage = anchored.open()?;
-    storage.store_secret("plain", b"x")?;
+    storage.keep_secret("plain", b"x")?;
     assert_eq!(anchored.counter()?, None, "nothing is sealed yet");
     let changes: [Change<'_>; 8] = [
         ("enrol", &|s| s.set_encryption_keys(full(1)).map(drop)),
-        ("store", &|s| s.store_secret("a", b"1")),
-        ("overwrite", &|s| s.store_secret("a", b"2")),
-        ("identity", &|s| s.store_identity(&NODE, b"key")),
+        ("store", &|s| s.keep_secret("a", b"1")),
+        ("overwrite", &|s| s.keep_secret("a", b"2")),
+        ("identity", &|s| s.keep_identity(&NODE, b"key")),
         ("update", &|s| {
             s.update(true, |u| u.store_identity(&NODE, b"other"))
                 .map(drop)
         }),
         ("delete", &|s| s.delete_secret("a").map(drop)),
         ("rekey", &|s| s.rekey(full(2), &mut on).map(drop)),
-        ("store under other keys", &|s| s.store_secret("b", b"3")),
+        ("store under other keys", &|s| s.keep_secret("b", b"3")),
     ];
     let mut last = 0;
     for (case, change) in changes {
@@ -104,14 +105,14 @@ fn a_database_that_was_put_back_is_refused_until_that_is_accepted() -> TestResul
     let anchored = Anchored::new()?;
     let storage = anchored.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"older")?;
+    storage.keep_secret("a", b"older")?;
     storage.close()?;
     let kept = anchored.keep()?;
     let then = anchored.counter()?.ok_or("no anchor")?;
     let storage = anchored.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"newer")?;
-    storage.store_secret("b", b"new")?;
+    storage.keep_secret("a", b"newer")?;
+    storage.keep_secret("b", b"new")?;
     storage.close()?;
     let now = anchored.counter()?.ok_or("no anchor")?;
     anchored.put_back(&kept)?;
@@ -124,7 +125,7 @@ fn a_database_that_was_put_back_is_refused_until_that_is_accepted() -> TestResul
             other => return Err(format!("{other:?}").into()),
         }
         assert_eq!(outcome(&storage.load_secret("a")), "RolledBack");
-        assert_eq!(outcome(&storage.store_secret("a", b"x")), "RolledBack");
+        assert_eq!(outcome(&storage.keep_secret("a", b"x")), "RolledBack");
         assert_eq!(outcome(&storage.delete_secret("a")), "RolledBack");
         // Nothing of that moves the anchor.
         storage.store_config("a", &1)?;
@@ -147,7 +148,7 @@ fn a_database_that_was_put_back_is_refused_until_that_is_accepted() -> TestResul
         log.iter().any(|entry| entry.operation == "accept_rollback"),
         "{log:?}"
     );
-    storage.store_secret("a", b"newest")?;
+    storage.keep_secret("a", b"newest")?;
     storage.close()?;
     let storage = anchored.open()?;
     storage.set_encryption_keys(full(1))?;
@@ -166,11 +167,11 @@ fn another_history_of_the_same_length_is_refused() -> TestResult {
     let kept = anchored.keep()?;
     let other = kept.open()?;
     other.set_encryption_keys(full(1))?;
-    other.store_secret("a", b"of the other")?;
+    other.keep_secret("a", b"of the other")?;
     other.close()?;
     let storage = anchored.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"of this one")?;
+    storage.keep_secret("a", b"of this one")?;
     storage.close()?;
     anchored.put_back(&kept)?;
     let storage = anchored.open()?;
@@ -187,12 +188,12 @@ fn an_empty_database_in_the_place_of_a_sealed_one_is_refused() -> TestResult {
     let kept = anchored.keep()?;
     let storage = anchored.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"1")?;
+    storage.keep_secret("a", b"1")?;
     storage.close()?;
     anchored.put_back(&kept)?;
     let storage = anchored.open()?;
     assert_eq!(outcome(&storage.set_encryption_keys(full(1))), "RolledBack");
-    assert_eq!(outcome(&storage.store_secret("a", b"1")), "RolledBack");
+    assert_eq!(outcome(&storage.keep_secret("a", b"1")), "RolledBack");
     storage.accept_rollback()?;
     storage.set_encryption_keys(full(1))?;
     assert_eq!(storage.load_secret("a")?, None);
@@ -204,7 +205,7 @@ fn an_anchor_that_does_not_parse_is_an_error_and_stays() -> TestResult {
     let anchored = Anchored::new()?;
     let storage = anchored.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"1")?;
+    storage.keep_secret("a", b"1")?;
     storage.close()?;
     let whole = fs::read_to_string(anchored.anchor())?;
     let mut cases: Vec<String> = (0..whole.len())
@@ -237,7 +238,7 @@ fn the_anchor_follows_a_change_of_keys_that_was_cancelled() -> TestResult {
     let storage = anchored.open()?;
     storage.set_encryption_keys(full(1))?;
     for number in 0..200 {
-        storage.store_secret(&format!("s{number}"), b"x")?;
+        storage.keep_secret(&format!("s{number}"), b"x")?;
     }
     for batches in [0, 1] {
         let before = anchored.counter()?;

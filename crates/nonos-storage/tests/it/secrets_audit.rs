@@ -14,6 +14,7 @@ use storage_testkit::first_implementation::{FIXTURES, FirstImplementation};
 use crate::TestResult;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, HEAD, NODE, body, edit, full, outcome, public, put};
+use crate::watched::Watched as _;
 
 const LINK_LEN: usize = 40;
 pub(crate) const TREE: TreeId = TreeId::AuditLog;
@@ -79,13 +80,13 @@ pub(crate) fn chained(store_id: [u8; 16], entries: &mut [Stored]) -> [u8; 32] {
 pub(crate) fn history() -> Fallible<OnDisk> {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_secret("early", b"plain")?;
+    storage.keep_secret("early", b"plain")?;
     storage.set_encryption_keys(full(1))?;
     for number in 0..6 {
-        storage.store_secret(&format!("s{number}"), b"value")?;
+        storage.keep_secret(&format!("s{number}"), b"value")?;
     }
     storage.delete_secret("s3")?;
-    storage.store_identity(&NODE, b"key")?;
+    storage.keep_identity(&NODE, b"key")?;
     storage.close()?;
     Ok(disk)
 }
@@ -103,7 +104,7 @@ fn eight_threads_of_a_hundred_secrets_leave_eight_hundred_entries_in_one_chain()
             let storage = &storage;
             threads.push(scope.spawn(move || {
                 (0..100).try_for_each(|number| {
-                    storage.store_secret(
+                    storage.keep_secret(
                         &format!("{thread}-{number}"),
                         format!("{thread} {number}").as_bytes(),
                     )
@@ -165,7 +166,7 @@ fn entries_that_were_appended_without_keys_are_counted_and_sealed_with_them() ->
     storage.purge()?;
     assert_eq!(storage.verify_audit_log(None)?.unsealed, 2);
     storage.set_encryption_keys(public(1))?;
-    storage.store_secret("dropped", b"x")?;
+    storage.keep_secret("dropped", b"x")?;
     let storage = disk.reopen(storage)?;
     let report = storage.verify_audit_log(Some((before.len - 1, before.hash)))?;
     assert_eq!((report.faults, report.unsealed), (0, 3));
@@ -185,7 +186,7 @@ fn a_note_of_the_past_verifies_later_and_tells_another_history() -> TestResult {
         let storage = disk.open()?;
         storage.set_encryption_keys(full(1))?;
         for number in 0..5 {
-            storage.store_secret(&format!("{name}{number}"), b"x")?;
+            storage.keep_secret(&format!("{name}{number}"), b"x")?;
         }
         Ok(storage)
     };
@@ -217,7 +218,7 @@ fn a_note_of_the_past_verifies_later_and_tells_another_history() -> TestResult {
         };
         assert_eq!(found, expected, "{case}");
     }
-    one.store_secret("later", b"x")?;
+    one.keep_secret("later", b"x")?;
     assert_eq!(one.verify_audit_log(Some(of_one))?.faults, 0);
     Ok(())
 }
@@ -290,7 +291,7 @@ fn chaining_that_was_interrupted_is_finished_at_the_next_opening() -> TestResult
         );
         assert_eq!(report.hash, chained(store_id, &mut log), "{chained_before}");
         storage.repair_keyring(full(1))?;
-        storage.store_secret("after", b"x")?;
+        storage.keep_secret("after", b"x")?;
         let storage = trial.reopen(storage)?;
         storage.set_encryption_keys(full(1))?;
         let report = storage.verify_audit_log(None)?;
@@ -307,7 +308,7 @@ fn a_sealed_log_is_not_pruned_without_the_keys_that_vouch_for_it() -> TestResult
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
     for number in 0..5 {
-        storage.store_secret(&format!("s{number}"), b"x")?;
+        storage.keep_secret(&format!("s{number}"), b"x")?;
     }
     let storage = disk.reopen(storage)?;
     let everything = Retention::default().keep_last(0);

@@ -14,6 +14,7 @@ use storage_testkit::damage::copy;
 use crate::TestResult;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, NODE, Secrets, all_secrets, full, on, outcome};
+use crate::watched::Watched as _;
 
 /// The segment that is written to.
 fn newest_segment(disk: &OnDisk) -> Fallible<PathBuf> {
@@ -85,12 +86,12 @@ fn plain_store() -> Fallible<(OnDisk, Secrets)> {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     for number in 0..70 {
-        storage.store_secret(
+        storage.keep_secret(
             &format!("s{number:02}"),
             format!("value {number}").as_bytes(),
         )?;
     }
-    storage.store_identity(&NODE, b"the key of the node")?;
+    storage.keep_identity(&NODE, b"the key of the node")?;
     let secrets = all_secrets(&storage)?;
     storage.close()?;
     Ok((disk, secrets))

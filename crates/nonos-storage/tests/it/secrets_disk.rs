@@ -10,6 +10,7 @@ use crate::TestResult;
 use crate::canaries::{Canaries, Hunt};
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, NODE, body, full, on, outcome};
+use crate::watched::Watched as _;
 
 fn on_disk(compression_enabled: bool) -> Fallible<OnDisk> {
     let mut disk = OnDisk::new()?;
@@ -57,11 +58,11 @@ fn a_plain_secret_is_found_until_it_is_deleted_and_purged() -> TestResult {
         assert_eq!(large.len(), 64 * 1024);
         let disk = on_disk(compression)?;
         let storage = disk.open()?;
-        storage.store_secret("live", &live)?;
-        storage.store_secret("deleted", &deleted)?;
-        storage.store_secret("replaced", &replaced)?;
-        storage.store_secret("large", &large)?;
-        storage.store_identity(&NODE, &canaries.get(4))?;
+        storage.keep_secret("live", &live)?;
+        storage.keep_secret("deleted", &deleted)?;
+        storage.keep_secret("replaced", &replaced)?;
+        storage.keep_secret("large", &large)?;
+        storage.keep_identity(&NODE, &canaries.get(4))?;
         let first_key = canaries.get(4);
         let gone = hunt([
             ("deleted", deleted.as_slice()),
@@ -71,9 +72,9 @@ fn a_plain_secret_is_found_until_it_is_deleted_and_purged() -> TestResult {
         ]);
         storage.flush()?;
         storage.delete_secret("deleted")?;
-        storage.store_secret("replaced", b"another")?;
+        storage.keep_secret("replaced", b"another")?;
         storage.delete_secret("large")?;
-        storage.store_identity(&NODE, b"another key")?;
+        storage.keep_identity(&NODE, b"another key")?;
         let all = found(&gone, &disk)?;
         for name in ["deleted", "replaced", "large", "the first key"] {
             assert!(
@@ -121,17 +122,17 @@ fn what_was_sealed_from_the_start_is_in_no_file() -> TestResult {
             plain.add(format!("canary {number}"), &canary);
             // Compressible around it, so that compression would show.
             let value = [&[7; 300], canary.as_slice(), &[7; 300]].concat();
-            storage.store_secret(&format!("s{}", number % 15), &value)?;
+            storage.keep_secret(&format!("s{}", number % 15), &value)?;
             if number % 4 == 0 {
                 storage.delete_secret(&format!("s{number}"))?;
             }
         }
-        storage.store_identity(&NODE, &canaries.get(30))?;
+        storage.keep_identity(&NODE, &canaries.get(30))?;
         plain.add("the node's key", &canaries.get(30));
         let large: Vec<u8> = (100..2148)
             .flat_map(|number| canaries.get(number))
             .collect();
-        storage.store_secret("large", &large)?;
+        storage.keep_secret("large", &large)?;
         plain.add("large", &large);
         plain.add("start of large", large.split_at(32).0);
         // Files of every kind, with a backup beside.
@@ -173,9 +174,9 @@ fn after_sealing_or_changing_keys_a_purge_leaves_nothing_of_before() -> TestResu
         let (a, b, key) = (canaries.get(1), canaries.get(2), canaries.get(3));
         let disk = on_disk(compression)?;
         let storage = disk.open()?;
-        storage.store_secret("a", &a)?;
-        storage.store_secret("b", &b)?;
-        storage.store_identity(&NODE, &key)?;
+        storage.keep_secret("a", &a)?;
+        storage.keep_secret("b", &b)?;
+        storage.keep_identity(&NODE, &key)?;
         let plain = hunt([("a", a.as_slice()), ("b", &b), ("the node's key", &key)]);
         storage.set_encryption_keys(full(1))?;
         assert!(
@@ -196,9 +197,9 @@ fn after_sealing_or_changing_keys_a_purge_leaves_nothing_of_before() -> TestResu
         let first = sealed(&disk, &names)?;
         let of_first = hunt(names.into_iter().zip(first.iter().map(Vec::as_slice)));
         assert!(found(&of_first, &disk)?.len() >= 3, "what is live is there");
-        storage.store_secret("a", &a)?;
+        storage.keep_secret("a", &a)?;
         storage.delete_secret("b")?;
-        storage.store_identity(&NODE, &key)?;
+        storage.keep_identity(&NODE, &key)?;
         assert!(!found(&of_first, &disk)?.is_empty());
         storage.purge()?;
         assert_eq!(

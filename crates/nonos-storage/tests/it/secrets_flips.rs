@@ -10,6 +10,7 @@ use storage_testkit::dump;
 use crate::TestResult;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, HEAD, KEYRING, MANIFEST, NODE, full, outcome, writer};
+use crate::watched::Watched as _;
 
 /// A place, and what is there.
 #[derive(Clone, Debug)]
@@ -68,9 +69,9 @@ fn every_flipped_bit_of_what_proves_the_secrets_and_of_one_is_an_error() -> Test
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"the right value")?;
-    storage.store_secret("b", b"another value")?;
-    storage.store_identity(&NODE, b"the key of the node")?;
+    storage.keep_secret("a", b"the right value")?;
+    storage.keep_secret("b", b"another value")?;
+    storage.keep_identity(&NODE, b"the key of the node")?;
     storage.close()?;
     let db = disk.directory.open_core()?;
     let mut places = Vec::new();
@@ -153,7 +154,7 @@ fn some_flipped_bits_are_errors_to_a_handle_that_writes() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"the right value")?;
+    storage.keep_secret("a", b"the right value")?;
     storage.close()?;
     for (tree, key) in [
         (TreeId::Schema, KEYRING),
@@ -181,7 +182,7 @@ fn some_flipped_bits_are_errors_to_a_handle_that_writes() -> TestResult {
             }
             assert_eq!(outcome(&storage.load_secret("a")), set, "{name}, {case}");
             assert_eq!(
-                outcome(&storage.store_secret("a", b"x")),
+                outcome(&storage.keep_secret("a", b"x")),
                 set,
                 "{name}, {case}"
             );

@@ -15,6 +15,7 @@ use crate::TestResult;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{HEAD, body, edit, full, outcome, put};
 use crate::secrets_audit::{Stored, TREE, chained, history, stored};
+use crate::watched::Watched as _;
 
 /// What is done to the log, and the fault that is found; none where only setting keys finds it.
 type Mutation = (
@@ -169,7 +170,7 @@ fn every_mutation_of_the_log_is_found() -> TestResult {
         );
         // It stays found after the keys were set and more was written.
         if storage.set_encryption_keys(full(1)).is_ok() {
-            storage.store_secret("after", b"x")?;
+            storage.keep_secret("after", b"x")?;
         }
         assert!(
             storage.verify_audit_log(None)?.faults > 0,

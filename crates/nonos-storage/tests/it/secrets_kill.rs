@@ -13,6 +13,7 @@ use crate::canaries::{Canaries, Hunt};
 use crate::child::{Running, say};
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, NODE, all_secrets, full, on};
+use crate::watched::Watched as _;
 
 /// Begins the part; then the seed of the secrets, and the next round.
 pub(crate) const PART: &str = "secrets-killed-";
@@ -88,7 +89,7 @@ pub(crate) fn play(part: &str, config: StorageConfig) -> TestResult {
         for number in 0..STORED {
             let number = (round * STORED + number) % SECRETS;
             say(&format!("store {number} {round}"))?;
-            storage.store_secret(&name(number), &value(canaries, number, round))?;
+            storage.keep_secret(&name(number), &value(canaries, number, round))?;
             say(&format!("stored {number} {round}"))?;
         }
         keys += 1;
@@ -151,9 +152,9 @@ fn plain_store(canaries: Canaries) -> Fallible<OnDisk> {
     disk.config.flush_every_ms = None;
     let storage = disk.open()?;
     for number in 0..SECRETS {
-        storage.store_secret(&name(number), &value(canaries, number, 0))?;
+        storage.keep_secret(&name(number), &value(canaries, number, 0))?;
     }
-    storage.store_identity(&NODE, &value(canaries, SECRETS, 0))?;
+    storage.keep_identity(&NODE, &value(canaries, SECRETS, 0))?;
     storage.close()?;
     Ok(disk)
 }

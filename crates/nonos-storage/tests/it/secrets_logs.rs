@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nonos_storage::{EncryptionKeys, NodeStorage, NonosResult, OpenOptions, StorageConfig, TreeId};
 use storage_core::{CoreError, Db, DbOptions, Durability, Encoding};
+use storage_testkit::logs::{SHORTEST, spellings};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -101,40 +102,11 @@ fn note<T: Debug>(result: NonosResult<T>) {
     }
 }
 
-/// The ways in which bytes could be written in text.
-fn spellings(bytes: &[u8]) -> Vec<String> {
-    let hex: String = bytes.iter().fold(String::new(), |mut text, byte| {
-        let _written = write!(text, "{byte:02x}");
-        text
-    });
-    let list: Vec<String> = bytes.iter().take(6).map(ToString::to_string).collect();
-    let escaped = bytes.escape_ascii().to_string();
-    let base64 = base64(bytes);
-    let part = |text: &str| text.chars().take(14).collect::<String>();
-    vec![
-        part(&hex),
-        part(&hex.to_uppercase()),
-        list.join(", "),
-        part(&escaped),
-        part(&String::from_utf8_lossy(bytes)),
-        part(&base64),
-        part(&base64.replace('+', "-").replace('/', "_")),
-    ]
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks_exact(3) {
-        let number = three
-            .iter()
-            .fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
-        for place in [18, 12, 6, 0] {
-            let digit = DIGITS.get(number >> place & 63).copied().unwrap_or(b'=');
-            text.push(char::from(digit));
-        }
-    }
-    text
+/// What is looked for: a log may cut what it shows.
+fn sought_of(secret: &[u8]) -> &[u8] {
+    secret
+        .split_at_checked(SHORTEST)
+        .map_or(secret, |(start, _)| start)
 }
 
 /// A secret of this length that begins with the canary of this number.
@@ -302,7 +274,7 @@ pub(crate) fn play(config: &StorageConfig) -> TestResult {
         .chain(KEYS)
         .map(|number| (number, canaries.get(number)));
     for (number, bytes) in sought {
-        for spelling in spellings(&bytes) {
+        for spelling in spellings(sought_of(&bytes)) {
             leaks.extend(
                 heard
                     .lines()
@@ -321,14 +293,14 @@ pub(crate) fn play(config: &StorageConfig) -> TestResult {
         }
     }
     // The same look, where there is something to see.
-    let spelled = spellings(&canaries.get(0));
-    let control = format!("{:?} {}", canaries.get(0), base64(&canaries.get(0)));
+    let spelled = spellings(sought_of(&canaries.get(0)));
+    let control = format!("{:?}", canaries.get(0));
     assert!(
         spelled
             .iter()
             .filter(|spelling| control.contains(*spelling))
             .count()
-            >= 2
+            == 1
     );
     for leak in leaks.iter().take(20) {
         let (start, _) = leak.split_at(leak.floor_char_boundary(600));

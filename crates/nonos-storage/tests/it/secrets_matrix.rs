@@ -6,6 +6,7 @@ use storage_testkit::damage::copy;
 use crate::TestResult;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, NODE, cancel_after, edit, full, on, outcome, public, writer};
+use crate::watched::Watched as _;
 
 const OLD: u8 = 1;
 const RIGHT: u8 = 2;
@@ -137,12 +138,12 @@ impl Store {
         if self != Self::Plain {
             storage.set_encryption_keys(full(OLD))?;
         }
-        storage.store_secret("before", b"before")?;
+        storage.keep_secret("before", b"before")?;
         // More than the records of one commit, so that an interruption leaves some.
         for number in 0..70 {
-            storage.store_secret(&format!("a{number:02}"), b"one of many")?;
+            storage.keep_secret(&format!("a{number:02}"), b"one of many")?;
         }
-        storage.store_identity(&NODE, b"identity")?;
+        storage.keep_identity(&NODE, b"identity")?;
         match self {
             Self::Plain => {}
             Self::Rekeying => {
@@ -156,7 +157,7 @@ impl Store {
             }
         }
         for name in ["load", "delete", "over old"] {
-            storage.store_secret(name, name.as_bytes())?;
+            storage.keep_secret(name, name.as_bytes())?;
         }
         storage.close()?;
         if self == Self::KeyringMissing {
@@ -210,8 +211,8 @@ fn outcomes(storage: &NodeStorage, store: Store, keys: &str) -> Fallible<[String
         loaded("load", b"load")?,
         loaded("before", b"before")?,
         outcome(&identity),
-        outcome(&storage.store_secret("new name", b"new")),
-        outcome(&storage.store_secret("over old", b"newer")),
+        outcome(&storage.keep_secret("new name", b"new")),
+        outcome(&storage.keep_secret("over old", b"newer")),
         outcome(&storage.delete_secret("delete")),
         outcome(&storage.rekey(full(9), &mut on)),
     ];

@@ -1,7 +1,8 @@
 //! What stores plainly, what seals, what is refused, and what becomes of what was there before.
 
 use nonos_storage::{
-    Access, EncryptionMode, NodeStorage, NonosResult, OpenOptions, StorageConfig, TreeId,
+    Access, EncryptionKeys, EncryptionMode, NodeStorage, NonosResult, OpenOptions, StorageConfig,
+    TreeId,
 };
 use storage_core::Encoding;
 
@@ -10,6 +11,7 @@ use crate::on_disk::{OnDisk, in_both_modes};
 use crate::sealed_disk::{
     NODE, all_secrets, audited, edit, entry, full, on, outcome, public, put, writer,
 };
+use crate::watched::Watched as _;
 
 fn sealed_box(disk: &OnDisk) -> NonosResult<NodeStorage> {
     NodeStorage::open(StorageConfig {
@@ -21,7 +23,7 @@ fn sealed_box(disk: &OnDisk) -> NonosResult<NodeStorage> {
 #[test]
 fn without_keys_a_secret_is_stored_plainly_and_the_audit_log_says_so() -> TestResult {
     in_both_modes(|storage, case| {
-        storage.store_secret("wallet", b"plain as day")?;
+        storage.keep_secret("wallet", b"plain as day")?;
         assert_eq!(
             storage.load_secret("wallet")?.as_deref(),
             Some(&b"plain as day"[..])
@@ -55,12 +57,12 @@ fn keys_seal_what_was_plain_with_the_nodes_key_and_everything_after() -> TestRes
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     for number in 0..130 {
-        storage.store_secret(
+        storage.keep_secret(
             &format!("s{number:03}"),
             format!("value {number}").as_bytes(),
         )?;
     }
-    storage.store_identity(&NODE, b"the key of the node")?;
+    storage.keep_identity(&NODE, b"the key of the node")?;
     let before = all_secrets(&storage)?;
     let status = storage.set_encryption_keys(full(1))?;
     assert_eq!(
@@ -75,7 +77,7 @@ fn keys_seal_what_was_plain_with_the_nodes_key_and_everything_after() -> TestRes
     assert!(status.purge_needed && !status.is_rekeying, "{status:?}");
     assert_eq!(all_secrets(&storage)?, before);
     assert_eq!(storage.load_node_id()?, Some(NODE));
-    storage.store_secret("after", b"sealed from the start")?;
+    storage.keep_secret("after", b"sealed from the start")?;
     let expected = [
         entry("enrol_finished", "131 records"),
         entry("store", "after"),
@@ -90,8 +92,8 @@ fn keys_seal_what_was_plain_with_the_nodes_key_and_everything_after() -> TestRes
     assert_eq!(outcome(&storage.load_secret("after")), "KeyRequired");
     assert_eq!(outcome(&storage.load_secret("s007")), "KeyRequired");
     assert_eq!(outcome(&storage.load_encrypted_key()), "KeyRequired");
-    assert_eq!(outcome(&storage.store_secret("other", b"x")), "KeyRequired");
-    assert_eq!(outcome(&storage.store_identity(&NODE, b"x")), "KeyRequired");
+    assert_eq!(outcome(&storage.keep_secret("other", b"x")), "KeyRequired");
+    assert_eq!(outcome(&storage.keep_identity(&NODE, b"x")), "KeyRequired");
     assert_eq!(storage.secrets_status()?.counts.sealed, 132);
     storage.set_encryption_keys(full(1))?;
     assert_eq!(
@@ -121,7 +123,7 @@ fn an_empty_store_is_sealed_without_anything_to_purge() -> TestResult {
             ("one", vec![0]),
             ("largest", vec![7; 64 * 1024]),
         ] {
-            storage.store_secret(name, &value)?;
+            storage.keep_secret(name, &value)?;
             assert!(
                 storage.load_secret(name)? == Some(value.clone()),
                 "{case}: {name}"
@@ -132,10 +134,10 @@ fn an_empty_store_is_sealed_without_anything_to_purge() -> TestResult {
             assert!(wiped == Some(value), "{case}: {name}");
         }
         assert_eq!(
-            outcome(&storage.store_secret("larger", &vec![7; 64 * 1024 + 1])),
+            outcome(&storage.keep_secret("larger", &vec![7; 64 * 1024 + 1])),
             "INVALID_ARGUMENT"
         );
-        assert_eq!(outcome(&storage.store_secret("", b"x")), "INVALID_ARGUMENT");
+        assert_eq!(outcome(&storage.keep_secret("", b"x")), "INVALID_ARGUMENT");
         assert_eq!(storage.load_secret("none")?, None);
         assert_eq!(storage.list_secrets()?, ["empty", "largest", "one"]);
         let status = storage.secrets_status()?;
@@ -152,18 +154,18 @@ fn an_empty_store_is_sealed_without_anything_to_purge() -> TestResult {
 fn sealed_box_without_keys_stores_nothing_and_reads_nothing() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_secret("left over", b"plain")?;
+    storage.keep_secret("left over", b"plain")?;
     storage.close()?;
     let storage = sealed_box(&disk)?;
     assert_eq!(
-        outcome(&storage.store_secret("name", b"value")),
+        outcome(&storage.keep_secret("name", b"value")),
         "KeyRequired"
     );
     assert_eq!(outcome(&storage.load_secret("left over")), "KeyRequired");
     assert_eq!(outcome(&storage.load_secret("none")), "KeyRequired");
     assert_eq!(outcome(&storage.delete_secret("left over")), "KeyRequired");
     assert_eq!(
-        outcome(&storage.store_identity(&NODE, b"key")),
+        outcome(&storage.keep_identity(&NODE, b"key")),
         "KeyRequired"
     );
     assert_eq!(outcome(&storage.load_encrypted_key()), "KeyRequired");
@@ -191,11 +193,11 @@ fn where_sealing_is_required_nothing_is_stored_plainly() -> TestResult {
     };
     let storage = open()?;
     assert_eq!(
-        outcome(&storage.store_secret("name", b"value")),
+        outcome(&storage.keep_secret("name", b"value")),
         "KeyRequired"
     );
     assert_eq!(
-        outcome(&storage.store_identity(&NODE, b"key")),
+        outcome(&storage.keep_identity(&NODE, b"key")),
         "KeyRequired"
     );
     let updated = storage.update(true, |update| update.store_identity(&NODE, b"key"));
@@ -208,7 +210,7 @@ fn where_sealing_is_required_nothing_is_stored_plainly() -> TestResult {
         "what was refused is audited"
     );
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("name", b"value")?;
+    storage.keep_secret("name", b"value")?;
     assert_eq!(storage.secrets_status()?.counts.sealed, 2);
     Ok(())
 }
@@ -218,8 +220,8 @@ fn wrong_keys_shut_the_handle_until_right_ones_are_set() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"1")?;
-    storage.store_identity(&NODE, b"key")?;
+    storage.keep_secret("a", b"1")?;
+    storage.keep_identity(&NODE, b"key")?;
     let before = all_secrets(&storage)?;
     for wrong in [full(2), writer(2), public(2)] {
         let refused = format!("{:?}", storage.set_encryption_keys(wrong));
@@ -229,11 +231,11 @@ fn wrong_keys_shut_the_handle_until_right_ones_are_set() -> TestResult {
             "{refused}"
         );
         for call in [
-            outcome(&storage.store_secret("a", b"2")),
+            outcome(&storage.keep_secret("a", b"2")),
             outcome(&storage.load_secret("a")),
             outcome(&storage.load_secret_zeroizing("a")),
             outcome(&storage.delete_secret("a")),
-            outcome(&storage.store_identity(&NODE, b"other")),
+            outcome(&storage.keep_identity(&NODE, b"other")),
             outcome(&storage.load_encrypted_key()),
             outcome(&storage.adopt_secret("a")),
             outcome(&storage.rekey(full(3), &mut on)),
@@ -267,8 +269,8 @@ fn a_plain_record_that_was_planted_is_refused_wherever_it_lies() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("known", b"sealed")?;
-    storage.store_identity(&NODE, b"key")?;
+    storage.keep_secret("known", b"sealed")?;
+    storage.keep_identity(&NODE, b"key")?;
     storage.close()?;
     edit(&disk, |_, commit| {
         put(commit, TreeId::Secrets, b"planted", Encoding::Raw, b"plain")
@@ -305,7 +307,7 @@ fn a_plain_record_that_was_planted_is_refused_wherever_it_lies() -> TestResult {
     // It is removed, or replaced, by who has the keys.
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("planted", b"sealed now")?;
+    storage.keep_secret("planted", b"sealed now")?;
     assert_eq!(
         storage.load_secret("planted")?.as_deref(),
         Some(&b"sealed now"[..])
@@ -340,10 +342,10 @@ fn secrets_of_the_oldest_form_are_opened_by_the_old_key_and_sealed_anew() -> Tes
         .encrypt(&nonce.into(), b"from long ago".as_slice());
     let old: Vec<u8> = [&nonce[..], &sealed.map_err(|e| e.to_string())?].concat();
     let storage = NodeStorage::in_memory()?;
-    storage.store_secret("old", &old)?;
-    storage.store_secret("plain", b"as it was given")?;
+    storage.keep_secret("old", &old)?;
+    storage.keep_secret("plain", b"as it was given")?;
     storage.set_encryption_keys(full(1))?;
-    let converted = storage.convert_first_form_secrets(&full(9))?;
+    let converted = storage.convert_first_form_secrets(&EncryptionKeys::from_secret(&[9; 32])?)?;
     assert_eq!(
         converted,
         (vec!["old".to_owned()], vec!["plain".to_owned()])

@@ -11,6 +11,7 @@ use crate::canaries::{Canaries, Hunt, files};
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{Fallible, full, outcome};
 use crate::secrets_disk::{found, hunt, sealed};
+use crate::watched::Watched as _;
 
 /// Every file, held open: what is in it is seen when its name is gone.
 struct Open(Vec<(PathBuf, File)>);
@@ -44,7 +45,7 @@ fn a_purge_reaches_what_was_kept_and_what_was_moved_aside() -> TestResult {
     let gone = canaries.get(1);
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_secret("gone", &gone)?;
+    storage.keep_secret("gone", &gone)?;
     storage.close()?;
     let db = disk.directory.open_core()?;
     db.keep_checkpoint("before-something.nonos")?;
@@ -94,7 +95,7 @@ fn what_a_purge_removes_it_overwrites_before() -> TestResult {
     let gone = canaries.get(1);
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_secret("gone", &gone)?;
+    storage.keep_secret("gone", &gone)?;
     storage.flush()?;
     let aside = disk.directory.root().join("data.sled.damaged-1700000000");
     storage_testkit::damage::copy(&disk.config.path, &aside)?;
@@ -122,7 +123,7 @@ fn what_a_purge_that_failed_left_is_overwritten_by_the_next_one() -> TestResult 
     let gone = canaries.get(1);
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_secret("gone", &gone)?;
+    storage.keep_secret("gone", &gone)?;
     storage.flush()?;
     storage.delete_secret("gone")?;
     let root = disk.directory.root();
@@ -148,7 +149,7 @@ fn what_is_linked_to_elsewhere_is_removed_and_not_overwritten() -> TestResult {
     let gone = canaries.get(1);
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
-    storage.store_secret("gone", &gone)?;
+    storage.keep_secret("gone", &gone)?;
     storage.flush()?;
     storage.delete_secret("gone")?;
     let elsewhere = OnDisk::new()?;
@@ -170,7 +171,7 @@ fn a_purge_beside_writers_keeps_what_they_write() -> TestResult {
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
     let gone: Vec<Vec<u8>> = {
-        storage.store_secret("gone", b"sealed")?;
+        storage.keep_secret("gone", b"sealed")?;
         sealed(&disk, &["gone"])?
     };
     storage.delete_secret("gone")?;
@@ -178,7 +179,7 @@ fn a_purge_beside_writers_keeps_what_they_write() -> TestResult {
         let storage = &storage;
         let writer = scope.spawn(move || {
             (0..150).try_for_each(|number| {
-                storage.store_secret(&format!("s{number}"), &canaries.get(number))
+                storage.keep_secret(&format!("s{number}"), &canaries.get(number))
             })
         });
         for _ in 0..3 {
@@ -207,10 +208,10 @@ fn a_handle_for_reading_is_refreshed_after_a_purge() -> TestResult {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"1")?;
+    storage.keep_secret("a", b"1")?;
     let view = NodeStorage::open_readonly(disk.config.clone())?;
     view.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"2")?;
+    storage.keep_secret("a", b"2")?;
     storage.purge()?;
     match view.load_secret("a") {
         Ok(found) => assert_eq!(found.as_deref(), Some(&b"1"[..])),

@@ -14,6 +14,7 @@ use crate::sealed_disk::{
     Fallible, NODE, Secrets, all_secrets, audited, body, cancel_after, entry, full, on, outcome,
     public, record_of, writer,
 };
+use crate::watched::Watched as _;
 
 /// Of more than three commits, one of which only holds the node's key.
 pub(crate) const SECRETS: usize = 200;
@@ -24,9 +25,9 @@ pub(crate) fn sealed_to_1() -> Fallible<OnDisk> {
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     for number in 0..SECRETS {
-        storage.store_secret(&format!("s{number:03}"), &noise(number))?;
+        storage.keep_secret(&format!("s{number:03}"), &noise(number))?;
     }
-    storage.store_identity(&NODE, b"the key of the node")?;
+    storage.keep_identity(&NODE, b"the key of the node")?;
     storage.set_encryption_keys(full(1))?;
     storage.close()?;
     Ok(disk)
@@ -41,11 +42,11 @@ fn changing_keys_changes_no_secret_and_keeps_each_records_version() -> TestResul
         .map(str::to_owned)
         .into();
     for (len, name) in [0, 1, 63, 64 * 1024].into_iter().zip(&names) {
-        storage.store_secret(name, &noise(len))?;
+        storage.keep_secret(name, &noise(len))?;
     }
-    storage.store_identity(&NODE, b"the key of the node")?;
+    storage.keep_identity(&NODE, b"the key of the node")?;
     storage.set_encryption_keys(public(1))?;
-    storage.store_secret("anonymous", b"by somebody")?;
+    storage.keep_secret("anonymous", b"by somebody")?;
     storage.set_encryption_keys(full(1))?;
     let secrets = |storage: &NodeStorage| -> Fallible<Vec<Option<Vec<u8>>>> {
         let found = names.iter().map(|name| storage.load_secret(name));
@@ -164,7 +165,7 @@ fn assert_shut_to_other_keys(storage: &NodeStorage, case: &str) -> TestResult {
         other => return Err(format!("{case}: {other:?}").into()),
     }
     assert_eq!(
-        outcome(&storage.store_secret("x", b"x")),
+        outcome(&storage.keep_secret("x", b"x")),
         "RekeyInProgress",
         "{case}"
     );
@@ -234,8 +235,8 @@ fn a_change_of_keys_that_was_stopped_after_any_commit_goes_on_after_reopening() 
         assert_eq!(usize::try_from(remaining)?, SECRETS + 1 - done, "{stopped}");
         // Both are in hand: everything is read, and what is stored is under the new ones.
         assert_eq!(all_secrets(&storage)?, before, "{stopped}");
-        storage.store_secret("s199", b"stored meanwhile")?;
-        storage.store_secret("meanwhile", b"new")?;
+        storage.keep_secret("s199", b"stored meanwhile")?;
+        storage.keep_secret("meanwhile", b"new")?;
         assert!(storage.delete_secret("s198")?);
         assert_eq!(outcome(&storage.rekey(full(3), &mut on)), "RekeyInProgress");
 

@@ -13,6 +13,7 @@ use crate::contents::noise;
 use crate::on_disk::OnDisk;
 use crate::sealed_disk::{all_secrets, full, on, outcome};
 use crate::secrets_rekey::{SECRETS, sealed_to_1};
+use crate::watched::Watched as _;
 
 /// Threads that load, store and delete while the keys are changed three times.
 #[test]
@@ -60,7 +61,7 @@ fn readers_and_writers_go_on_while_keys_are_changed() -> TestResult {
                         SECRETS - 10 + writer * 5 + usize::try_from(round % 5).unwrap_or(0)
                     );
                     let value = round.to_be_bytes();
-                    storage.store_secret(&name, &value).map_err(told)?;
+                    storage.keep_secret(&name, &value).map_err(told)?;
                     let found = storage.load_secret(&name).map_err(told)?;
                     if found.as_deref() != Some(&value[..]) {
                         return Err(format!("{name} in round {round}: {found:?}"));

@@ -11,6 +11,7 @@ use crate::sealed_disk::{
     writer,
 };
 use crate::secrets_tamper::{Tampered, sealed};
+use crate::watched::Watched as _;
 
 /// Repairs a copy with this changed; returns the handle and what repairing said.
 fn repaired(
@@ -44,7 +45,7 @@ fn a_missing_keyring_is_made_anew_if_every_record_is_vouched_for() -> TestResult
         assert_eq!(said, "ok");
         let newest = storage.load_audit_log(1)?.pop().ok_or("no entry")?;
         assert_eq!(newest.operation, "repair_keyring");
-        storage.store_secret("after", b"x")?;
+        storage.keep_secret("after", b"x")?;
         let storage = trial.reopen(storage)?;
         let status = storage.set_encryption_keys(full(1))?;
         assert!(status.counter > counter, "{status:?}");
@@ -94,7 +95,7 @@ fn an_older_keyring_put_back_does_not_have_a_planted_secret_sealed() -> TestResu
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"value a")?;
+    storage.keep_secret("a", b"value a")?;
     let store_id = storage.store_id();
     storage.close()?;
     let ring = Keyring::first(store_id, &full(1), 1_700_000_000).encode(&full(1))?;
@@ -120,7 +121,7 @@ fn a_secret_stored_with_the_public_key_stays_as_it_is() -> TestResult {
     let donor = tampered.copied()?;
     let storage = donor.open()?;
     storage.set_encryption_keys(public(1))?;
-    storage.store_secret("new", b"forged")?;
+    storage.keep_secret("new", b"forged")?;
     storage.close()?;
     let forged = record_of(&donor, "new")?;
     let (_trial, storage, said) = repaired(&tampered, full(1), |_, commit| {
@@ -139,7 +140,7 @@ fn a_store_that_was_sealed_once_takes_nothing_plainly_without_its_keyring() -> T
     let disk = OnDisk::new()?;
     let storage = disk.open()?;
     storage.set_encryption_keys(full(1))?;
-    storage.store_secret("a", b"value a")?;
+    storage.keep_secret("a", b"value a")?;
     storage.close()?;
     edit(&disk, |_, commit| {
         commit.delete(TreeId::Schema, KEYRING.to_vec());
@@ -147,7 +148,7 @@ fn a_store_that_was_sealed_once_takes_nothing_plainly_without_its_keyring() -> T
         Ok(())
     })?;
     let storage = disk.open()?;
-    assert_eq!(outcome(&storage.store_secret("b", b"x")), "KeyringMissing");
+    assert_eq!(outcome(&storage.keep_secret("b", b"x")), "KeyringMissing");
     assert_eq!(
         outcome(&storage.set_encryption_keys(full(1))),
         "KeyringMissing"

@@ -97,6 +97,7 @@ impl ValueRewriter for Rewriter<'_> {
         }
         let context = context(self.db, key);
         let value = unseal(&self.old, &context, &record)?;
+        storage_testkit::logs::forbid(&value);
         let sealed = seal(
             &self.new,
             &context,

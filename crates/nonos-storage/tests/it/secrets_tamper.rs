@@ -11,6 +11,7 @@ use crate::sealed_disk::{
     Fallible, KEYRING, MANIFEST, NODE, body, edit, full, on, outcome, public, put, put_sealed,
     record_of, writer,
 };
+use crate::watched::Watched as _;
 
 /// A store of three secrets and the node's key, of which somebody kept a copy as it was before the
 /// last changes.
@@ -24,18 +25,18 @@ impl Tampered {
         let disk = OnDisk::new()?;
         let storage = disk.open()?;
         storage.set_encryption_keys(full(1))?;
-        storage.store_secret("a", b"older a")?;
-        storage.store_secret("b", b"value b")?;
-        storage.store_secret("gone", b"deleted")?;
-        storage.store_identity(&NODE, b"key one")?;
+        storage.keep_secret("a", b"older a")?;
+        storage.keep_secret("b", b"value b")?;
+        storage.keep_secret("gone", b"deleted")?;
+        storage.keep_identity(&NODE, b"key one")?;
         storage.close()?;
         let older = OnDisk::new()?;
         copy(disk.directory.root(), older.directory.root())?;
         let storage = disk.open()?;
         storage.set_encryption_keys(full(1))?;
-        storage.store_secret("a", b"newer a")?;
+        storage.keep_secret("a", b"newer a")?;
         storage.delete_secret("gone")?;
-        storage.store_secret("c", b"value c")?;
+        storage.keep_secret("c", b"value c")?;
         storage.close()?;
         Ok(Self { disk, older })
     }
@@ -209,9 +210,9 @@ fn whatever_was_changed_behind_the_keys_shuts_every_call_until_it_is_undone() ->
                 outcome(&storage.load_secret("a")),
                 outcome(&storage.load_secret("untouched")),
                 outcome(&storage.load_encrypted_key()),
-                outcome(&storage.store_secret("new", b"x")),
+                outcome(&storage.keep_secret("new", b"x")),
                 outcome(&storage.delete_secret("b")),
-                outcome(&storage.store_identity(&NODE, b"x")),
+                outcome(&storage.keep_identity(&NODE, b"x")),
                 outcome(&storage.rekey(full(2), &mut on)),
             ] {
                 assert_eq!(call, expected, "{case}, {access:?}");
@@ -257,14 +258,14 @@ fn what_the_public_key_can_forge_is_never_loaded() -> TestResult {
     let donor = tampered.copied()?;
     let storage = donor.open()?;
     storage.set_encryption_keys(public(1))?;
-    storage.store_secret("new", b"forged")?;
+    storage.keep_secret("new", b"forged")?;
     storage.close()?;
     let forged = record_of(&donor, "new")?;
     let foreign = {
         let other = OnDisk::new()?;
         let storage = other.open()?;
         storage.set_encryption_keys(full(9))?;
-        storage.store_secret("a", b"of other keys")?;
+        storage.keep_secret("a", b"of other keys")?;
         storage.close()?;
         record_of(&other, "a")?
     };
@@ -338,7 +339,7 @@ fn a_keyring_of_other_keys_is_not_believed() -> TestResult {
     })?;
     let storage = trial.open()?;
     assert_eq!(outcome(&storage.set_encryption_keys(full(1))), "WrongKey");
-    assert_eq!(outcome(&storage.store_secret("a", b"x")), "WrongKey");
+    assert_eq!(outcome(&storage.keep_secret("a", b"x")), "WrongKey");
     // Not even by who has them: it is of another store.
     assert_eq!(
         outcome(&storage.set_encryption_keys(full(9))),

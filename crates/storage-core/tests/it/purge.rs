@@ -24,6 +24,7 @@ fn canary(seed: u64) -> Vec<u8> {
 }
 
 fn store(db: &Db, name: &str, value: &[u8]) -> Result<(), CoreError> {
+    storage_testkit::logs::forbid(value);
     db.update(Durability::Durable, |view, commit| {
         secrets::store(view, commit, NOW_MS, ("store", name), Stored::Plain(value))
     })

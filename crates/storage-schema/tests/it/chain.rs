@@ -81,7 +81,7 @@ fn several_steps_are_taken_in_order_and_recorded() -> TestResult {
     let (disk, home) = (SimulatedDisk::default(), home(3));
     let opened = open(&disk, &home, Some(&longer()))?;
     let state = dump(&opened.db.view())?;
-    assert_eq!(secret(&state), "a secret, 2 to 3, 3 to 4");
+    assert_eq!(secret(&state), "of an old wallet, 2 to 3, 3 to 4");
     assert!(
         !state.keys().any(|(tree, _)| *tree == TreeId::Claims),
         "claims are deleted by 3 to 4"

@@ -119,7 +119,10 @@ fn the_first_implementations_vectors_become_the_records_they_were() -> TestResul
     let audit = audit_log::latest(&view, 9)?;
     assert_eq!(audit[0].details.as_deref(), Some("wallet_key"));
     let secret = secrets::get(&view, "wallet")?;
-    assert_eq!(secret, Some(secrets::Stored::Plain(b"a secret".to_vec())));
+    assert_eq!(
+        secret,
+        Some(secrets::Stored::Plain(b"of an old wallet".to_vec()))
+    );
     Ok(())
 }
 
