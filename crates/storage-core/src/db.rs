@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use storage_journal::checkpoint::{self, About, Checkpoint, Record};
+use storage_journal::checkpoint::{Checkpoint, Record};
 use storage_journal::digest::Digests;
 use storage_journal::disk::{Disk, RealDisk};
 use storage_journal::{JournalError, Merged};
@@ -46,6 +46,7 @@ use crate::view::{KeyRange, Order, Read, Visit};
 mod compact;
 mod compare;
 mod differences;
+mod export;
 mod inner;
 mod reading;
 pub(crate) mod recovery;
@@ -574,52 +575,6 @@ impl Db {
                 }
             }
         }
-    }
-
-    /// Writes the state at the last commit to a checkpoint file, beside the writers; returns its
-    /// commit and its length in bytes. A database in memory is written as it is between two commits.
-    ///
-    /// # Errors
-    ///
-    /// [`CoreError::Journal`], [`CoreError::Closed`]: no file is left.
-    pub fn export(&self, path: &Path) -> Result<(u64, u64), CoreError> {
-        let inner = &*self.inner;
-        let _alone = inner.alone()?;
-        let index = inner.index()?;
-        let created_at = (inner.clock)().div_euclid(1000);
-        if let Some(Durable { journal, .. }) = &inner.durable {
-            return inner::on_a_sound_base(journal, || {
-                let mut meter = inner.meter("back up", inner.len());
-                journal.export(path, inner.schema(), created_at, |records| {
-                    meter.steps(records)
-                })
-            });
-        }
-        let mut meter = inner.meter("back up", inner.len());
-        let about = |commit, store_id| About {
-            store_id,
-            term: 0,
-            schema_version: inner.schema(),
-            commit,
-            created_at,
-            program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
-        if let Some(ReadOnly { index, .. }) = &inner.merged {
-            let state = index.state();
-            let about = about(state.through(), state.store_id());
-            let records = state.records().map(|record| {
-                meter.step()?;
-                Ok::<_, CoreError>(record?)
-            });
-            let size = checkpoint::write(&RealDisk, path, &about, records)?;
-            return Ok((state.through(), size));
-        }
-        let turn = inner.take_turn()?;
-        let commit = self.last_commit();
-        let records = recovery::records(&*index).map(|record| meter.step().and(record));
-        let size = checkpoint::write(&RealDisk, path, &about(commit, self.store_id()), records)?;
-        drop(turn);
-        Ok((commit, size))
     }
 
     /// Writes a checkpoint into the journal now.

@@ -3,4 +3,5 @@
 pub use storage_journal::checkpoint::{About, Checkpoint, Record, name as checkpoint_name};
 pub use storage_journal::digest::{Digests, TreeDigest};
 pub use storage_journal::disk::{Disk, RealDisk, SimulatedDisk};
-pub use storage_journal::{JournalError, Merged};
+pub use storage_journal::extract::{After, Extract, commit_at, hash_of, name as extract_name};
+pub use storage_journal::{Exported, JournalError, Merged};

@@ -31,7 +31,7 @@ mod index;
 
 use index::{BlockIndex, Place};
 
-type Blake2b256 = Blake2b<U32>;
+pub(crate) type Blake2b256 = Blake2b<U32>;
 
 /// A record with the number of its tree.
 pub type Record = (u8, Vec<u8>, Vec<u8>);

@@ -50,6 +50,12 @@ pub enum JournalError {
         /// One line per damaged thing.
         damage: Vec<String>,
     },
+    /// Older commits are no more in the journal, but in its checkpoints.
+    #[error("the journal no longer holds the commits after {after}")]
+    Removed {
+        /// The commit behind which they are sought.
+        after: u64,
+    },
     /// The directory holds no journal.
     #[error("{} holds no journal", directory.display())]
     Missing {

@@ -19,6 +19,7 @@ use crate::commit::{Change, MAX_COMMIT_SIZE};
 use crate::digest::Digests;
 use crate::disk::{Disk, DiskFile, directory_of, publish, remove_if_there};
 use crate::error::JournalError;
+use crate::extract::{self, After, Extract};
 use crate::format::{self, Said};
 use crate::frame::{self, Header, Kind};
 use crate::group::Group;
@@ -32,6 +33,29 @@ pub const SEGMENT_SIZE: u64 = 16 * 1024 * 1024;
 
 /// How many checkpoints are kept, with the segments between them.
 const CHECKPOINTS_KEPT: usize = 2;
+
+/// The state of a database in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// The commit whose state it is.
+    pub commit: u64,
+    /// When that was made, in Unix milliseconds.
+    pub last_at: i64,
+    /// The length of the file in bytes.
+    pub bytes: u64,
+}
+
+impl Exported {
+    /// The state at this commit, made at `last_at`, in a file of so many bytes.
+    pub fn new(commit: u64, last_at: i64, bytes: u64) -> Self {
+        Self {
+            commit,
+            last_at,
+            bytes,
+        }
+    }
+}
 
 /// A journal that takes commits. The caller numbers and orders them.
 #[derive(Debug)]
@@ -62,6 +86,8 @@ struct Writer {
     /// The number of the next one: above every number ever seen, of commits that a power cut tore too.
     next: u64,
     last_time_ms: i64,
+    /// When the last commit was made.
+    last_at: i64,
     /// Of the last commit's frame. Marks are not in the chain: one that was not synced may be lost.
     last_checksum: u32,
     since_checkpoint: u64,
@@ -140,7 +166,9 @@ impl Journal {
             predecessor,
             last: walk.last,
             highest: walk.highest,
-            last_time_ms: walk.last_time_ms,
+            // Time does not go back, where a journal was begun from a checkpoint as well.
+            last_time_ms: walk.last_time_ms.max(scan.last_at()),
+            last_at: scan.last_at(),
             since_checkpoint: walk.bytes,
             checkpoint_size: scan.base.as_ref().map_or(0, Checkpoint::size),
             rewritten: rewritten
@@ -233,6 +261,7 @@ impl Journal {
                 last: begin.last,
                 next: begin.highest.max(begin.last) + 1,
                 last_time_ms: begin.last_time_ms,
+                last_at: begin.last_at,
                 last_checksum,
                 since_checkpoint: begin.since_checkpoint,
                 checkpoint_size: begin.checkpoint_size,
@@ -381,6 +410,7 @@ impl Journal {
         writer.last_time_ms = header.time_ms;
         if kind == Kind::Commit {
             writer.last_checksum = checksum;
+            writer.last_at = header.time_ms;
         }
         Ok(())
     }
@@ -632,7 +662,7 @@ impl Journal {
     }
 
     /// Writes the state at the last commit, as a checkpoint, to a file anywhere on this disk, beside
-    /// the writers. Returns its commit and its length in bytes.
+    /// the writers.
     ///
     /// # Errors
     ///
@@ -643,11 +673,34 @@ impl Journal {
         schema_version: u32,
         created_at: i64,
         watch: impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<(u64, u64), E> {
+    ) -> Result<Exported, E> {
         let last = self.writer().last;
         let merged = self.merged(last)?;
         let about = self.about(merged.through(), schema_version, created_at);
-        self.write_checkpoint(path, &merged, &about, watch)
+        let (commit, bytes) = self.write_checkpoint(path, &merged, &about, watch)?;
+        Ok(Exported {
+            commit,
+            bytes,
+            last_at: merged.last_at(),
+        })
+    }
+
+    /// Writes the commits behind `after` to a file of their own, beside the writers: [`extract::write`].
+    ///
+    /// # Errors
+    ///
+    /// As there, and as [`sync_through`](Self::sync_through).
+    pub fn extract(
+        &self,
+        after: After,
+        path: &Path,
+        most: u64,
+    ) -> Result<Option<Extract>, JournalError> {
+        let last = self.writer().last;
+        self.sync_through(last)?;
+        let of_this = (self.store_id, self.term);
+        let to = (path, most);
+        extract::write(&*self.disk, &self.directory, of_this, after, last, to)
     }
 
     /// The state at commit `last`, made durable first.
@@ -785,6 +838,7 @@ struct Begin<'a> {
     /// The highest number ever seen.
     highest: u64,
     last_time_ms: i64,
+    last_at: i64,
     /// Number, time and body of commits that may not be durable.
     rewritten: Vec<(u64, i64, &'a [u8])>,
     since_checkpoint: u64,
@@ -800,6 +854,7 @@ impl Default for Begin<'_> {
             last: 0,
             highest: 0,
             last_time_ms: 0,
+            last_at: 0,
             rewritten: Vec::new(),
             since_checkpoint: 0,
             checkpoint_size: 0,

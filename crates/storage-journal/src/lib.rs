@@ -10,6 +10,7 @@ mod correct;
 pub mod digest;
 pub mod disk;
 mod error;
+pub mod extract;
 mod format;
 mod frame;
 mod group;
@@ -22,7 +23,7 @@ mod tail;
 
 pub use error::JournalError;
 pub use format::schema_of;
-pub use journal::{Journal, SEGMENT_SIZE};
+pub use journal::{Exported, Journal, SEGMENT_SIZE};
 pub use mark::Mark;
 pub use merged::Merged;
 pub use scan::Scan;

@@ -24,6 +24,7 @@ pub struct Merged {
     base: Option<Checkpoint>,
     tail: Arc<Tail>,
     through: u64,
+    last_at: i64,
     store_id: [u8; 16],
 }
 
@@ -63,6 +64,7 @@ impl Merged {
             base: scan.base.clone(),
             tail: Arc::clone(&scan.tail),
             through: scan.last(),
+            last_at: scan.last_at(),
             store_id: scan.store_id(),
         }
     }
@@ -70,6 +72,11 @@ impl Merged {
     /// The commit at which this is the state.
     pub fn through(&self) -> u64 {
         self.through
+    }
+
+    /// When that commit was made, in Unix milliseconds; when the checkpoint was, if it is that one's.
+    pub fn last_at(&self) -> i64 {
+        self.last_at
     }
 
     /// About how many records there are, for progress: not fewer.

@@ -201,6 +201,17 @@ impl Scan {
         self.walk.last
     }
 
+    /// When the last commit was made, in Unix milliseconds; when the checkpoint was, if there is none
+    /// after it.
+    pub fn last_at(&self) -> i64 {
+        let base = self.base.as_ref();
+        let of_base = base.map_or(0, |base| base.about().created_at.saturating_mul(1000));
+        match self.walk.commit_time_ms {
+            0 => of_base,
+            time_ms => time_ms,
+        }
+    }
+
     /// The last number that is known durable.
     pub fn watermark(&self) -> u64 {
         self.walk.watermark

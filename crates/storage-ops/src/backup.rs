@@ -70,7 +70,7 @@ impl BackupError {
 ///
 /// [`CoreError::Journal`], [`CoreError::Closed`]: no new file appears.
 pub fn export_backup(db: &Db, path: &Path) -> Result<u64, CoreError> {
-    db.export(path).map(|(_, bytes)| bytes)
+    db.export(path).map(|exported| exported.bytes)
 }
 
 /// Reads a backup whole: every block, the counts and digests, and the hash of the file.

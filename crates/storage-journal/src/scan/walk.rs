@@ -18,6 +18,7 @@ use super::pieces::{Piece, pieces};
 #[derive(Debug)]
 pub(crate) struct Found<'a> {
     pub(crate) number: u64,
+    pub(crate) time_ms: i64,
     pub(crate) body: &'a [u8],
     pub(crate) file: &'a Arc<dyn DiskFile>,
     /// Where the body is in the file.
@@ -50,6 +51,8 @@ pub(crate) struct Walk {
     pub(crate) highest: u64,
     pub(crate) watermark: u64,
     pub(crate) last_time_ms: i64,
+    /// When the last commit was made; 0 if none was met.
+    pub(crate) commit_time_ms: i64,
     /// Of the last commit's frame.
     pub(crate) last_checksum: u32,
     pub(crate) mark: Option<(u64, Mark)>,
@@ -89,6 +92,7 @@ impl Walk {
             highest: after,
             watermark: after,
             last_time_ms: 0,
+            commit_time_ms: 0,
             last_checksum: 0,
             mark: None,
             clean: false,
@@ -209,6 +213,10 @@ impl Walk {
                 Piece::Bad { from, to } => {
                     // The tail of a power cut, or damage.
                     self.clean = false;
+                    // What follows is not asked for, and may be in the midst of being written.
+                    if self.last >= self.limit {
+                        break;
+                    }
                     let durable = known.get(pieces.len() - at).copied().unwrap_or(0);
                     if !self.goes_on(segment, (*from, *to), rest, durable, next) {
                         self.learn_numbers(rest);
@@ -302,8 +310,10 @@ impl Walk {
                 self.is_missing = false;
                 let before = (self.last, self.last_checksum);
                 self.last = header.number;
+                self.commit_time_ms = header.time_ms;
                 let found = Found {
                     number: header.number,
+                    time_ms: header.time_ms,
                     body: &frame.body,
                     file: &segment.file,
                     offset: offset + frame::HEADER_LEN,

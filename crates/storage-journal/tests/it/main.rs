@@ -8,6 +8,7 @@
 mod checkpoints;
 mod crash;
 mod damage;
+mod extracts;
 mod frames;
 mod headers;
 mod stretches;

@@ -95,9 +95,9 @@ pub(crate) fn append(
         key,
         value: value.as_deref(),
     }));
-    let now_ms = 0;
     // Before the call: a crash within it may leave the commit.
     let number = journal.next_number();
+    let now_ms = i64::try_from(number * 10).expect("a small number");
     history.states.insert(number, state);
     assert_eq!(journal.append(now_ms, &body)?, number);
     Ok(number)
