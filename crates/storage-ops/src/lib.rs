@@ -7,6 +7,7 @@ mod restore;
 mod retention;
 mod rewrite;
 mod sizes;
+mod target;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
 pub use integrity::{
@@ -18,3 +19,4 @@ pub use restore::{RestoreError, Restored, restore_backup};
 pub use retention::{Pruned, Retention, cutoff as retention_cutoff, prune};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
 pub use sizes::{TreeSizes, tree_sizes};
+pub use target::{Directory, Target, TargetError, is_name};
