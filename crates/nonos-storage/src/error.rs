@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use storage_core::{CoreError, ErrorCode};
 use storage_crypto::CryptoError;
-use storage_ops::{BackupError, PruneError, RestoreError};
+use storage_ops::{BackupError, CatalogError, PruneError, RestoreError, TargetError};
 use storage_schema::SchemaError;
 
 /// What methods of this crate return.
@@ -47,6 +47,12 @@ pub enum StorageError {
     /// A backup.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// The backups at a target.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A target of backups.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// Restoring a backup.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -66,6 +72,8 @@ impl StorageError {
             Self::Schema(error) => error.code(),
             Self::Prune(error) => error.code(),
             Self::Backup(error) => error.code(),
+            Self::Catalog(error) => error.code(),
+            Self::Target(error) => error.code(),
             Self::Restore(error) => error.code(),
             Self::NotSupported { .. } => ErrorCode::NotSupported,
         }
@@ -78,6 +86,8 @@ impl StorageError {
             Self::Schema(error) => error.remedy(),
             Self::Prune(error) => error.remedy(),
             Self::Backup(error) => error.remedy(),
+            Self::Catalog(error) => error.remedy(),
+            Self::Target(_) => None,
             Self::Restore(error) => error.remedy(),
             Self::NotSupported { .. } => None,
         }

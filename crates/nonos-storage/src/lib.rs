@@ -28,7 +28,9 @@ pub use key_files::{
 };
 pub use node_storage::NodeStorage;
 pub use open_options::OpenOptions;
-pub use report::{CompactionReport, IntegrityReport, RestoreReport, TreeIntegrityReport};
+pub use report::{
+    CompactionReport, DrillReport, IntegrityReport, RestoreReport, TreeIntegrityReport,
+};
 #[cfg(feature = "encrypted-storage")]
 pub use secrets::{RekeyProgress, RekeyReport};
 pub use secrets::{SecretCounts, SecretsStatus};
@@ -47,8 +49,10 @@ pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
 pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as key_text};
 pub use storage_ops::{
-    BackupError, BackupInfo, Finding, FindingCode, Integrity, PruneError, Pruned, RestoreError,
-    Retention, Severity, TreeIntegrity, TreeSizes,
+    Backup, BackupError, BackupInfo, BackupKind, CatalogError, Directory as BackupDirectory,
+    Finding, FindingCode, HistoryId, Integrity, Keep, Listing, Origin, PruneError, Pruned,
+    RestoreError, Retention, Severity, Target, TargetError, TreeIntegrity, TreeSizes, Wanted,
+    is_name as is_backup_name,
 };
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,

@@ -16,6 +16,7 @@ use crate::open_options::OpenOptions;
 use crate::secrets::Secrets;
 use crate::update::Update;
 
+mod backups;
 mod maintenance;
 mod migration;
 mod records;

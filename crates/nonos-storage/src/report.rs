@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use storage_core::Compacted;
-use storage_ops::{Integrity, Restored, TreeIntegrity};
+use storage_ops::{Backup, Integrity, Restored, TreeIntegrity};
 use storage_schema::CURRENT_SCHEMA_VERSION;
 
 /// What `verify_integrity` found.
@@ -97,8 +97,24 @@ impl RestoreReport {
     }
 }
 
-fn milliseconds(took: Duration) -> u64 {
+pub(crate) fn milliseconds(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a drill found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrillReport {
+    /// The backup that was restored.
+    pub backup: Backup,
+    /// Records in it.
+    pub entries: u64,
+    /// Whether every record of it is sound.
+    pub is_sound: bool,
+    /// What verifying it found.
+    pub integrity: Integrity,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
 }
 
 /// What `restore_backup` did.

@@ -28,6 +28,7 @@ use crate::cache::Found;
 use crate::commit::Commit;
 use crate::counters::{self, StorageMetrics};
 use crate::error::CoreError;
+use crate::exchange;
 use crate::index::home::SledHome;
 use crate::index::memory::MemoryIndex;
 use crate::index::merged::MergedIndex;
@@ -122,6 +123,7 @@ impl Db {
         // By whatever name the database is opened, its lock is at the same place.
         let path = resolve(path)?;
         let lock = Lock::take(&path, options.lock_timeout, options.now())?;
+        exchange::finish(&path)?;
         // Records cost more decoded than stored, and are worth more: a quarter of the cache is theirs.
         let for_pages = options.cache_capacity_bytes - options.cache_capacity_bytes / 4;
         let home = Arc::new(SledHome::new(path.clone(), for_pages));
@@ -202,6 +204,9 @@ impl Db {
     pub fn open_readonly(options: &DbOptions) -> Result<Self, CoreError> {
         let path = &options.path.components().collect::<PathBuf>();
         let path = resolve(path)?;
+        if let Some(path) = exchange::pending(&path) {
+            return Err(CoreError::Exchanging { path });
+        }
         let directory = journal_path(&path);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let schema = storage_journal::schema_of(&*disk, &directory)?;

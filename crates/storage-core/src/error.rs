@@ -260,6 +260,18 @@ pub enum CoreError {
         /// What is there.
         path: PathBuf,
     },
+    /// A database to be exchanged is not in the directory of the other.
+    #[error("{} is not beside the database", path.display())]
+    Elsewhere {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The database is being exchanged for another one, or that was interrupted.
+    #[error("the database is being exchanged for another one: {}", path.display())]
+    Exchanging {
+        /// The file that says so.
+        path: PathBuf,
+    },
     /// Random bytes cannot be had.
     #[error("the operating system gives no random bytes")]
     Random {
@@ -332,6 +344,7 @@ impl CoreError {
             | Self::Record { .. }
             | Self::TooLarge { .. }
             | Self::Exists { .. }
+            | Self::Elsewhere { .. }
             | Self::Reentrant => ErrorCode::InvalidArgument,
             Self::NoSuch { .. } => ErrorCode::NotFound,
             Self::Serialization { .. } => ErrorCode::Serialization,
@@ -339,7 +352,7 @@ impl CoreError {
             Self::Corrupt { .. } | Self::IndexDamaged { .. } | Self::Diverged => ErrorCode::Corrupt,
             Self::DiskFull { .. } => ErrorCode::DiskFull,
             Self::Journal(error) => journal_code(error),
-            Self::Sibling { .. } => ErrorCode::IncompleteSwap,
+            Self::Sibling { .. } | Self::Exchanging { .. } => ErrorCode::IncompleteSwap,
             Self::ReadOnly => ErrorCode::ReadOnly,
             Self::NoJournal { .. } => ErrorCode::MigrationNeeded,
             Self::SchemaTooNew { .. } => ErrorCode::SchemaTooNew,
@@ -384,6 +397,7 @@ impl CoreError {
             Self::ReadOnly => Some("open the database for writing"),
             Self::SchemaTooNew { .. } => Some("upgrade this program"),
             Self::NoJournal { .. } => Some("open the database for writing once: that makes one"),
+            Self::Exchanging { .. } => Some("open the database for writing: that finishes it"),
             Self::Sibling { .. } => {
                 Some("restore a backup, or move what is left of the old database away")
             }

@@ -47,8 +47,8 @@ impl DbOptions {
         }
     }
 
-    /// Unix seconds.
-    pub(crate) fn now(&self) -> i64 {
+    /// Now, in Unix seconds.
+    pub fn now(&self) -> i64 {
         (self.clock)().div_euclid(1000)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use storage_journal::checkpoint::{self, About, Checkpoint, Record};
+use storage_journal::checkpoint::{self, About, Record};
 use storage_journal::disk::{Disk, RealDisk};
 use storage_journal::{Journal, Scan};
 
@@ -65,16 +65,6 @@ pub fn begin(
         return Err(CoreError::Exists { path });
     }
     begin_in(&RealDisk, &journal_path(&path), about, records, options)
-}
-
-/// [`begin`] with what a checkpoint holds, of the same store.
-///
-/// # Errors
-///
-/// As there.
-pub fn begin_from(from: &Checkpoint, options: &DbOptions) -> Result<(), CoreError> {
-    let records = from.records().map(|record| record.map_err(CoreError::from));
-    begin(from.about(), records, options)
 }
 
 /// [`begin`] on any disk, in a directory without journal: for tests of crashes.

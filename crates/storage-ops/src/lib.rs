@@ -1,7 +1,10 @@
 //! Operations on a whole database: pruning, sizes, backup and restore.
 
 mod backup;
+mod catalog;
+mod hex;
 mod integrity;
+mod origin;
 mod prune;
 mod restore;
 mod retention;
@@ -10,12 +13,17 @@ mod sizes;
 mod target;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
+pub use catalog::{
+    Backup, CatalogError, Create, Keep, Kind as BackupKind, Listing, Wanted, create, in_scratch,
+    list, newest, note_verified, prune as prune_backups, verify as verify_in_catalog,
+};
 pub use integrity::{
     Code as FindingCode, Envelope, Finding, Integrity, Severity, TreeIntegrity, VerifyOptions,
     verify,
 };
+pub use origin::{HistoryId, Origin, origin, settle};
 pub use prune::{PruneError, prune_metrics};
-pub use restore::{RestoreError, Restored, restore_backup};
+pub use restore::{RestoreError, Restored, restore_backup, restore_from};
 pub use retention::{Pruned, Retention, cutoff as retention_cutoff, prune};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
 pub use sizes::{TreeSizes, tree_sizes};

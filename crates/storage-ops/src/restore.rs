@@ -1,10 +1,15 @@
 //! Restoring: a backup becomes the journal of a new database, and the index is built from it.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
+use storage_core::history::{About, JournalError, RealDisk, Record, commit_at};
 use storage_core::{CoreError, DbOptions, ErrorCode};
 
 use crate::backup::{self, BackupError};
+use crate::catalog::{self, CatalogError, Scratch, Wanted};
+use crate::origin::Origin;
+use crate::target::Target;
 
 /// What a restore did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,9 @@ pub enum RestoreError {
     /// The backup is not valid. Nothing was made.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// No backup at the target can be restored as wanted. Nothing was made.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// The database cannot be made.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -53,6 +61,7 @@ impl RestoreError {
             Self::Exists { .. } => ErrorCode::InvalidArgument,
             Self::TooNew { .. } => ErrorCode::SchemaTooNew,
             Self::Backup(error) => error.code(),
+            Self::Catalog(error) => error.code(),
             Self::Core(error) => error.code(),
         }
     }
@@ -63,6 +72,7 @@ impl RestoreError {
             Self::Exists { .. } => Some("restore to another path, or move the database away"),
             Self::TooNew { .. } => Some("upgrade this program"),
             Self::Backup(error) => error.remedy(),
+            Self::Catalog(error) => error.remedy(),
             Self::Core(error) => error.remedy(),
         }
     }
@@ -79,21 +89,133 @@ impl RestoreError {
 /// [`RestoreError::Core`]: no database is there.
 pub fn restore_backup(path: &Path, options: &DbOptions) -> Result<Restored, RestoreError> {
     let (checkpoint, info) = backup::open(path)?;
-    if info.schema_version > options.schema_version {
-        return Err(RestoreError::TooNew {
-            found: info.schema_version,
-            supported: options.schema_version,
-        });
-    }
+    accept(info.schema_version, options)?;
     backup::verify_backup(path)?;
-    if let Some(path) = storage_core::remains(&options.path)? {
-        return Err(RestoreError::Exists { path });
-    }
-    storage_core::begin_from(&checkpoint, options)?;
+    vacant(options)?;
+    let records = checkpoint
+        .records()
+        .map(|record| record.map_err(CoreError::from));
+    begin(checkpoint.about(), records, options)?;
     Ok(Restored {
         commit: info.commit,
         entries: info.entries,
         bytes: info.bytes,
         schema_version: info.schema_version,
+    })
+}
+
+/// Makes the database at `options.path` of the backups at a target, in the state that is wanted; of which
+/// database has to be said where there are several. Files are
+/// fetched into `scratch` first, and everything is compared with what is noted of it.
+///
+/// # Errors
+///
+/// As [`restore_backup`], and [`RestoreError::Catalog`]: no database is there.
+pub fn restore_from(
+    target: &dyn Target,
+    (store_id, wanted): (Option<[u8; 16]>, &Wanted),
+    options: &DbOptions,
+    scratch: &Path,
+) -> Result<Restored, RestoreError> {
+    let listing = catalog::list(target)?.of_store(store_id)?;
+    let chain = catalog::find(&listing, wanted)?;
+    let (Some(full), Some(last)) = (chain.first(), chain.last()) else {
+        let sought = "none is whole".to_owned();
+        return Err(CatalogError::NoSuch { sought }.into());
+    };
+    accept(last.schema_version, options)?;
+    vacant(options)?;
+    let scratch = Scratch::within(scratch)?;
+    catalog::fetch(target, &chain, &scratch.path)?;
+    let commit = match wanted {
+        Wanted::At(time_ms) => {
+            // Its own time counts: those of its commits are not in it.
+            let at = commit_at(&RealDisk, &scratch.path, *time_ms).map_err(CoreError::from)?;
+            at.max(full.commit)
+        }
+        Wanted::Newest | Wanted::Named(_) => last.commit,
+    };
+    let state = catalog::state(&scratch.path, last, commit)?;
+    let Some(base) = state.base() else {
+        return Err(CoreError::Journal(JournalError::Missing {
+            directory: scratch.path.clone(),
+        })
+        .into());
+    };
+    let mut entries = 0;
+    let records = state.records().map(|record| {
+        entries += 1;
+        record.map_err(CoreError::from)
+    });
+    let about = About {
+        commit,
+        schema_version: last.schema_version,
+        ..base.about().clone()
+    };
+    begin(&about, records, options)?;
+    Ok(Restored {
+        commit,
+        entries,
+        bytes: chain.iter().map(|backup| backup.bytes).sum(),
+        schema_version: last.schema_version,
+    })
+}
+
+fn accept(found: u32, options: &DbOptions) -> Result<(), RestoreError> {
+    let supported = options.schema_version;
+    if found > supported {
+        return Err(RestoreError::TooNew { found, supported });
+    }
+    Ok(())
+}
+
+fn vacant(options: &DbOptions) -> Result<(), RestoreError> {
+    match storage_core::remains(&options.path)? {
+        Some(path) => Err(RestoreError::Exists { path }),
+        None => Ok(()),
+    }
+}
+
+/// Begins the database of these records, and of one that says where it comes from.
+fn begin(
+    about: &About,
+    records: impl Iterator<Item = Result<Record, CoreError>>,
+    options: &DbOptions,
+) -> Result<(), CoreError> {
+    let now = options.now();
+    let origin = Origin::new(storage_core::new_store_id()?, about.commit, now);
+    let about = About {
+        created_at: now,
+        ..about.clone()
+    };
+    storage_core::begin(&about, with(origin.record()?, records), options)
+}
+
+/// Records in order, and one more in its place, instead of the one that has it.
+fn with(
+    more: Record,
+    records: impl Iterator<Item = Result<Record, CoreError>>,
+) -> impl Iterator<Item = Result<Record, CoreError>> {
+    let place = |record: &Record| (record.0, record.1.clone());
+    let mut records = records.peekable();
+    let mut more = Some(more);
+    std::iter::from_fn(move || {
+        if let Some(pending) = &more {
+            let at = place(pending);
+            let next = match records.peek() {
+                Some(Ok(next)) => Some(place(next).cmp(&at)),
+                Some(Err(_)) => return records.next(),
+                None => None,
+            };
+            match next {
+                Some(Ordering::Less) => {}
+                Some(Ordering::Equal) => {
+                    records.next();
+                    return more.take().map(Ok);
+                }
+                Some(Ordering::Greater) | None => return more.take().map(Ok),
+            }
+        }
+        records.next()
     })
 }

@@ -19,7 +19,8 @@ use super::report::Code;
 type Found = Vec<(Code, String)>;
 
 /// The keys of the tree `schema`.
-const SCHEMA_KEYS: [&[u8]; 6] = [
+const SCHEMA_KEYS: [&[u8]; 7] = [
+    crate::origin::KEY,
     b"__schema_version__",
     b"__migration__",
     b"__audit_head__",

@@ -3,6 +3,8 @@
 use storage_core::trees::audit_log::{ChainFault, ChainFinding};
 use storage_core::{Key, TimestampKey, TreeId};
 
+use crate::hex::hex;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -198,14 +200,6 @@ impl Finding {
             detail: found.fault.to_string(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// One tree.

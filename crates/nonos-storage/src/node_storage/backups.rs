@@ -1,0 +1,187 @@
+//! Backups at a target, and restoring from them: each method is one delegation.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use storage_core::trees::audit_log;
+use storage_core::{CoreError, TreeId};
+use storage_ops::{Backup, CatalogError, Create, Keep, Listing, Origin, Target, Wanted};
+
+use super::NodeStorage;
+use crate::clock;
+use crate::config::StorageConfig;
+use crate::error::{NonosError, NonosResult, StorageError};
+use crate::report::{DrillReport, RestoreReport};
+
+/// Findings that a drill lists.
+const MAX_FINDINGS: usize = 100;
+
+/// # Backups
+impl NodeStorage {
+    /// Backs this database up to a target, beside its writers, and returns what was made: a full backup,
+    /// or, where that is asked for and can be, increments with what came since the last one; nothing if
+    /// there is nothing new. Each is exact at one commit, and was read back before it counts.
+    ///
+    /// Secrets are in it as they lie in the database: sealed, where keys are set.
+    ///
+    /// # Errors
+    ///
+    /// `IO`, `DISK_FULL`, `CORRUPT` if the journal is damaged, `POISONED`: whatever
+    /// [`list_backups`](Self::list_backups) shows is whole.
+    pub fn back_up(&self, target: &dyn Target, is_incremental: bool) -> NonosResult<Vec<Backup>> {
+        let mut how = Create::new(scratch_of(&self.data_path), clock::now());
+        how.is_incremental = is_incremental;
+        let made = storage_ops::create(&self.db, target, &how);
+        self.done(made.map_err(StorageError::from))
+    }
+
+    /// The backups at a target, oldest first, of every database that has some there.
+    ///
+    /// # Errors
+    ///
+    /// `IO`.
+    pub fn list_backups(target: &dyn Target) -> NonosResult<Listing> {
+        done(storage_ops::list(target))
+    }
+
+    /// Reads the backup of this name whole, with those that it goes on from, and notes that at the target.
+    /// Files are fetched into a directory in `scratch`, which is removed.
+    ///
+    /// # Errors
+    ///
+    /// `BACKUP_INVALID` names what is wrong, `NOT_FOUND`, `IO`, `DISK_FULL`.
+    pub fn verify_backup_at(
+        target: &dyn Target,
+        name: &str,
+        scratch: &Path,
+    ) -> NonosResult<Backup> {
+        let now = clock::now();
+        done(storage_ops::verify_in_catalog(target, name, scratch, now))
+    }
+
+    /// Removes the backups that are not kept, and returns them; with `dry_run` says only what that would
+    /// be. The newest backup of each database stays, and so does the newest that was verified.
+    ///
+    /// # Errors
+    ///
+    /// `IO`: some of them may be removed; calling again goes on.
+    pub fn prune_backups(
+        target: &dyn Target,
+        keep: Keep,
+        dry_run: bool,
+    ) -> NonosResult<Vec<Backup>> {
+        done(storage_ops::prune_backups(target, keep, dry_run))
+    }
+
+    /// Makes the database at `config.path` of the backups at a target, in the state that is wanted, and opens
+    /// it once to build its index. Where the target has backups of several databases, `store_id` says of
+    /// which. Files are fetched into a directory beside the database, which is removed.
+    ///
+    /// The database notes where it comes from: see [`origin`](Self::origin).
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` if a database is there: it is unchanged. `NOT_FOUND`, `BACKUP_INVALID`,
+    /// `SCHEMA_TOO_NEW`, `IO`, `DISK_FULL`: there is no database, or one that the next open completes.
+    pub fn restore_from(
+        target: &dyn Target,
+        store_id: Option<[u8; 16]>,
+        wanted: &Wanted,
+        config: StorageConfig,
+    ) -> NonosResult<RestoreReport> {
+        let started = Instant::now();
+        let path = config.check()?;
+        let scratch = scratch_of(&path);
+        let options = super::options(&config, path);
+        let restored = storage_ops::restore_from(target, (store_id, wanted), &options, &scratch);
+        let restored = restored.map_err(StorageError::from)?;
+        Self::open(config)?.close()?;
+        Ok(RestoreReport::of(restored, started.elapsed()))
+    }
+
+    /// Restores the newest backup into a directory in `scratch`, which is removed, and verifies every record
+    /// of it; notes at the target that it was, if there was no finding.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore_from`](Self::restore_from). Damaged records are in the report.
+    pub fn drill(
+        target: &dyn Target,
+        store_id: Option<[u8; 16]>,
+        scratch: &Path,
+        config: &StorageConfig,
+    ) -> NonosResult<DrillReport> {
+        let started = Instant::now();
+        let listing = storage_ops::list(target).and_then(|found| found.of_store(store_id));
+        let listing = listing.map_err(StorageError::from)?;
+        let backup = storage_ops::newest(&listing).map_err(StorageError::from)?;
+        let drilled = storage_ops::in_scratch(scratch, |directory| {
+            let config = StorageConfig {
+                path: directory.join("drill.sled"),
+                ..config.clone()
+            };
+            let wanted = Wanted::Named(backup.name());
+            let restored =
+                Self::restore_from(target, Some(backup.store_id), &wanted, config.clone())?;
+            let storage = Self::open(config)?;
+            let integrity = storage.verify_integrity_with(None, MAX_FINDINGS, true)?;
+            storage.close()?;
+            Ok::<_, NonosError>((restored, integrity))
+        });
+        let (restored, integrity) = drilled.map_err(StorageError::from)??;
+        let is_sound = integrity.errors == 0;
+        let backup = if is_sound {
+            done(storage_ops::note_verified(target, &backup, clock::now()))?
+        } else {
+            backup
+        };
+        Ok(DrillReport {
+            backup,
+            entries: restored.entries,
+            is_sound,
+            integrity,
+            duration_ms: crate::report::milliseconds(started.elapsed()),
+        })
+    }
+
+    /// Where this database comes from, if it was restored; its `is_settled` tells whether it was said that
+    /// it is the node that it was, or another one. Before that, two nodes may have the same identity.
+    ///
+    /// # Errors
+    ///
+    /// `CORRUPT`, `POISONED`, `IO`.
+    pub fn origin(&self) -> NonosResult<Option<Origin>> {
+        self.done(storage_ops::origin(&self.db.view()))
+    }
+
+    /// Says that this restored database is the node that it was: the other one runs no more. Durable, audited.
+    ///
+    /// # Errors
+    ///
+    /// `POISONED`, `READ_ONLY`, `IO`: nothing is said.
+    pub fn settle_origin(&self) -> NonosResult<()> {
+        let now_ms = clock::now_ms();
+        let settled = storage_ops::settle(&self.db, |origin, view, commit| {
+            let details = format!("to commit {}, the same node", origin.commit);
+            audit_log::append(
+                view,
+                commit,
+                now_ms,
+                TreeId::Schema,
+                "restore",
+                Some(details),
+            )
+        });
+        self.done::<_, CoreError>(settled)
+    }
+}
+
+fn done<T>(result: Result<T, CatalogError>) -> NonosResult<T> {
+    Ok(result.map_err(StorageError::from)?)
+}
+
+/// Where files on their way from this database or to it lie: on its disk.
+fn scratch_of(data_path: &Path) -> PathBuf {
+    let parent = data_path.parent().filter(|p| !p.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_owned()
+}

@@ -1,0 +1,524 @@
+//! The backups of a database at a target: full ones, and increments that go on from them.
+//!
+//! A full backup is a checkpoint, an increment an extract: a checkpoint and the extracts behind it are a
+//! journal, so restoring one, to whatever commit, is reading a journal. Beside each file lies a note of
+//! what it is, as text, which is written last: without it there is no backup.
+//!
+//! ```text
+//! <store id>/<history id>/<commit>.nonos                  a full backup
+//! <store id>/<history id>/<first>-<last>.log              an increment
+//! <either>.json                                           its note
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use storage_core::history::{
+    After, Checkpoint, JournalError, RealDisk, checkpoint_name, extract_name, hash_of,
+};
+use storage_core::{CoreError, Db, ErrorCode};
+
+use crate::hex::hex;
+use crate::origin::{HistoryId, origin};
+use crate::target::{Target, TargetError};
+
+mod note;
+mod retention;
+
+pub use note::{Backup, Kind};
+pub use retention::{Keep, prune};
+
+/// An increment ends behind so many bytes, and the next one begins: each is read whole into memory.
+const INCREMENT_SIZE: u64 = 16 * 1024 * 1024;
+/// Increments that follow a full backup before there is another one.
+const MAX_INCREMENTS: usize = 500;
+/// A full backup is also due once its increments are as long as it is, and longer than this, in bytes.
+const MIN_INCREMENTS_SIZE: u64 = 8 * 1024 * 1024;
+/// Longer notes are none.
+const MAX_NOTE_LEN: usize = 4096;
+
+/// Why something with the backups at a target failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogError {
+    /// The target did not do what was asked.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// No backup is what was asked for.
+    #[error("there is no such backup: {sought}")]
+    NoSuch {
+        /// What was sought.
+        sought: String,
+    },
+    /// There are backups of several databases.
+    #[error("there are backups of several databases: {}", stores.join(", "))]
+    Several {
+        /// Their ids.
+        stores: Vec<String>,
+    },
+    /// A backup is not what its note says, or one that it goes on from is missing.
+    #[error("the backup {name} is not valid: {what}")]
+    Invalid {
+        /// The backup's name.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl CatalogError {
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Target(error) => error.code(),
+            Self::Core(error) => error.code(),
+            Self::NoSuch { .. } => ErrorCode::NotFound,
+            Self::Several { .. } => ErrorCode::InvalidArgument,
+            Self::Invalid { .. } => ErrorCode::BackupInvalid,
+        }
+    }
+
+    /// What to do about it, where there is something.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Core(error) => error.remedy(),
+            Self::NoSuch { .. } => Some("`nonos backup list` shows what there is"),
+            Self::Several { .. } => Some("name one with --store"),
+            Self::Invalid { .. } => Some("use another backup, and make a full one now"),
+            Self::Target(_) => None,
+        }
+    }
+
+    fn invalid(backup: &Backup, what: impl Into<String>) -> Self {
+        let (name, what) = (backup.name(), what.into());
+        Self::Invalid { name, what }
+    }
+}
+
+/// What to back up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Create {
+    /// Where files are made before they are uploaded, if the target has no better place.
+    pub scratch: PathBuf,
+    /// Only what came since the last backup, if that can be; otherwise everything.
+    pub is_incremental: bool,
+    /// Now, in Unix seconds.
+    pub now: i64,
+}
+
+impl Create {
+    /// A full backup, made in this directory.
+    pub fn new(scratch: PathBuf, now: i64) -> Self {
+        Self {
+            scratch,
+            is_incremental: false,
+            now,
+        }
+    }
+}
+
+/// Backs a database up, beside its writers, and returns what was made: a full backup, or increments, or
+/// nothing if there is nothing new. Each was read back before it counts.
+///
+/// # Errors
+///
+/// [`CatalogError::Core`], [`CatalogError::Target`]: what is returned by [`list`] is whole.
+pub fn create(db: &Db, target: &dyn Target, how: &Create) -> Result<Vec<Backup>, CatalogError> {
+    let history = origin(&db.view())?.map_or([0; 16], |origin| origin.history);
+    let scratch = Scratch::new(target, &how.scratch)?;
+    let mut head = None;
+    if how.is_incremental {
+        head = self::head(target, db.store_id(), history)?;
+        head = head.filter(|head| head.end.commit <= db.last_commit());
+    }
+    if let Some(head) = head.take_if(|head| !head.is_full_due) {
+        match increments(db, target, &scratch, &head.end, how.now) {
+            Err(error) if is_removed(&error) => {
+                tracing::info!("the journal no longer reaches back to the last backup");
+            }
+            made => return made,
+        }
+    }
+    let file = scratch.path.join("full.nonos");
+    let exported = db.export(&file)?;
+    let about = Checkpoint::open(&RealDisk, &file).map_err(CoreError::from)?;
+    let backup = Backup {
+        kind: Kind::Full,
+        store_id: db.store_id(),
+        history,
+        commit: exported.commit,
+        after: After::default(),
+        checksum: 0,
+        last_at_ms: exported.last_at,
+        created_at: how.now,
+        bytes: exported.bytes,
+        entries: about.digests().total(),
+        schema_version: about.about().schema_version,
+        hash: hash_of(&RealDisk, &file).map_err(CoreError::from)?,
+        program: about.about().program.clone(),
+        verified_at: None,
+    };
+    publish(target, &backup, &file)?;
+    let mut made = vec![backup];
+    if let Some(head) = head {
+        // What came between the last increment and this can be gone back to as well.
+        match increments(db, target, &scratch, &head.end, how.now) {
+            Err(error) if is_removed(&error) => {}
+            more => made.extend(more?),
+        }
+    }
+    Ok(made)
+}
+
+fn is_removed(error: &CatalogError) -> bool {
+    let CatalogError::Core(CoreError::Journal(error)) = error else {
+        return false;
+    };
+    matches!(error, JournalError::Removed { .. })
+}
+
+fn increments(
+    db: &Db,
+    target: &dyn Target,
+    scratch: &Scratch,
+    head: &Backup,
+    now: i64,
+) -> Result<Vec<Backup>, CatalogError> {
+    let mut made: Vec<Backup> = Vec::new();
+    let mut after = head.end();
+    let file = scratch.path.join("increment.log");
+    while let Some(extract) = db.extract(after, &file, INCREMENT_SIZE)? {
+        let backup = Backup {
+            kind: Kind::Increment,
+            commit: extract.last.commit,
+            after,
+            checksum: extract.last.checksum,
+            last_at_ms: extract.time_ms,
+            created_at: now,
+            bytes: extract.bytes,
+            entries: 0,
+            schema_version: db.schema_version(),
+            hash: extract.hash,
+            program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
+            verified_at: None,
+            ..head.clone()
+        };
+        publish(target, &backup, &file)?;
+        after = backup.end();
+        made.push(backup);
+    }
+    Ok(made)
+}
+
+/// The file first: without its note it is no backup.
+fn publish(target: &dyn Target, backup: &Backup, file: &Path) -> Result<(), CatalogError> {
+    target.upload(&backup.name(), file, &backup.hash)?;
+    target.write(&backup.note_name(), backup.encode().as_bytes())?;
+    let (name, bytes) = (backup.name(), backup.bytes);
+    tracing::info!(name, bytes, "made a backup");
+    Ok(())
+}
+
+/// What the next increment goes on from.
+struct Head {
+    end: Backup,
+    /// Whether there are increments enough to begin anew.
+    is_full_due: bool,
+}
+
+/// Where the backups of this history end; `None` if there is no full one.
+fn head(
+    target: &dyn Target,
+    store_id: [u8; 16],
+    history: HistoryId,
+) -> Result<Option<Head>, CatalogError> {
+    let found = list_in(target, &format!("{}/{}/", hex(&store_id), hex(&history)))?;
+    let full = found.backups.iter().rfind(|b| b.kind == Kind::Full);
+    let Some(full) = full else {
+        return Ok(None);
+    };
+    let chain = chain(&found.backups, full, None);
+    let bytes: u64 = chain.iter().skip(1).map(|b| b.bytes).sum();
+    let is_full_due = chain.len() > MAX_INCREMENTS || bytes > full.bytes.max(MIN_INCREMENTS_SIZE);
+    Ok(chain.last().map(|end| Head {
+        end: (*end).clone(),
+        is_full_due,
+    }))
+}
+
+/// A full backup and what goes on from it, in order, as far as `enough` does not stop it.
+fn chain<'a>(
+    backups: &'a [Backup],
+    full: &'a Backup,
+    enough: Option<&dyn Fn(&Backup) -> bool>,
+) -> Vec<&'a Backup> {
+    let of_history = |b: &&Backup| {
+        b.kind == Kind::Increment && (b.store_id, b.history) == (full.store_id, full.history)
+    };
+    let by_place: BTreeMap<_, _> = backups
+        .iter()
+        .filter(of_history)
+        .map(|b| ((b.after.commit, b.after.checksum), b))
+        .collect();
+    let mut chain = vec![full];
+    let mut end = full;
+    while !enough.is_some_and(|enough| enough(end))
+        && let Some(next) = by_place.get(&(end.end().commit, end.end().checksum))
+        && next.commit > end.commit
+    {
+        chain.push(next);
+        end = next;
+    }
+    chain
+}
+
+/// What is at a target.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Listing {
+    /// The backups, oldest first.
+    pub backups: Vec<Backup>,
+    /// Notes that cannot be read, by name.
+    pub unreadable: Vec<String>,
+}
+
+impl Listing {
+    /// Those of one database: of the one that is named, or of the only one.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Several`].
+    pub fn of_store(mut self, store_id: Option<[u8; 16]>) -> Result<Self, CatalogError> {
+        let first = self.backups.first().map(|b| b.store_id);
+        let is_other = |b: &Backup| Some(b.store_id) != first;
+        if store_id.is_none() && self.backups.iter().any(is_other) {
+            let stores: BTreeSet<_> = self.backups.iter().map(|b| hex(&b.store_id)).collect();
+            let stores = stores.into_iter().collect();
+            return Err(CatalogError::Several { stores });
+        }
+        let wanted = store_id.or(first);
+        self.backups.retain(|b| Some(b.store_id) == wanted);
+        Ok(self)
+    }
+}
+
+/// The backups at a target, of every database.
+///
+/// # Errors
+///
+/// [`CatalogError::Target`].
+pub fn list(target: &dyn Target) -> Result<Listing, CatalogError> {
+    list_in(target, "")
+}
+
+fn list_in(target: &dyn Target, prefix: &str) -> Result<Listing, CatalogError> {
+    let mut listing = Listing::default();
+    for name in target.list(prefix)? {
+        if !name.ends_with(note::ENDING) {
+            continue;
+        }
+        match target.read(&name, MAX_NOTE_LEN) {
+            // It was pruned meanwhile.
+            Err(TargetError::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(text) => match Backup::decode(&text).filter(|b| b.note_name() == name) {
+                Some(backup) => listing.backups.push(backup),
+                None => listing.unreadable.push(name),
+            },
+        }
+    }
+    let order = |b: &Backup| (b.last_at_ms, b.commit, b.created_at, b.name());
+    listing.backups.sort_by_key(order);
+    Ok(listing)
+}
+
+/// Which state is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wanted {
+    /// The newest there is.
+    Newest,
+    /// That of the last commit at this time or before, in Unix milliseconds.
+    At(i64),
+    /// That of the backup of this name.
+    Named(String),
+}
+
+/// The backups that a wanted state is in: a full one, and increments in order.
+pub(crate) fn find<'a>(
+    listing: &'a Listing,
+    wanted: &Wanted,
+) -> Result<Vec<&'a Backup>, CatalogError> {
+    let mut fulls = listing.backups.iter().filter(|b| b.kind == Kind::Full);
+    let found = match wanted {
+        Wanted::Newest => {
+            let chains = fulls.map(|full| chain(&listing.backups, full, None));
+            chains.max_by_key(|chain| chain.last().map(|b| (b.last_at_ms, b.created_at)))
+        }
+        Wanted::At(time_ms) => {
+            let full = fulls.rfind(|b| b.last_at_ms <= *time_ms);
+            let enough = |b: &Backup| b.last_at_ms > *time_ms;
+            full.map(|full| chain(&listing.backups, full, Some(&enough)))
+        }
+        Wanted::Named(name) => {
+            let is_it = |b: &Backup| b.name() == *name;
+            let mut chains = fulls.map(|full| chain(&listing.backups, full, Some(&is_it)));
+            chains.find(|chain| chain.last().is_some_and(|b| is_it(b)))
+        }
+    };
+    found.ok_or_else(|| CatalogError::NoSuch {
+        sought: match wanted {
+            Wanted::Newest => "none is whole".to_owned(),
+            Wanted::At(_) => "none is as old as that".to_owned(),
+            Wanted::Named(name) => name.clone(),
+        },
+    })
+}
+
+/// The newest backup that can be restored.
+///
+/// # Errors
+///
+/// [`CatalogError::NoSuch`].
+pub fn newest(listing: &Listing) -> Result<Backup, CatalogError> {
+    let chain = find(listing, &Wanted::Newest)?;
+    let last = chain.last().copied().cloned();
+    last.ok_or_else(|| CatalogError::NoSuch {
+        sought: "none is whole".to_owned(),
+    })
+}
+
+/// Does something in a directory of its own within `scratch`, which is removed.
+///
+/// # Errors
+///
+/// [`CatalogError::Core`] if it cannot be made.
+pub fn in_scratch<R>(scratch: &Path, f: impl FnOnce(&Path) -> R) -> Result<R, CatalogError> {
+    let scratch = Scratch::within(scratch)?;
+    Ok(f(&scratch.path))
+}
+
+/// Fetches backups into a directory, as the journal that they are; each is compared with its note.
+pub(crate) fn fetch(
+    target: &dyn Target,
+    backups: &[&Backup],
+    directory: &Path,
+) -> Result<(), CatalogError> {
+    for backup in backups {
+        let name = match backup.kind {
+            Kind::Full => checkpoint_name(backup.commit),
+            Kind::Increment => extract_name(backup.after.commit + 1),
+        };
+        let file = directory.join(name);
+        target.download(&backup.name(), &file)?;
+        let hash = hash_of(&RealDisk, &file).map_err(CoreError::from)?;
+        if hash != backup.hash {
+            return Err(CatalogError::invalid(backup, "its hash is another"));
+        }
+        if backup.kind == Kind::Full {
+            let checkpoint = Checkpoint::open(&RealDisk, &file);
+            let verified = checkpoint.and_then(|found| found.verify());
+            verified.map_err(|error| CatalogError::invalid(backup, error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the backup of this name whole, with those that it goes on from, as restoring it would; notes
+/// that it was, and returns it.
+///
+/// # Errors
+///
+/// [`CatalogError::Invalid`] names what is wrong, [`CatalogError::NoSuch`], [`CatalogError::Target`].
+pub fn verify(
+    target: &dyn Target,
+    name: &str,
+    scratch: &Path,
+    now: i64,
+) -> Result<Backup, CatalogError> {
+    let listing = list(target)?;
+    let chain = find(&listing, &Wanted::Named(name.to_owned()))?;
+    let scratch = Scratch::new(target, scratch)?;
+    fetch(target, &chain, &scratch.path)?;
+    let Some(backup) = chain.last() else {
+        let sought = name.to_owned();
+        return Err(CatalogError::NoSuch { sought });
+    };
+    state(&scratch.path, backup, backup.commit)?;
+    note_verified(target, backup, now)
+}
+
+/// Notes that a backup was read whole, and found to be what it says.
+///
+/// # Errors
+///
+/// [`CatalogError::Target`].
+pub fn note_verified(
+    target: &dyn Target,
+    backup: &Backup,
+    now: i64,
+) -> Result<Backup, CatalogError> {
+    let verified = Backup {
+        verified_at: Some(now),
+        ..backup.clone()
+    };
+    target.write(&verified.note_name(), verified.encode().as_bytes())?;
+    Ok(verified)
+}
+
+/// The state at a commit, of what was fetched to restore `backup`.
+pub(crate) fn state(
+    directory: &Path,
+    backup: &Backup,
+    commit: u64,
+) -> Result<storage_core::history::Merged, CatalogError> {
+    let invalid = |what: String| CatalogError::invalid(backup, what);
+    let state = storage_core::history::Merged::open(&RealDisk, directory, commit)
+        .map_err(|error| invalid(error.to_string()))?;
+    if state.through() != commit {
+        return Err(invalid(format!("it ends with commit {}", state.through())));
+    }
+    Ok(state)
+}
+
+/// A directory for files on their way, removed at drop.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    pub(crate) path: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn new(target: &dyn Target, or: &Path) -> Result<Self, CatalogError> {
+        Self::within(target.scratch().unwrap_or(or))
+    }
+
+    /// The name begins with a dot: no target lists it.
+    pub(crate) fn within(directory: &Path) -> Result<Self, CatalogError> {
+        let name = format!(".scratch-{}", hex(&storage_core::new_store_id()?));
+        let path = directory.join(name);
+        let created = fs::create_dir_all(directory).and_then(|()| {
+            use std::os::unix::fs::DirBuilderExt as _;
+            fs::DirBuilder::new().mode(0o700).create(&path)
+        });
+        created.map_err(|source| CoreError::Io {
+            action: "create",
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "files on their way are left");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What is noted of a backup, as text beside its file.
+
+use serde::{Deserialize, Serialize};
+use storage_core::history::After;
+
+use crate::hex::{hex, parse};
+use crate::origin::HistoryId;
+
+/// The ending of notes.
+pub(super) const ENDING: &str = ".json";
+const FORMAT: &str = "nonos.backup/1";
+
+/// What a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// The whole state at a commit.
+    Full,
+    /// The commits since another backup.
+    Increment,
+}
+
+/// A backup at a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the note has exactly these fields"
+)]
+pub struct Backup {
+    /// Full, or an increment.
+    pub kind: Kind,
+    /// The database.
+    pub store_id: [u8; 16],
+    /// Which of its histories, where it was restored.
+    pub history: HistoryId,
+    /// The last commit in it.
+    pub commit: u64,
+    /// The end of the backup that an increment goes on from.
+    pub after: After,
+    /// The checksum of an increment's last commit; 0 of a full one.
+    pub checksum: u32,
+    /// When the last commit was made, in Unix milliseconds.
+    pub last_at_ms: i64,
+    /// When the backup was made, in Unix seconds.
+    pub created_at: i64,
+    /// The length of its file.
+    pub bytes: u64,
+    /// Records in a full one.
+    pub entries: u64,
+    /// The schema of its records.
+    pub schema_version: u32,
+    /// The BLAKE2b-256 of its file.
+    pub hash: [u8; 32],
+    /// The program that made it.
+    pub program: String,
+    /// When it was last read whole and found to be what it says, in Unix seconds.
+    pub verified_at: Option<i64>,
+}
+
+/// The same as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    format: String,
+    kind: Kind,
+    store_id: String,
+    history: String,
+    commit: u64,
+    after_commit: u64,
+    after_checksum: u32,
+    checksum: u32,
+    last_at_ms: i64,
+    created_at: i64,
+    bytes: u64,
+    entries: u64,
+    schema_version: u32,
+    blake2b_256: String,
+    program: String,
+    verified_at: Option<i64>,
+    /// The crc32 of this line where these eight digits are zeros.
+    crc32: String,
+}
+
+const NO_SUM: &str = "00000000";
+
+impl Backup {
+    /// Its file's name at the target.
+    pub fn name(&self) -> String {
+        let (store, history) = (hex(&self.store_id), hex(&self.history));
+        match self.kind {
+            Kind::Full => format!("{store}/{history}/{:020}.nonos", self.commit),
+            Kind::Increment => {
+                let first = self.after.commit + 1;
+                format!("{store}/{history}/{first:020}-{:020}.log", self.commit)
+            }
+        }
+    }
+
+    pub(super) fn note_name(&self) -> String {
+        self.name() + ENDING
+    }
+
+    /// Where the next increment goes on.
+    pub(super) fn end(&self) -> After {
+        After {
+            commit: self.commit,
+            checksum: self.checksum,
+        }
+    }
+
+    /// The note: a line of JSON.
+    pub(super) fn encode(&self) -> String {
+        let mut note = Note {
+            format: FORMAT.to_owned(),
+            kind: self.kind,
+            store_id: hex(&self.store_id),
+            history: hex(&self.history),
+            commit: self.commit,
+            after_commit: self.after.commit,
+            after_checksum: self.after.checksum,
+            checksum: self.checksum,
+            last_at_ms: self.last_at_ms,
+            created_at: self.created_at,
+            bytes: self.bytes,
+            entries: self.entries,
+            schema_version: self.schema_version,
+            blake2b_256: hex(&self.hash),
+            program: self.program.clone(),
+            verified_at: self.verified_at,
+            crc32: NO_SUM.to_owned(),
+        };
+        note.crc32 = sum(&note);
+        // Numbers and texts: nothing in it cannot be written.
+        serde_json::to_string(&note).unwrap_or_default() + "\n"
+    }
+
+    /// What a note says; `None` if it is none, or has another byte anywhere.
+    pub(super) fn decode(text: &[u8]) -> Option<Self> {
+        let mut note: Note = serde_json::from_slice(text).ok()?;
+        let stored = std::mem::replace(&mut note.crc32, NO_SUM.to_owned());
+        if note.format != FORMAT || stored != sum(&note) {
+            return None;
+        }
+        let backup = Self {
+            kind: note.kind,
+            store_id: parse(&note.store_id)?,
+            history: parse(&note.history)?,
+            commit: note.commit,
+            after: After {
+                commit: note.after_commit,
+                checksum: note.after_checksum,
+            },
+            checksum: note.checksum,
+            last_at_ms: note.last_at_ms,
+            created_at: note.created_at,
+            bytes: note.bytes,
+            entries: note.entries,
+            schema_version: note.schema_version,
+            hash: parse(&note.blake2b_256)?,
+            program: note.program,
+            verified_at: note.verified_at,
+        };
+        (backup.encode().as_bytes() == text).then_some(backup)
+    }
+}
+
+fn sum(note: &Note) -> String {
+    let line = serde_json::to_string(note).unwrap_or_default();
+    format!("{:08x}", crc32fast::hash(line.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_other_byte_of_a_note_is_noticed() {
+        let backup = Backup {
+            kind: Kind::Increment,
+            store_id: *b"a store of tests",
+            history: [7; 16],
+            commit: 12,
+            after: After {
+                commit: 9,
+                checksum: 5,
+            },
+            checksum: 6,
+            last_at_ms: 1_770_000_000_123,
+            created_at: 1_770_000_001,
+            bytes: 4242,
+            entries: 0,
+            schema_version: 2,
+            hash: [9; 32],
+            program: "nonos 0.1.0".to_owned(),
+            verified_at: Some(1_770_000_002),
+        };
+        let text = backup.encode().into_bytes();
+        assert_eq!(Backup::decode(&text), Some(backup));
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Backup::decode(&flipped), None, "bit {bit}");
+        }
+        for len in 0..text.len() {
+            assert_eq!(Backup::decode(&text[..len]), None, "cut to {len}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Which backups are kept: a full one with everything that goes on from it, or none of it.
+
+use std::collections::BTreeSet;
+
+use super::{Backup, CatalogError, Kind, chain, list, note};
+use crate::target::Target;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// How many full backups of each database are kept, with their increments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "both numbers are all there is")]
+pub struct Keep {
+    /// The newest so many; the newest one is always kept.
+    pub last: usize,
+    /// The newest of each of the last so many days that have one, by UTC.
+    pub daily: usize,
+}
+
+/// Removes what is not kept, and returns it; with `is_dry` says only what that would be. Of each
+/// database the newest backup that was verified is kept in any case, and one that is being made is not
+/// touched.
+///
+/// # Errors
+///
+/// [`CatalogError::Target`]: some of it may be removed; calling again goes on.
+pub fn prune(target: &dyn Target, keep: Keep, is_dry: bool) -> Result<Vec<Backup>, CatalogError> {
+    let backups = list(target)?.backups;
+    let stores: BTreeSet<_> = backups.iter().map(|b| b.store_id).collect();
+    let mut kept = BTreeSet::new();
+    for store in stores {
+        let of_store: Vec<&Backup> = backups.iter().filter(|b| b.store_id == store).collect();
+        for full in kept_of(&of_store, keep) {
+            kept.extend(chain(&backups, full, None).iter().map(|b| b.name()));
+        }
+    }
+    let (_, removed): (Vec<Backup>, Vec<Backup>) =
+        backups.into_iter().partition(|b| kept.contains(&b.name()));
+    if is_dry {
+        return Ok(removed);
+    }
+    // What lists goes first, newest first: interrupted, what is left still lists as what it is.
+    for backup in removed.iter().rev() {
+        target.remove(&backup.note_name())?;
+        target.remove(&backup.name())?;
+    }
+    remove_leftovers(target)?;
+    Ok(removed)
+}
+
+/// The full backups of one database that are kept, of its backups from the oldest on.
+fn kept_of<'a>(backups: &[&'a Backup], keep: Keep) -> Vec<&'a Backup> {
+    let newest_first = || {
+        let fulls = backups.iter().rev().copied();
+        fulls.filter(|b| b.kind == Kind::Full)
+    };
+    let mut kept: Vec<&Backup> = newest_first().take(keep.last.max(1)).collect();
+    let mut days = BTreeSet::new();
+    for full in newest_first() {
+        let day = full.last_at_ms.div_euclid(DAY_MS);
+        if days.len() < keep.daily && days.insert(day) {
+            kept.push(full);
+        }
+    }
+    kept.extend(newest_first().find(|b| b.verified_at.is_some()));
+    kept
+}
+
+/// Removes files without a note that lie before two full backups that have one: nobody is making them any more.
+fn remove_leftovers(target: &dyn Target) -> Result<(), CatalogError> {
+    let names: BTreeSet<String> = target.list("")?.into_iter().collect();
+    let listed = list(target)?.backups;
+    for name in &names {
+        let Some((directory, file)) = name.rsplit_once('/') else {
+            continue;
+        };
+        let ending = file.rsplit_once('.').map(|(_, ending)| ending);
+        let is_ours = matches!(ending, Some("nonos" | "log"));
+        if !is_ours || names.contains(&format!("{name}{}", note::ENDING)) {
+            continue;
+        }
+        let newer = listed.iter().filter(|b| b.kind == Kind::Full).filter(|b| {
+            let newer = b.name();
+            newer
+                .rsplit_once('/')
+                .is_some_and(|(of, newer)| of == directory && newer > file)
+        });
+        if newer.count() >= 2 {
+            target.remove(name)?;
+        }
+    }
+    Ok(())
+}
