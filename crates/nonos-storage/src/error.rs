@@ -87,9 +87,8 @@ impl StorageError {
             Self::Prune(error) => error.remedy(),
             Self::Backup(error) => error.remedy(),
             Self::Catalog(error) => error.remedy(),
-            Self::Target(_) => None,
             Self::Restore(error) => error.remedy(),
-            Self::NotSupported { .. } => None,
+            Self::Target(_) | Self::NotSupported { .. } => None,
         }
     }
 }

@@ -69,9 +69,9 @@ pub(crate) fn pending(path: &Path) -> Option<PathBuf> {
 }
 
 struct Intent {
-    path: PathBuf,
     staged: PathBuf,
     kept: PathBuf,
+    path: PathBuf,
 }
 
 impl Intent {

@@ -154,7 +154,11 @@ pub fn create(db: &Db, target: &dyn Target, how: &Create) -> Result<Vec<Backup>,
         commit: exported.commit,
         after: After::default(),
         checksum: 0,
-        last_at_ms: exported.last_at,
+        // Before its first commit there was no database.
+        last_at_ms: match exported.last_at {
+            0 => how.now.saturating_mul(1000),
+            last_at => last_at,
+        },
         created_at: how.now,
         bytes: exported.bytes,
         entries: about.digests().total(),

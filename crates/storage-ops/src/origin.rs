@@ -13,7 +13,8 @@ use storage_core::{
 
 /// Its key.
 pub(crate) const KEY: &[u8] = b"__origin__";
-const VERSION: u8 = 1;
+/// Of records of the present schema.
+const VERSION: u8 = 2;
 
 /// The id of a history: zeros if the database was never restored.
 pub type HistoryId = [u8; 16];

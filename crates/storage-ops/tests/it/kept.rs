@@ -1,0 +1,148 @@
+//! Which backups are kept, against a model.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use storage_core::{Db, DbOptions};
+use storage_ops::{
+    Backup, BackupKind, Create, Directory, Keep, Target, create, list, note_verified, prune_backups,
+};
+
+use storage_testkit::LAYOUT;
+
+use crate::workload::{Failing, Random, TestResult, change};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Of these tests alone: those beside them have theirs.
+static NOW_MS: AtomicI64 = AtomicI64::new(1_770_000_000_000);
+
+fn now_ms() -> i64 {
+    NOW_MS.load(Ordering::Relaxed)
+}
+
+/// The names that must be left, by a rule written down another way.
+fn expected(backups: &[Backup], keep: Keep) -> BTreeSet<String> {
+    let mut kept = BTreeSet::new();
+    let stores: BTreeSet<_> = backups.iter().map(|b| b.store_id).collect();
+    for store in stores {
+        let mut fulls: Vec<_> = backups
+            .iter()
+            .filter(|b| b.store_id == store && b.kind == BackupKind::Full)
+            .collect();
+        fulls.reverse();
+        let mut days = Vec::new();
+        let mut verified = 0;
+        for (rank, full) in fulls.iter().enumerate() {
+            let day = full.last_at_ms / DAY_MS;
+            let is_newest_of_day = days.last() != Some(&day);
+            if is_newest_of_day {
+                days.push(day);
+            }
+            let is_daily = is_newest_of_day && days.len() <= keep.daily;
+            verified += usize::from(full.verified_at.is_some());
+            let is_newest_verified = full.verified_at.is_some() && verified == 1;
+            if rank < keep.last.max(1) || is_daily || is_newest_verified {
+                let next = rank
+                    .checked_sub(1)
+                    .map_or(u64::MAX, |newer| fulls[newer].commit);
+                let in_chain = |b: &&Backup| {
+                    b.store_id == store && b.commit >= full.commit && b.after.commit < next
+                };
+                kept.extend(
+                    backups
+                        .iter()
+                        .filter(in_chain)
+                        .filter(|b| {
+                            b.kind == BackupKind::Increment && b.after.commit >= full.commit
+                        })
+                        .map(Backup::name),
+                );
+                kept.insert(full.name());
+            }
+        }
+    }
+    kept
+}
+
+fn database(root: &std::path::Path, name: &str) -> TestResult<Db> {
+    let options = DbOptions::new(root.join(name), 2, now_ms);
+    Ok(Db::open(&options, &|_| Ok(LAYOUT))?)
+}
+
+#[test]
+fn what_is_kept_is_what_the_rule_says_and_a_dry_run_tells_it() -> TestResult {
+    let (mut removed, mut trials) = (0, 0);
+    for seed in 0..30 {
+        let mut random = Random(seed);
+        let root = tempfile::tempdir()?;
+        let target = Directory::new(&root.path().join("backups"))?;
+        let databases = [
+            database(root.path(), "a.sled")?,
+            database(root.path(), "b.sled")?,
+        ];
+        for _ in 0..18 {
+            let passed = i64::try_from(random.below(40 * 60 * 60 * 1000))?;
+            NOW_MS.fetch_add(passed, Ordering::Relaxed);
+            let db = &databases[usize::from(random.below(3) == 0)];
+            change(db, &mut random)?;
+            let mut how = Create::new(root.path().to_owned(), now_ms() / 1000);
+            how.is_incremental = random.below(2) == 0;
+            for backup in create(db, &target, &how)? {
+                if random.below(5) == 0 {
+                    note_verified(&target, &backup, now_ms() / 1000)?;
+                }
+            }
+        }
+        let keep = Keep {
+            last: usize::try_from(random.below(4))?,
+            daily: usize::try_from(random.below(5))?,
+        };
+        let before = list(&target)?.backups;
+        let mut must_stay = expected(&before, keep);
+        let told = prune_backups(&target, keep, true)?;
+        assert_eq!(list(&target)?.backups, before, "seed {seed}: a dry run");
+        let interrupted = Failing::new(&target, random.below(12), random.below(2) == 0);
+        let _failed = prune_backups(&interrupted, keep, false);
+        prune_backups(&target, keep, false)?;
+        let left: BTreeSet<_> = list(&target)?.backups.iter().map(Backup::name).collect();
+        let gone: BTreeSet<_> = told.iter().map(Backup::name).collect();
+        let all: BTreeSet<_> = before.iter().map(Backup::name).collect();
+        assert_eq!(
+            left,
+            &all - &gone,
+            "seed {seed}: the dry run told another thing"
+        );
+        must_stay.retain(|name| !left.contains(name));
+        assert!(
+            must_stay.is_empty(),
+            "seed {seed}, {keep:?}: {must_stay:?} is gone"
+        );
+        let model = expected(&before, keep);
+        assert_eq!(left, model, "seed {seed}, {keep:?}");
+        for backup in &before {
+            let only_verified = before
+                .iter()
+                .filter(|b| {
+                    b.store_id == backup.store_id
+                        && b.verified_at.is_some()
+                        && b.kind == BackupKind::Full
+                })
+                .count()
+                == 1;
+            let is_full = backup.kind == BackupKind::Full;
+            if only_verified && is_full && backup.verified_at.is_some() {
+                assert!(left.contains(&backup.name()), "seed {seed}");
+            }
+        }
+        let files = target.list("")?.len();
+        assert_eq!(files, left.len() * 2, "seed {seed}: a file and a note each");
+        removed += gone.len();
+        trials += 1;
+        for db in databases {
+            db.shutdown()?;
+        }
+    }
+    assert!(removed > 100 && trials == 30, "{removed} removed");
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Operations on whole databases, through what the crate exports.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test ends at what it did not expect"
+)]
+
+mod exchange;
+mod kept;
+mod targets;
+mod time_travel;
+mod workload;
