@@ -88,6 +88,26 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "the longest is a day".to_owned())
 }
 
+/// A time in Unix milliseconds.
+fn time_ms(text: &str) -> Result<i64, String> {
+    let format = &time::format_description::well_known::Rfc3339;
+    let parsed = time::OffsetDateTime::parse(text, format);
+    let at = parsed.map_err(|e| format!("{e}; give it as 2026-01-31T12:00:00Z"))?;
+    let milliseconds = at.unix_timestamp_nanos().div_euclid(1_000_000);
+    i64::try_from(milliseconds).map_err(|e| e.to_string())
+}
+
+/// Which database backups are of.
+pub(crate) type StoreId = [u8; 16];
+
+fn store_id(text: &str) -> Result<StoreId, String> {
+    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err("an id has 32 hexadecimal digits".to_owned());
+    }
+    let id = u128::from_str_radix(text, 16).map_err(|e| e.to_string())?;
+    Ok(id.to_be_bytes())
+}
+
 /// An age in seconds: a number with its unit.
 fn age(text: &str) -> Result<i64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -121,6 +141,13 @@ pub(crate) enum Verb {
         /// Refuse a database of an older schema instead of migrating it
         #[arg(long)]
         no_migrate: bool,
+        /// Of a restored database: it is the node that it was, which runs nowhere else
+        #[arg(long, conflicts_with = "new_identity")]
+        same_node: bool,
+        /// Of a restored database: the node that it was still runs; this is another one
+        #[cfg(feature = "encrypted-storage")]
+        #[arg(long)]
+        new_identity: bool,
     },
     /// Show schema, records, size and the newest sample
     Status,
@@ -176,6 +203,38 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "N", default_value_t = 100)]
         max_errors: usize,
     },
+    /// Back the database up, beside the daemon as well, and handle backups
+    Backup {
+        #[command(subcommand)]
+        what: BackupVerb,
+    },
+    /// Put a database back from a backup: beside, verified, and then in place of the one there is, which is kept
+    Restore {
+        /// A backup file, or where backups are [default: backup.to of config.toml]
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+        /// The state at this time, as 2026-01-31T12:00:00Z: that of the last commit before
+        #[arg(long, value_name = "TIME", value_parser = time_ms, conflicts_with = "name")]
+        at: Option<i64>,
+        /// The backup of this name, as `backup list` shows it
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Of which database, where there are backups of several
+        #[arg(long, value_name = "ID", value_parser = store_id)]
+        store: Option<StoreId>,
+        /// Make the database in this data directory, which has none, instead of the present one
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+        /// Fetch and verify everything, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy this node, as one verified set: its database, its configuration, its key file
+    Clone {
+        /// The new data directory, which does not exist
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
     /// Remove what is no longer kept: the oldest records of a tree
     #[command(group = clap::ArgGroup::new("limits").required(true).multiple(true))]
     Prune {
@@ -220,6 +279,68 @@ pub(crate) enum Verb {
     },
     /// Show the versions of this program and its formats
     Version,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum BackupVerb {
+    /// Back everything up, exact at one commit; the daemon goes on meanwhile
+    Create {
+        /// A file that ends in .nonos, or where backups are kept [default: backup.to of config.toml]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+        /// Only what came since the last backup there, if that can be
+        #[arg(long)]
+        incremental: bool,
+    },
+    /// The backups there are
+    List {
+        /// Where backups are kept [default: backup.to of config.toml]
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+    },
+    /// Everything that is noted of a backup, or what a backup file says
+    Show {
+        /// Its name, as `backup list` shows it, or a file
+        name: String,
+        /// Where backups are kept [default: backup.to of config.toml]
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+    },
+    /// Read a backup whole, as restoring it would
+    Verify {
+        /// Its name, as `backup list` shows it, or a file [default: the newest]
+        name: Option<String>,
+        /// Where backups are kept [default: backup.to of config.toml]
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+        /// Of which database, where there are backups of several
+        #[arg(long, value_name = "ID", value_parser = store_id)]
+        store: Option<StoreId>,
+    },
+    /// Remove old backups; the newest, and the newest that was verified, stay
+    Prune {
+        /// Keep so many of the newest full backups, with what goes on from them
+        #[arg(long, value_name = "N", required_unless_present = "keep_daily")]
+        keep_last: Option<usize>,
+        /// Keep the newest of each of so many days
+        #[arg(long, value_name = "N")]
+        keep_daily: Option<usize>,
+        /// Where backups are kept [default: backup.to of config.toml]
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+        /// Say what would be removed, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Restore the newest backup to a directory that is removed again, and verify every record of it
+    Drill {
+        /// Where backups are kept [default: backup.to of config.toml]
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+        /// Of which database, where there are backups of several
+        #[arg(long, value_name = "ID", value_parser = store_id)]
+        store: Option<StoreId>,
+    },
 }
 
 #[cfg(feature = "encrypted-storage")]

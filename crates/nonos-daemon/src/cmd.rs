@@ -5,12 +5,15 @@ use nonos_storage::{ErrorCode, NodeStorage, NonosError, StorageConfig};
 use crate::error::CliError;
 
 pub(crate) mod audit;
+pub(crate) mod backup;
+pub(crate) mod clone;
 pub(crate) mod compact;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod migrate;
 pub(crate) mod prune;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod schema;
 #[cfg(feature = "encrypted-storage")]

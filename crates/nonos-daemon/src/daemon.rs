@@ -1,4 +1,5 @@
 //! What runs inside the daemon.
 
+pub(crate) mod backups;
 pub(crate) mod sampler;
 pub(crate) mod shutdown;

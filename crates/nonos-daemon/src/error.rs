@@ -45,6 +45,18 @@ pub(crate) enum CliError {
     Findings { what: &'static str },
     #[error("there is no tree {name:?}")]
     NoTree { name: String },
+    #[error("backups cannot be kept at {scheme}://")]
+    Scheme { scheme: String },
+    #[error("there is no backup {name}")]
+    NoBackup { name: String },
+    #[error("{} is not in the data directory, so a copy would use it as well", path.display())]
+    Outside { path: PathBuf },
+    #[error("{} exists", path.display())]
+    Exists { path: PathBuf },
+    #[error(
+        "this database was restored to commit {commit}, and it was not said yet which node it is"
+    )]
+    WhichNode { commit: u64 },
     #[error("a head has 64 hexadecimal digits")]
     Head,
     #[error("{what} was not confirmed")]
@@ -88,7 +100,10 @@ impl CliError {
             #[cfg(feature = "encrypted-storage")]
             Self::NoSuch { .. } => ErrorCode::NotFound.name(),
             Self::Findings { .. } => "FINDINGS",
-            Self::Head | Self::NoTree { .. } => "USAGE",
+            Self::NoBackup { .. } => ErrorCode::NotFound.name(),
+            Self::Outside { .. } => "OUTSIDE",
+            Self::WhichNode { .. } => "WHICH_NODE",
+            Self::Head | Self::NoTree { .. } | Self::Scheme { .. } | Self::Exists { .. } => "USAGE",
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
@@ -115,6 +130,16 @@ impl CliError {
                 "give schema, identity, peers, metrics, epochs, config, claims, secrets or audit_log",
             ),
             Self::Settings(error) => error.remedy(),
+            Self::NoBackup { .. } => Some("`nonos backup list` shows what there is"),
+            Self::Outside { .. } => Some(
+                "name it relative to the data directory in config.toml, or use `nonos restore --into`",
+            ),
+            Self::Scheme { .. } => Some("give a directory, or file://"),
+            Self::Exists { .. } => Some("name a directory that does not exist"),
+            Self::WhichNode { .. } => Some(
+                "if the node that it was runs nowhere any more, `nonos run --same-node`; if it does, \
+                 `nonos run --new-identity`",
+            ),
             Self::NoDatabase { .. } => {
                 Some("run `nonos init`, or name the node's directory with --data-dir")
             }

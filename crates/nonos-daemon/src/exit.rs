@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nonos_storage::{CoreError, ErrorCode, NonosError, StorageError};
+use nonos_storage::{CoreError, ErrorCode, NonosError, RestoreError, StorageError};
 
 use crate::error::CliError;
 
@@ -24,9 +24,12 @@ const POISONED: u8 = 14;
 pub(crate) fn code(error: &CliError) -> u8 {
     match error {
         // Not the database is missing.
-        CliError::Storage(NonosError::Storage(StorageError::Core(CoreError::NoSuch {
-            ..
-        }))) => UNEXPECTED,
+        CliError::Storage(NonosError::Storage(
+            StorageError::Core(CoreError::NoSuch { .. })
+            | StorageError::Catalog(_)
+            | StorageError::Target(_)
+            | StorageError::Restore(RestoreError::Catalog(_)),
+        )) if error.code() == ErrorCode::NotFound.name() => UNEXPECTED,
         CliError::Storage(NonosError::Storage(error)) => match error.code() {
             ErrorCode::Locked => LOCKED,
             ErrorCode::SchemaTooNew => TOO_NEW,
@@ -48,7 +51,12 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::OnTerminal | CliError::NeedsFile => USAGE,
         #[cfg(feature = "encrypted-storage")]
         CliError::NoSuch { .. } => UNEXPECTED,
-        CliError::Head | CliError::NoTree { .. } => USAGE,
+        CliError::WhichNode { .. } => REFUSED,
+        CliError::Head
+        | CliError::NoTree { .. }
+        | CliError::Scheme { .. }
+        | CliError::Outside { .. }
+        | CliError::Exists { .. } => USAGE,
         CliError::Findings { .. } => INTEGRITY,
         CliError::NoDatabase { .. } => NO_DATABASE,
         CliError::NotConfirmed { .. } => REFUSED,

@@ -11,6 +11,7 @@ mod log;
 mod output;
 mod progress;
 mod settings;
+mod targets;
 
 use std::process::ExitCode;
 
@@ -29,7 +30,24 @@ fn main() -> ExitCode {
     log::start(&args);
     let done = match args.verb {
         Verb::Init { .. } => cmd::init::init(&args),
-        Verb::Run { no_migrate } => cmd::run::run(&args, !no_migrate),
+        Verb::Run {
+            no_migrate,
+            same_node,
+            #[cfg(feature = "encrypted-storage")]
+            new_identity,
+        } => {
+            #[cfg(not(feature = "encrypted-storage"))]
+            let new_identity = false;
+            let node = match (same_node, new_identity) {
+                (true, _) => Some(cmd::run::Node::Same),
+                (false, true) => Some(cmd::run::Node::Other),
+                (false, false) => None,
+            };
+            cmd::run::run(&args, !no_migrate, node)
+        }
+        Verb::Backup { ref what } => cmd::backup::backup(&args, what),
+        Verb::Restore { .. } => cmd::restore::restore(&args),
+        Verb::Clone { ref to } => cmd::clone::clone(&args, to),
         Verb::Schema { what } => cmd::schema::schema(&args, what),
         Verb::Migrate { .. } => cmd::migrate::migrate(&args),
         Verb::Import { ref path, .. } => cmd::import::import(&args, path),

@@ -123,7 +123,7 @@ pub(crate) fn diagnose(error: &CliError) {
 }
 
 /// The error and its causes, without those that say the same.
-fn chain(error: &CliError) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

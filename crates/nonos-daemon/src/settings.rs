@@ -15,7 +15,7 @@ use crate::error::CliError;
 const DOCUMENTED: &str = include_str!("config.toml");
 
 /// The tables of the file and the keys of each.
-const KNOWN: [(&str, &[&str]); 3] = [
+const KNOWN: [(&str, &[&str]); 4] = [
     (
         "storage",
         &[
@@ -29,6 +29,16 @@ const KNOWN: [(&str, &[&str]); 3] = [
     ),
     ("secrets", &["key_file", "anchor_file"]),
     ("metrics", &["interval_secs"]),
+    (
+        "backup",
+        &[
+            "to",
+            "every_secs",
+            "keep_last",
+            "keep_daily",
+            "drill_every_secs",
+        ],
+    ),
 ];
 
 /// What the daemon is told by its file.
@@ -38,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) storage: StorageConfig,
     pub(crate) secrets: SecretsSettings,
     pub(crate) metrics: MetricsSettings,
+    pub(crate) backup: BackupSettings,
 }
 
 /// The `[secrets]` table.
@@ -73,6 +84,34 @@ impl Default for MetricsSettings {
     }
 }
 
+/// The `[backup]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct BackupSettings {
+    /// Where backups are kept: a directory, or a URL.
+    pub(crate) to: String,
+    /// Seconds between two backups that the daemon makes, at most a day; 0 for none.
+    pub(crate) every_secs: u64,
+    /// Full backups that the daemon keeps.
+    pub(crate) keep_last: usize,
+    /// Days of which the daemon keeps the newest.
+    pub(crate) keep_daily: usize,
+    /// Seconds between two drills; 0 for none.
+    pub(crate) drill_every_secs: u64,
+}
+
+impl Default for BackupSettings {
+    fn default() -> Self {
+        Self {
+            to: "backups".to_owned(),
+            every_secs: 0,
+            keep_last: 7,
+            keep_daily: 30,
+            drill_every_secs: 604_800,
+        }
+    }
+}
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
@@ -91,6 +130,8 @@ pub(crate) enum SettingsError {
     },
     #[error("{}: metrics.interval_secs is {found}; give 1 to 86400", path.display())]
     Interval { path: PathBuf, found: u64 },
+    #[error("{}: backup.every_secs is {found}; give 0 to 86400", path.display())]
+    BackupEvery { path: PathBuf, found: u64 },
     #[error("{} begins with ~/, but HOME is not set", path.display())]
     NoHome { path: PathBuf },
 }
@@ -206,6 +247,10 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
         return Err(SettingsError::UnknownKey { path, key, hint });
     }
     let settings: Settings = toml::from_str(text).map_err(invalid)?;
+    if settings.backup.every_secs > 86_400 {
+        let found = settings.backup.every_secs;
+        return Err(SettingsError::BackupEvery { path, found });
+    }
     match settings.metrics.interval_secs {
         1..=86_400 => Ok(settings),
         found => Err(SettingsError::Interval { path, found }),
@@ -241,7 +286,7 @@ fn hint(key: &str, known: &[&str]) -> String {
     }
 }
 
-fn expand_home(path: &Path) -> Result<PathBuf, SettingsError> {
+pub(crate) fn expand_home(path: &Path) -> Result<PathBuf, SettingsError> {
     let Ok(below_home) = path.strip_prefix("~") else {
         return Ok(path.to_owned());
     };
@@ -316,6 +361,8 @@ mod tests {
             "[storage]\nencryption_mode = \"rot13\"",
             "[metrics]\ninterval_secs = 0",
             "[metrics]\ninterval_secs = 86401",
+            "[backup]\nevery_secs = 86401",
+            "[backup]\nto = 1",
             "metrics = 1",
             "[storage",
         ] {

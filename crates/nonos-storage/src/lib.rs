@@ -51,8 +51,8 @@ pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as ke
 pub use storage_ops::{
     Backup, BackupError, BackupInfo, BackupKind, CatalogError, Directory as BackupDirectory,
     Finding, FindingCode, HistoryId, Integrity, Keep, Listing, Origin, PruneError, Pruned,
-    RestoreError, Retention, Severity, Target, TargetError, TreeIntegrity, TreeSizes, Wanted,
-    is_name as is_backup_name,
+    RestoreError, Retention, Severity, Shipped, Target, TargetError, TreeIntegrity, TreeSizes,
+    Wanted, is_name as is_backup_name,
 };
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,

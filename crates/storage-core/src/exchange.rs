@@ -50,9 +50,24 @@ pub fn exchange(options: &DbOptions, staged: &Path, kept: &Path) -> Result<(), C
     {
         return Err(CoreError::Exists { path });
     }
+    finish(&path)?;
     let intent = Intent { staged, kept, path };
     intent.write()?;
     intent.finish()
+}
+
+/// Finishes an exchange of the database at `options.path` that was interrupted, if there is one.
+///
+/// # Errors
+///
+/// [`CoreError::Locked`], [`CoreError::Io`], [`CoreError::Sibling`] if the intent cannot be read.
+pub fn finish_exchange(options: &DbOptions) -> Result<(), CoreError> {
+    let path = resolve(&options.path.components().collect::<PathBuf>())?;
+    if pending(&path).is_none() {
+        return Ok(());
+    }
+    let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
+    finish(&path)
 }
 
 /// Finishes an exchange that was interrupted, if there is one. The database's lock is held.

@@ -40,7 +40,7 @@ pub use counters::{StorageMetrics, StorageMetricsSnapshot};
 pub use db::recovery::{Accept, Layout};
 pub use db::{Compacted, Db, Difference, Durability, Health, View};
 pub use error::{CoreError, ErrorCode, RecordError};
-pub use exchange::exchange;
+pub use exchange::{exchange, finish_exchange};
 pub use frame::{Encoding, Frame, FrameError, open as open_frame, seal as seal_frame};
 pub use index::simulated::SimulatedHome;
 pub use key::{EpochNumber, Key, KeyError, MAX_NAME_LEN, TextKey, TimestampKey};

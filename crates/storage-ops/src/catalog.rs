@@ -122,6 +122,10 @@ impl Create {
     }
 }
 
+/// Where the backups of a database end, as who backs it up often knows without listing them.
+#[derive(Clone, Debug, Default)]
+pub struct Shipped(Option<(HistoryId, Head)>);
+
 /// Backs a database up, beside its writers, and returns what was made: a full backup, or increments, or
 /// nothing if there is nothing new. Each was read back before it counts.
 ///
@@ -129,19 +133,47 @@ impl Create {
 ///
 /// [`CatalogError::Core`], [`CatalogError::Target`]: what is returned by [`list`] is whole.
 pub fn create(db: &Db, target: &dyn Target, how: &Create) -> Result<Vec<Backup>, CatalogError> {
+    ship(db, target, how, &mut Shipped::default())
+}
+
+/// [`create`], with what is known of the backups before; what is known afterwards is noted. Whoever else
+/// backs the same database up to the same place makes backups of its own.
+///
+/// # Errors
+///
+/// As there; what is known is forgotten then.
+pub fn ship(
+    db: &Db,
+    target: &dyn Target,
+    how: &Create,
+    shipped: &mut Shipped,
+) -> Result<Vec<Backup>, CatalogError> {
+    let known = std::mem::take(shipped);
     let history = origin(&db.view())?.map_or([0; 16], |origin| origin.history);
     let scratch = Scratch::new(target, &how.scratch)?;
     let mut head = None;
     if how.is_incremental {
-        head = self::head(target, db.store_id(), history)?;
+        head = match known.0 {
+            // It may have been pruned by somebody else: what would go on from it would be lost.
+            Some((of, head)) if of == history && is_there(target, &head.end)? => Some(head),
+            _ => self::head(target, db.store_id(), history)?,
+        };
         head = head.filter(|head| head.end.commit <= db.last_commit());
     }
-    if let Some(head) = head.take_if(|head| !head.is_full_due) {
+    if let Some(head) = head.take_if(|head| !head.is_full_due()) {
         match increments(db, target, &scratch, &head.end, how.now) {
             Err(error) if is_removed(&error) => {
-                tracing::info!("the journal no longer reaches back to the last backup");
+                tracing::warn!(
+                    after = head.end.commit,
+                    "the journal no longer reaches back to the last backup: commits between it and this \
+                     one cannot be gone back to"
+                );
             }
-            made => return made,
+            made => {
+                let made = made?;
+                shipped.0 = Some((history, made.iter().fold(head, Head::with)));
+                return Ok(made);
+            }
         }
     }
     let file = scratch.path.join("full.nonos");
@@ -168,6 +200,7 @@ pub fn create(db: &Db, target: &dyn Target, how: &Create) -> Result<Vec<Backup>,
         verified_at: None,
     };
     publish(target, &backup, &file)?;
+    shipped.0 = Some((history, Head::of(&backup)));
     let mut made = vec![backup];
     if let Some(head) = head {
         // What came between the last increment and this can be gone back to as well.
@@ -177,6 +210,14 @@ pub fn create(db: &Db, target: &dyn Target, how: &Create) -> Result<Vec<Backup>,
         }
     }
     Ok(made)
+}
+
+fn is_there(target: &dyn Target, backup: &Backup) -> Result<bool, CatalogError> {
+    match target.read(&backup.note_name(), MAX_NOTE_LEN) {
+        Err(TargetError::Missing { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(true),
+    }
 }
 
 fn is_removed(error: &CatalogError) -> bool {
@@ -229,10 +270,40 @@ fn publish(target: &dyn Target, backup: &Backup, file: &Path) -> Result<(), Cata
 }
 
 /// What the next increment goes on from.
+#[derive(Clone, Debug)]
 struct Head {
     end: Backup,
+    /// The length of the full backup below.
+    full_bytes: u64,
+    /// Increments since, and their length.
+    increments: usize,
+    bytes: u64,
+}
+
+impl Head {
+    fn of(full: &Backup) -> Self {
+        Self {
+            end: full.clone(),
+            full_bytes: full.bytes,
+            increments: 0,
+            bytes: 0,
+        }
+    }
+
+    fn with(self, increment: &Backup) -> Self {
+        Self {
+            end: increment.clone(),
+            increments: self.increments + 1,
+            bytes: self.bytes + increment.bytes,
+            ..self
+        }
+    }
+
     /// Whether there are increments enough to begin anew.
-    is_full_due: bool,
+    fn is_full_due(&self) -> bool {
+        let most = self.full_bytes.max(MIN_INCREMENTS_SIZE);
+        self.increments >= MAX_INCREMENTS || self.bytes > most
+    }
 }
 
 /// Where the backups of this history end; `None` if there is no full one.
@@ -247,38 +318,52 @@ fn head(
         return Ok(None);
     };
     let chain = chain(&found.backups, full, None);
-    let bytes: u64 = chain.iter().skip(1).map(|b| b.bytes).sum();
-    let is_full_due = chain.len() > MAX_INCREMENTS || bytes > full.bytes.max(MIN_INCREMENTS_SIZE);
-    Ok(chain.last().map(|end| Head {
-        end: (*end).clone(),
-        is_full_due,
-    }))
+    let increments = chain.into_iter().skip(1);
+    Ok(Some(increments.fold(Head::of(full), Head::with)))
 }
 
-/// A full backup and what goes on from it, in order, as far as `enough` does not stop it.
+/// A full backup and what goes on from it, in order, on the way that leads farthest: where two programs
+/// backed up at once there are several. It ends where it is `enough`.
 fn chain<'a>(
     backups: &'a [Backup],
     full: &'a Backup,
     enough: Option<&dyn Fn(&Backup) -> bool>,
 ) -> Vec<&'a Backup> {
-    let of_history = |b: &&Backup| {
-        b.kind == Kind::Increment && (b.store_id, b.history) == (full.store_id, full.history)
-    };
-    let by_place: BTreeMap<_, _> = backups
-        .iter()
-        .filter(of_history)
-        .map(|b| ((b.after.commit, b.after.checksum), b))
-        .collect();
+    let mut increments: Vec<&Backup> = backups.iter().filter(|b| b.goes_on_in(full)).collect();
+    increments.sort_by_key(|b| std::cmp::Reverse((b.after.commit, b.commit)));
+    // By where they begin: how far one leads, and which.
+    let mut ways: BTreeMap<_, (u64, &Backup)> = BTreeMap::new();
+    let place = |after: After| (after.commit, after.checksum);
+    for increment in increments {
+        let reach = ways.get(&place(increment.end()));
+        let reach = reach.map_or(increment.commit, |(reach, _)| *reach);
+        let way = ways.entry(place(increment.after)).or_insert((0, increment));
+        if reach > way.0 {
+            *way = (reach, increment);
+        }
+    }
     let mut chain = vec![full];
     let mut end = full;
     while !enough.is_some_and(|enough| enough(end))
-        && let Some(next) = by_place.get(&(end.end().commit, end.end().checksum))
-        && next.commit > end.commit
+        && let Some((_, next)) = ways.get(&place(end.end()))
     {
         chain.push(next);
         end = next;
     }
     chain
+}
+
+/// A backup and what it goes on from, from a full one on; `None` if something of that is missing.
+fn chain_to<'a>(backups: &'a [Backup], end: &'a Backup) -> Option<Vec<&'a Backup>> {
+    let mut chain = vec![end];
+    let mut first = end;
+    while first.kind == Kind::Increment {
+        let leads_here = |b: &&Backup| b.end() == first.after && b.is_of_history(first);
+        first = backups.iter().find(leads_here)?;
+        chain.push(first);
+    }
+    chain.reverse();
+    Some(chain)
 }
 
 /// What is at a target.
@@ -370,9 +455,13 @@ pub(crate) fn find<'a>(
             full.map(|full| chain(&listing.backups, full, Some(&enough)))
         }
         Wanted::Named(name) => {
-            let is_it = |b: &Backup| b.name() == *name;
-            let mut chains = fulls.map(|full| chain(&listing.backups, full, Some(&is_it)));
-            chains.find(|chain| chain.last().is_some_and(|b| is_it(b)))
+            let named = listing.backups.iter().find(|b| b.name() == *name);
+            let chain = named.map(|named| (named, chain_to(&listing.backups, named)));
+            if let Some((named, None)) = chain {
+                let what = "one that it goes on from is missing";
+                return Err(CatalogError::invalid(named, what));
+            }
+            chain.and_then(|(_, chain)| chain)
         }
     };
     found.ok_or_else(|| CatalogError::NoSuch {

@@ -14,8 +14,9 @@ mod target;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
 pub use catalog::{
-    Backup, CatalogError, Create, Keep, Kind as BackupKind, Listing, Wanted, create, in_scratch,
-    list, newest, note_verified, prune as prune_backups, verify as verify_in_catalog,
+    Backup, CatalogError, Create, Keep, Kind as BackupKind, Listing, Shipped, Wanted, create,
+    in_scratch, list, newest, note_verified, prune as prune_backups, ship,
+    verify as verify_in_catalog,
 };
 pub use integrity::{
     Code as FindingCode, Envelope, Finding, Integrity, Severity, TreeIntegrity, VerifyOptions,

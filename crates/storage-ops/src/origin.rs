@@ -7,9 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use storage_core::history::Record;
-use storage_core::{
-    Commit, CoreError, Db, Durability, Encoding, Read, TreeId, decode_record, seal_frame,
-};
+use storage_core::{Commit, CoreError, Encoding, Read, TreeId, decode_record, seal_frame};
 
 /// Its key.
 pub(crate) const KEY: &[u8] = b"__origin__";
@@ -76,22 +74,17 @@ pub fn origin(from: &dyn Read) -> Result<Option<Origin>, CoreError> {
     decode_record(TreeId::Schema, KEY, &frame).map(Some)
 }
 
-/// Notes, durably, that it was said which node a restored database is; `more` is in the same commit.
+/// Notes in a commit that it was said which node a restored database is; returns what it says of its
+/// beginning, or `None` if there was nothing to be said.
 ///
 /// # Errors
 ///
-/// As [`origin`], those of writing and of `more`: nothing was written.
-pub fn settle<E: From<CoreError>>(
-    db: &Db,
-    more: impl FnOnce(&Origin, &dyn Read, &mut Commit) -> Result<(), E>,
-) -> Result<(), E> {
-    let ((), _) = db.update(Durability::Durable, |view, commit| {
-        let Some(mut origin) = origin(view)?.filter(|origin| !origin.is_settled) else {
-            return Ok(());
-        };
-        origin.is_settled = true;
-        commit.put(TreeId::Schema, KEY.to_vec(), origin.frame()?);
-        more(&origin, view, commit)
-    })?;
-    Ok(())
+/// As [`origin`]: nothing is in the commit.
+pub fn settle(from: &dyn Read, commit: &mut Commit) -> Result<Option<Origin>, CoreError> {
+    let Some(mut origin) = origin(from)?.filter(|origin| !origin.is_settled) else {
+        return Ok(None);
+    };
+    origin.is_settled = true;
+    commit.put(TreeId::Schema, KEY.to_vec(), origin.frame()?);
+    Ok(Some(origin))
 }

@@ -4,20 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::args::Args;
+use crate::cmd::backup::scratch;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
+use crate::daemon::backups::{self, Backups};
 use crate::daemon::{sampler, shutdown};
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
 use crate::progress;
-use crate::settings::Places;
-#[cfg(feature = "encrypted-storage")]
-use crate::settings::Settings;
-#[cfg(feature = "encrypted-storage")]
+use crate::settings::{Places, Settings};
+use crate::targets;
 use nonos_storage::NodeStorage;
 
-pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
+/// Which node a restored database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    Same,
+    Other,
+}
+
+pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), CliError> {
     let places = Places::of(args)?;
     let is_fresh = !places.load()?.storage.path.exists();
     let is_sealed = is_fresh && cfg!(feature = "encrypted-storage");
@@ -41,6 +48,7 @@ pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
         let storage = Arc::new(opening.open()?);
         #[cfg(feature = "encrypted-storage")]
         unlock(args, &settings, &storage, is_fresh)?;
+        settle(&storage, node)?;
         let schema = storage.schema_version()?;
         let path = storage.data_path().display();
         for step in storage.migrations_taken() {
@@ -50,12 +58,14 @@ pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
         tracing::info!(database = %path, schema, "the database is open");
         let interval = Duration::from_secs(settings.metrics.interval_secs);
         let sampling = sampler::run(Arc::clone(&storage), interval);
+        let backing_up = back_up(args, &settings, &storage)?;
         let ended = tokio::select! {
             signal = stop => {
                 tracing::info!(signal, "stopping");
                 Ok(())
             }
             failed = sampling => failed,
+            failed = backing_up => failed,
         };
         let closing = tokio::task::spawn_blocking(move || storage.shutdown());
         let closed = closing.await.map_err(|source| CliError::Task { source })?;
@@ -64,6 +74,56 @@ pub(crate) fn run(args: &Args, migrate: bool) -> Result<(), CliError> {
         tracing::info!("the database is closed");
         Ok(())
     })
+}
+
+/// Backs up for as long as the daemon runs, if it is told to.
+fn back_up(
+    args: &Args,
+    settings: &Settings,
+    storage: &Arc<NodeStorage>,
+) -> Result<impl Future<Output = Result<(), CliError>> + use<>, CliError> {
+    let backups = if settings.backup.every_secs == 0 {
+        None
+    } else {
+        Some(Backups {
+            storage: Arc::clone(storage),
+            target: targets::open(args, settings, None)?,
+            settings: settings.backup.clone(),
+            config: settings.storage.clone(),
+            scratch: scratch(settings)?,
+        })
+    };
+    Ok(async {
+        match backups {
+            Some(backups) => backups::run(backups).await,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+/// Two nodes with one identity would each claim what the other earned: somebody has to say once which of
+/// them a restored database is.
+fn settle(storage: &NodeStorage, node: Option<Node>) -> Result<(), CliError> {
+    let Some(origin) = storage.origin()?.filter(|origin| !origin.is_settled) else {
+        return Ok(());
+    };
+    match node {
+        None => {
+            let commit = origin.commit;
+            return Err(CliError::WhichNode { commit });
+        }
+        Some(Node::Same) => storage.settle_origin(None)?,
+        #[cfg(feature = "encrypted-storage")]
+        Some(Node::Other) => {
+            let identity = nonos_storage::NodeIdentity::generate().map_err(keys::encryption)?;
+            let id = nonos_storage::NodeId(identity.node_id);
+            storage.settle_origin(Some((&id, identity.expose_seed())))?;
+            tracing::info!(%id, "made a new identity for this node");
+        }
+        #[cfg(not(feature = "encrypted-storage"))]
+        Some(Node::Other) => storage.settle_origin(None)?,
+    }
+    Ok(())
 }
 
 /// The keys of this node, made for a fresh one, and its identity.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use storage_core::TreeId;
 use storage_core::trees::audit_log;
-use storage_core::{CoreError, TreeId};
-use storage_ops::{Backup, CatalogError, Create, Keep, Listing, Origin, Target, Wanted};
+use storage_core::trees::identity::NodeId;
+use storage_ops::{Backup, CatalogError, Create, Keep, Listing, Origin, Shipped, Target, Wanted};
 
 use super::NodeStorage;
 use crate::clock;
@@ -42,6 +43,16 @@ impl NodeStorage {
     /// `IO`.
     pub fn list_backups(target: &dyn Target) -> NonosResult<Listing> {
         done(storage_ops::list(target))
+    }
+
+    /// The newest backup that can be restored; of which database has to be said where there are several.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND`, `INVALID_ARGUMENT` if there are several databases, `IO`.
+    pub fn newest_backup(target: &dyn Target, store_id: Option<[u8; 16]>) -> NonosResult<Backup> {
+        let listing = done(storage_ops::list(target).and_then(|found| found.of_store(store_id)))?;
+        done(storage_ops::newest(&listing))
     }
 
     /// Reads the backup of this name whole, with those that it goes on from, and notes that at the target.
@@ -99,6 +110,28 @@ impl NodeStorage {
         Ok(RestoreReport::of(restored, started.elapsed()))
     }
 
+    /// Puts the closed database at `staged` in the place of the one at `config.path`, which is closed as well and
+    /// is kept at `kept`; all three are beside each other. There may be none at `config.path`. Interrupted, the
+    /// next opening finishes.
+    ///
+    /// # Errors
+    ///
+    /// `LOCKED`, `INVALID_ARGUMENT`, `NOT_FOUND`: nothing changed. `IO`: the next opening finishes.
+    pub fn exchange(config: &StorageConfig, staged: &Path, kept: &Path) -> NonosResult<()> {
+        let options = super::options(config, config.check()?);
+        Ok(storage_core::exchange(&options, staged, kept)?)
+    }
+
+    /// Finishes an exchange that was interrupted, if there is one; opening does so as well.
+    ///
+    /// # Errors
+    ///
+    /// `LOCKED`, `IO`, `INCOMPLETE_SWAP` if what was under way cannot be read.
+    pub fn finish_exchange(config: &StorageConfig) -> NonosResult<()> {
+        let options = super::options(config, config.check()?);
+        Ok(storage_core::finish_exchange(&options)?)
+    }
+
     /// Restores the newest backup into a directory in `scratch`, which is removed, and verifies every record
     /// of it; notes at the target that it was, if there was no finding.
     ///
@@ -112,9 +145,7 @@ impl NodeStorage {
         config: &StorageConfig,
     ) -> NonosResult<DrillReport> {
         let started = Instant::now();
-        let listing = storage_ops::list(target).and_then(|found| found.of_store(store_id));
-        let listing = listing.map_err(StorageError::from)?;
-        let backup = storage_ops::newest(&listing).map_err(StorageError::from)?;
+        let backup = Self::newest_backup(target, store_id)?;
         let drilled = storage_ops::in_scratch(scratch, |directory| {
             let config = StorageConfig {
                 path: directory.join("drill.sled"),
@@ -154,25 +185,50 @@ impl NodeStorage {
         self.done(storage_ops::origin(&self.db.view()))
     }
 
-    /// Says that this restored database is the node that it was: the other one runs no more. Durable, audited.
+    /// Says which node this restored database is: the one that it was, which runs nowhere else, or, with
+    /// `other`, a new one of this id and private key. Durable, audited; nothing if it was said before.
     ///
     /// # Errors
     ///
-    /// `POISONED`, `READ_ONLY`, `IO`: nothing is said.
-    pub fn settle_origin(&self) -> NonosResult<()> {
-        let now_ms = clock::now_ms();
-        let settled = storage_ops::settle(&self.db, |origin, view, commit| {
-            let details = format!("to commit {}, the same node", origin.commit);
-            audit_log::append(
+    /// [`NonosError::Encryption`] if the key cannot be sealed; `POISONED`, `READ_ONLY`, `IO`: nothing is said.
+    pub fn settle_origin(&self, other: Option<(&NodeId, &[u8])>) -> NonosResult<()> {
+        let ((), _) = self.update(true, |update| {
+            let Some(origin) = storage_ops::settle(update.view, update.commit)? else {
+                return Ok(());
+            };
+            if let Some((id, key)) = other {
+                update.store_identity(id, key)?;
+            }
+            let node = if other.is_some() {
+                "another"
+            } else {
+                "the same"
+            };
+            let details = format!("to commit {}, {node} node", origin.commit);
+            let (view, now_ms, tree) = (update.view, update.now_ms, TreeId::Schema);
+            Ok(audit_log::append(
                 view,
-                commit,
+                update.commit,
                 now_ms,
-                TreeId::Schema,
+                tree,
                 "restore",
                 Some(details),
-            )
-        });
-        self.done::<_, CoreError>(settled)
+            )?)
+        })?;
+        Ok(())
+    }
+
+    /// [`back_up`](Self::back_up) of increments by who does it often: what is `shipped` is known, so the target
+    /// is not asked for it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn ship(&self, target: &dyn Target, shipped: &mut Shipped) -> NonosResult<Vec<Backup>> {
+        let mut how = Create::new(scratch_of(&self.data_path), clock::now());
+        how.is_incremental = true;
+        let made = storage_ops::ship(&self.db, target, &how, shipped);
+        self.done(made.map_err(StorageError::from))
     }
 }
 

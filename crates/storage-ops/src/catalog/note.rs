@@ -101,6 +101,15 @@ impl Backup {
         self.name() + ENDING
     }
 
+    pub(super) fn is_of_history(&self, other: &Self) -> bool {
+        (self.store_id, self.history) == (other.store_id, other.history)
+    }
+
+    /// Whether it is an increment of the history of a full backup.
+    pub(super) fn goes_on_in(&self, full: &Self) -> bool {
+        self.kind == Kind::Increment && self.is_of_history(full) && self.commit > self.after.commit
+    }
+
     /// Where the next increment goes on.
     pub(super) fn end(&self) -> After {
         After {

@@ -1,0 +1,205 @@
+//! `nonos restore`: a database of a backup, made beside, verified, and put in place.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nonos_storage::{NodeStorage, RestoreReport, StorageConfig, Wanted};
+use serde::Serialize;
+
+use crate::args::{Args, Verb};
+use crate::cmd::backup::{is_file, now};
+use crate::cmd::migrate::confirm;
+use crate::error::CliError;
+use crate::output::{Report, mib, push_line};
+use crate::settings::{Places, Settings, expand_home};
+use crate::targets;
+
+#[derive(Debug, Serialize)]
+struct Restored {
+    database: PathBuf,
+    commit: u64,
+    entries: u64,
+    bytes: u64,
+    /// The backup's schema, if it was an older one.
+    migrated_from: Option<u32>,
+    /// Where the database is that was there before.
+    kept: Option<PathBuf>,
+    /// Nothing was changed.
+    dry_run: bool,
+}
+
+pub(crate) fn restore(args: &Args) -> Result<(), CliError> {
+    let report = Report::start("nonos.restore/1", args.output);
+    report.finish(make(args), |done| {
+        let (entries, commit) = (done.entries, done.commit);
+        if done.dry_run {
+            return format!("{entries} records at commit {commit} can be restored; nothing was changed");
+        }
+        let mut text = format!(
+            "{entries} records at commit {commit}, read from {}, are in {}",
+            mib(done.bytes),
+            done.database.display()
+        );
+        if let Some(version) = done.migrated_from {
+            push_line(&mut text, format_args!("migrated from schema {version}"));
+        }
+        if let Some(kept) = &done.kept {
+            let kept = kept.display();
+            push_line(&mut text, format_args!("what was there before is in {kept}"));
+        }
+        let told = "say which node it is when you start it: `nonos run --same-node` if it runs nowhere \
+                    else any more, `nonos run --new-identity` if it does";
+        push_line(&mut text, format_args!("{told}"));
+        text
+    })
+}
+
+fn make(args: &Args) -> Result<Restored, CliError> {
+    let Verb::Restore { into, dry_run, .. } = &args.verb else {
+        return Err(CliError::NoBackup {
+            name: String::new(),
+        });
+    };
+    let settings = Places::of(args)?.load()?;
+    let mut config = settings.storage.clone();
+    config.path = expand_home(&config.path)?;
+    if let Some(directory) = into {
+        let name = config.path.file_name().unwrap_or_default().to_owned();
+        config.path = expand_home(directory)?.join(name);
+    }
+    NodeStorage::finish_exchange(&config)?;
+    let there_is = exists(&config.path)?;
+    if there_is && into.is_some() {
+        return Err(CliError::Exists { path: config.path });
+    }
+    if there_is && !dry_run {
+        confirm(args, &format!("replacing {}", config.path.display()))?;
+    }
+    let staged = StorageConfig {
+        path: with_ending(&config.path, ".restored"),
+        ..config.clone()
+    };
+    // What an interrupted restore left is no database that anybody opens.
+    remove(&staged.path)?;
+    let done = stage(args, &settings, &staged).and_then(|report| {
+        verify(&staged)?;
+        if *dry_run {
+            return Ok((report, None));
+        }
+        let kept = with_ending(&config.path, &format!(".before-{}", now()));
+        // It is older than what was seen, on purpose: the next opening notes what it finds.
+        #[cfg(feature = "encrypted-storage")]
+        if into.is_none() {
+            remove_file(&settings.secrets.anchor_file)?;
+        }
+        NodeStorage::exchange(&config, &staged.path, &kept)?;
+        Ok((report, there_is.then_some(kept)))
+    });
+    if done.is_err() || *dry_run {
+        remove(&staged.path)?;
+    }
+    let (report, kept) = done?;
+    Ok(Restored {
+        database: config.path,
+        commit: report.commit,
+        entries: report.entries,
+        bytes: report.bytes,
+        migrated_from: report.migrated_from,
+        kept,
+        dry_run: *dry_run,
+    })
+}
+
+/// Makes the database beside the one that it is to replace.
+fn stage(
+    args: &Args,
+    settings: &Settings,
+    staged: &StorageConfig,
+) -> Result<RestoreReport, CliError> {
+    let Verb::Restore {
+        from,
+        at,
+        name,
+        store,
+        ..
+    } = &args.verb
+    else {
+        return Err(CliError::NoBackup {
+            name: String::new(),
+        });
+    };
+    if let Some(file) = from.as_deref().filter(|from| is_file(from)) {
+        return Ok(NodeStorage::restore_backup(file, staged.clone())?);
+    }
+    let target = targets::open(args, settings, from.as_deref())?;
+    let wanted = match (at, name) {
+        (Some(time_ms), _) => Wanted::At(*time_ms),
+        (None, Some(name)) => Wanted::Named(name.clone()),
+        (None, None) => Wanted::Newest,
+    };
+    Ok(NodeStorage::restore_from(
+        &*target,
+        *store,
+        &wanted,
+        staged.clone(),
+    )?)
+}
+
+/// Every record of it is sound.
+pub(crate) fn verify(config: &StorageConfig) -> Result<(), CliError> {
+    let storage = NodeStorage::open_readonly(config.clone())?;
+    if storage.verify_integrity_with(None, 1, true)?.errors > 0 {
+        return Err(CliError::Findings {
+            what: "records in the backup are not as they were written: nothing was changed",
+        });
+    }
+    Ok(())
+}
+
+/// Whether there is anything of a database at a path.
+fn exists(path: &Path) -> Result<bool, CliError> {
+    let is_there = |path: &Path| {
+        path.try_exists().map_err(|source| CliError::Io {
+            action: "look at",
+            path: path.to_owned(),
+            source,
+        })
+    };
+    Ok(is_there(path)? || is_there(&with_ending(path, ".journal"))?)
+}
+
+/// Removes a database that nobody has open.
+pub(crate) fn remove(path: &Path) -> Result<(), CliError> {
+    for path in [path.to_owned(), with_ending(path, ".journal")] {
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                let action = "remove";
+                return Err(CliError::Io {
+                    action,
+                    path,
+                    source,
+                });
+            }
+            _ => {}
+        }
+    }
+    remove_file(&with_ending(path, ".lock"))
+}
+
+fn remove_file(path: &Path) -> Result<(), CliError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(CliError::Io {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}

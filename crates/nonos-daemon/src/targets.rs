@@ -1,0 +1,35 @@
+//! Where backups are kept, by its name.
+
+use std::path::Path;
+
+use nonos_storage::{BackupDirectory, Target};
+
+use crate::args::Args;
+use crate::error::CliError;
+use crate::settings::{Places, Settings, expand_home};
+
+/// What `--to` or `--from` says, or the configuration.
+pub(crate) fn open(
+    args: &Args,
+    settings: &Settings,
+    named: Option<&str>,
+) -> Result<Box<dyn Target>, CliError> {
+    match named {
+        Some(name) => at(name, Path::new("")),
+        None => at(&settings.backup.to, &Places::of(args)?.data_dir),
+    }
+}
+
+/// A URL, or a directory below `base`.
+pub(crate) fn at(name: &str, base: &Path) -> Result<Box<dyn Target>, CliError> {
+    if let Some((scheme, rest)) = name.split_once("://") {
+        if scheme != "file" {
+            let scheme = scheme.to_owned();
+            return Err(CliError::Scheme { scheme });
+        }
+        return at(rest, base);
+    }
+    let path = base.join(expand_home(Path::new(name))?);
+    let directory = BackupDirectory::new(&path).map_err(nonos_storage::NonosError::from)?;
+    Ok(Box::new(directory))
+}
