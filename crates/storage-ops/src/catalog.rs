@@ -5,8 +5,8 @@
 //! what it is, as text, which is written last: without it there is no backup.
 //!
 //! ```text
-//! <store id>/<history id>/<commit>.nonos                  a full backup
-//! <store id>/<history id>/<first>-<last>.log              an increment
+//! <store id>/<history id>/<commit>-<hash>.nonos           a full backup
+//! <store id>/<history id>/<first>-<last>-<hash>.log       an increment
 //! <either>.json                                           its note
 //! ```
 

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nonos_storage::{NodeStorage, StorageConfig};
 use serde::Serialize;
@@ -48,8 +48,14 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
     let path = expand_home(&settings.storage.path)?;
     // The copy of the configuration must not lead back here.
     let inside = |path: &Path| match path.strip_prefix(&places.data_dir) {
-        Ok(relative) => Ok(relative.to_owned()),
-        Err(_outside) => Err(CliError::Outside {
+        Ok(relative)
+            if relative
+                .components()
+                .all(|c| matches!(c, Component::Normal(_))) =>
+        {
+            Ok(relative.to_owned())
+        }
+        _ => Err(CliError::Outside {
             path: path.to_owned(),
         }),
     };

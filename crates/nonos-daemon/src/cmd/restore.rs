@@ -87,7 +87,10 @@ fn make(args: &Args) -> Result<Restored, CliError> {
         if *dry_run {
             return Ok((report, None));
         }
-        let kept = with_ending(&config.path, &format!(".before-{}", now()));
+        let mut kept = with_ending(&config.path, &format!(".before-{}", now()));
+        while exists(&kept)? {
+            kept = with_ending(&kept, "-1");
+        }
         // It is older than what was seen, on purpose: the next opening notes what it finds.
         #[cfg(feature = "encrypted-storage")]
         if into.is_none() {

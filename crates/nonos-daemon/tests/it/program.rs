@@ -29,10 +29,11 @@ impl Node {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nonos"));
+        if !args.contains(&"--data-dir") {
+            command.arg("--data-dir").arg(self.path(""));
+        }
         command
             .env_remove("NONOS_DATA_DIR")
-            .arg("--data-dir")
-            .arg(self.path(""))
             .args(args)
             .stdin(Stdio::null());
         command

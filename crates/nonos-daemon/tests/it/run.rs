@@ -6,16 +6,20 @@ use std::process::{Child, Command, Stdio};
 use crate::program::{Node, TestResult};
 
 /// A running daemon, killed at drop if it still runs.
-struct Daemon<'n>(Child, &'n Node);
+pub(crate) struct Daemon<'n>(Child, &'n Node);
 
 impl<'n> Daemon<'n> {
-    fn start(node: &'n Node) -> std::io::Result<Self> {
-        let mut command = node.command(&["run", "-vv", "--log-format", "json"]);
+    pub(crate) fn start(node: &'n Node) -> std::io::Result<Self> {
+        Self::start_with(node, &[])
+    }
+
+    pub(crate) fn start_with(node: &'n Node, more: &[&str]) -> std::io::Result<Self> {
+        let mut command = node.command(&[&["run", "-vv", "--log-format", "json"], more].concat());
         Ok(Self(command.stderr(Stdio::piped()).spawn()?, node))
     }
 
     /// Reads the log until `count` lines have `message`; the log of a daemon that ends is an error.
-    fn wait_for(&mut self, message: &str, count: usize) -> TestResult {
+    pub(crate) fn wait_for(&mut self, message: &str, count: usize) -> TestResult {
         let log = self.0.stderr.take().ok_or("the log was taken")?;
         let mut log = BufReader::new(log);
         let (mut seen, mut line) = (0, String::new());
@@ -33,7 +37,7 @@ impl<'n> Daemon<'n> {
     }
 
     /// Sends a signal and returns the exit code.
-    fn end(mut self, signal: &str) -> Result<Option<i32>, Box<dyn std::error::Error>> {
+    pub(crate) fn end(mut self, signal: &str) -> Result<Option<i32>, Box<dyn std::error::Error>> {
         let pid = self.0.id().to_string();
         assert!(
             Command::new("kill")

@@ -88,11 +88,15 @@ impl Backup {
     /// Its file's name at the target.
     pub fn name(&self) -> String {
         let (store, history) = (hex(&self.store_id), hex(&self.history));
+        // Of its content: a backup that was interrupted cannot have another one's name, so no note speaks
+        // of a file that was replaced.
+        let hash: String = hex(&self.hash).chars().take(16).collect();
+        let commit = self.commit;
         match self.kind {
-            Kind::Full => format!("{store}/{history}/{:020}.nonos", self.commit),
+            Kind::Full => format!("{store}/{history}/{commit:020}-{hash}.nonos"),
             Kind::Increment => {
                 let first = self.after.commit + 1;
-                format!("{store}/{history}/{first:020}-{:020}.log", self.commit)
+                format!("{store}/{history}/{first:020}-{commit:020}-{hash}.log")
             }
         }
     }

@@ -30,7 +30,12 @@ pub fn prune(target: &dyn Target, keep: Keep, is_dry: bool) -> Result<Vec<Backup
     let mut kept = BTreeSet::new();
     for store in stores {
         let of_store: Vec<&Backup> = backups.iter().filter(|b| b.store_id == store).collect();
-        for full in kept_of(&of_store, keep) {
+        let is_verified = |full: &Backup| {
+            // Whoever verified an increment read everything below it.
+            let chain = chain(&backups, full, None);
+            chain.iter().any(|b| b.verified_at.is_some())
+        };
+        for full in kept_of(&of_store, keep, &is_verified) {
             kept.extend(chain(&backups, full, None).iter().map(|b| b.name()));
         }
     }
@@ -49,7 +54,11 @@ pub fn prune(target: &dyn Target, keep: Keep, is_dry: bool) -> Result<Vec<Backup
 }
 
 /// The full backups of one database that are kept, of its backups from the oldest on.
-fn kept_of<'a>(backups: &[&'a Backup], keep: Keep) -> Vec<&'a Backup> {
+fn kept_of<'a>(
+    backups: &[&'a Backup],
+    keep: Keep,
+    is_verified: &dyn Fn(&Backup) -> bool,
+) -> Vec<&'a Backup> {
     let newest_first = || {
         let fulls = backups.iter().rev().copied();
         fulls.filter(|b| b.kind == Kind::Full)
@@ -62,7 +71,7 @@ fn kept_of<'a>(backups: &[&'a Backup], keep: Keep) -> Vec<&'a Backup> {
             kept.push(full);
         }
     }
-    kept.extend(newest_first().find(|b| b.verified_at.is_some()));
+    kept.extend(newest_first().find(|b| is_verified(b)));
     kept
 }
 
@@ -79,11 +88,11 @@ fn remove_leftovers(target: &dyn Target) -> Result<(), CatalogError> {
         if !is_ours || names.contains(&format!("{name}{}", note::ENDING)) {
             continue;
         }
-        let newer = listed.iter().filter(|b| b.kind == Kind::Full).filter(|b| {
-            let newer = b.name();
-            newer
-                .rsplit_once('/')
-                .is_some_and(|(of, newer)| of == directory && newer > file)
+        // Names begin with a commit, of twenty digits.
+        let fulls = listed.iter().filter(|b| b.kind == Kind::Full);
+        let newer = fulls.filter(|b| {
+            let of_full = b.name();
+            of_full.starts_with(directory) && file.get(..20) < Some(&*format!("{:020}", b.commit))
         });
         if newer.count() >= 2 {
             target.remove(name)?;
