@@ -10,7 +10,7 @@ mod crash;
 mod damage;
 mod disk_full;
 mod layers;
-mod lifetimes;
+mod longer;
 mod migrations;
 mod mount;
 mod oracle;
@@ -36,6 +36,7 @@ trials:
   damage [TRIALS]     damages files of index and journal, 1,000 times
   crash [TRIALS]      kills a process that compacts, or restores, 200 times
   lifetimes [LIVES]   simulated databases of six crashes each, 40,000 times
+  soak [DAYS]         a node's days, 365: samples, pruning, checkpoints, the disk's use
 
   migrations          upgrades every fixture, by directory and by backup
   migrations --kill   stops migrations at every commit and at 200 random moments
@@ -70,7 +71,8 @@ fn main() -> ExitCode {
         Some("migrations") => migrations::run(argument.as_deref()),
         Some(migrations::NAME) => migrations::stop_at(argument.as_deref(), args.next().as_deref()),
         Some(migrations::MEASURED) => migrations::measured(argument.as_deref()),
-        Some("lifetimes") => lifetimes::run(&root(), argument.as_deref()),
+        Some("lifetimes") => longer::lifetimes(&root(), argument.as_deref()),
+        Some("soak") => longer::soak(&root(), argument.as_deref()),
         Some("oracle") => oracle::run(&root(), argument.as_deref()),
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),

@@ -42,7 +42,7 @@ pub use storage_core::trees::metrics::StoredMetrics;
 pub use storage_core::trees::peers::StoredPeerInfo;
 pub use storage_core::{
     CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, MAX_BATCH_SIZE,
-    OpeningReport, Progress, RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId,
+    OpeningReport, Progress, RecordError, Space, StorageMetrics, StorageMetricsSnapshot, TreeId,
     ValueError, holder,
 };
 pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};

@@ -89,6 +89,21 @@ pub enum Health {
     },
 }
 
+/// What the files of a database take, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Space {
+    /// The index.
+    pub index_bytes: u64,
+    /// The journal with its checkpoints.
+    pub journal_bytes: u64,
+    /// What compaction returns of the index at least, as far as that can be told.
+    pub reclaimable_bytes: u64,
+}
+
+/// What an index without a record takes.
+const FRESH_INDEX: u64 = 4 * 1024 * 1024;
+
 /// A handle on an open database, shared by reference or in an `Arc`.
 #[derive(Debug)]
 pub struct Db {
@@ -620,6 +635,38 @@ impl Db {
                 .sum(),
             None => Ok(0),
         }
+    }
+
+    /// What the files of the database take, and what compaction would return of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Closed`], [`CoreError::Io`].
+    pub fn space(&self) -> Result<Space, CoreError> {
+        self.inner.index()?;
+        let Some(path) = &self.inner.path else {
+            return Ok(Space::default());
+        };
+        let index_bytes = crate::size::of(path)?;
+        let journal_bytes = crate::size::of(&journal_path(path))?;
+        let Some(Durable { journal, .. }) = &self.inner.durable else {
+            return Ok(Space {
+                index_bytes,
+                journal_bytes,
+                reclaimable_bytes: 0,
+            });
+        };
+        // Without a checkpoint there is no history worth mentioning. With one, a fresh index takes at most
+        // three times as much, and what the engine takes for itself.
+        let fresh = match journal.checkpoint_size() {
+            0 => index_bytes,
+            size => size.saturating_mul(3).saturating_add(FRESH_INDEX),
+        };
+        Ok(Space {
+            index_bytes,
+            journal_bytes,
+            reclaimable_bytes: index_bytes.saturating_sub(fresh),
+        })
     }
 
     /// A record by key: from the cache, or decoded by `decode` from the index.

@@ -4,8 +4,10 @@
 //! processors, beside readers and writers.
 
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use storage_core::trees::{audit_log, identity};
 use storage_core::{CoreError, Db, Difference, KeyRange, Meter, Observer, Order, Read, TreeId};
@@ -17,9 +19,11 @@ pub use report::{Code, Finding, Integrity, Severity, TreeIntegrity};
 
 use report::Collected;
 
-const EVERYTHING: KeyRange = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-/// Records between two looks at the clock.
-const TELL_EVERY: u64 = 1000;
+const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
+/// Records that are looked at between two commits, and two looks at the clock.
+const PAGE: u32 = 512;
+/// Between two looks at whether it is cancelled.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// Findings that are listed at most, by default; all are counted.
 const MAX_LISTED: usize = 1000;
 
@@ -40,6 +44,9 @@ pub struct VerifyOptions<'a> {
     pub envelope: Option<Envelope<'a>>,
     /// Told how far it is.
     pub observer: Observer,
+    /// How much is read in a second at most; as fast as it goes by default. A limit also keeps it to one
+    /// thread.
+    pub bytes_per_second: Option<NonZero<u64>>,
 }
 
 impl std::fmt::Debug for VerifyOptions<'_> {
@@ -59,6 +66,7 @@ impl Default for VerifyOptions<'_> {
             is_deep: true,
             envelope: None,
             observer: Observer::default(),
+            bytes_per_second: None,
         }
     }
 }
@@ -108,8 +116,13 @@ pub fn verify(db: &Db, options: &VerifyOptions<'_>) -> Result<Integrity, CoreErr
         next: AtomicUsize::new(0),
         collected: Mutex::new(Collected::new(&trees, options.max_listed)),
         meter: Mutex::new(Meter::start("verify", total, &options.observer)),
+        read: AtomicU64::new(0),
+        started: Instant::now(),
     };
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = match options.bytes_per_second {
+        Some(_) => 1,
+        None => std::thread::available_parallelism().map_or(1, NonZero::get),
+    };
     std::thread::scope(|scope| {
         let mut running = Vec::new();
         for _ in 1..threads.min(jobs.len()) {
@@ -136,6 +149,20 @@ struct Work<'a> {
     next: AtomicUsize,
     collected: Mutex<Collected>,
     meter: Mutex<Meter<'a>>,
+    /// Bytes that were read.
+    read: AtomicU64,
+    started: Instant,
+}
+
+/// What was read of a tree.
+#[derive(Default)]
+struct TreeRead {
+    entries: usize,
+    corrupted: usize,
+    untold: u64,
+    bytes: u64,
+    has_id: bool,
+    has_key: bool,
 }
 
 impl Work<'_> {
@@ -167,64 +194,106 @@ impl Work<'_> {
             .add(finding);
     }
 
+    /// Says how far it is, and waits where it is ahead of its rate.
     fn tell(&self, records: u64, bytes: u64) -> Result<(), CoreError> {
-        let meter = self.meter.lock();
-        meter
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(records, bytes)
+        let read = self.read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let add = |records, bytes| {
+            let meter = self.meter.lock();
+            let mut meter = meter.unwrap_or_else(PoisonError::into_inner);
+            meter.add(records, bytes)
+        };
+        loop {
+            let ahead = self.ahead(read);
+            if ahead.is_zero() {
+                return add(records, bytes);
+            }
+            add(0, 0)?;
+            // Not long, so that cancelling ends it soon.
+            std::thread::sleep(ahead.min(LONGEST_WAIT));
+        }
+    }
+
+    /// How long until so many bytes may have been read.
+    fn ahead(&self, read: u64) -> Duration {
+        let Some(rate) = self.options.bytes_per_second else {
+            return Duration::ZERO;
+        };
+        let millis = read
+            .saturating_mul(1000)
+            .checked_div(rate.get())
+            .unwrap_or(0);
+        Duration::from_millis(millis).saturating_sub(self.started.elapsed())
     }
 
     fn tree(&self, tree: TreeId) -> Result<(), CoreError> {
-        let (mut entries, mut corrupted, mut bytes) = (0, 0, 0);
-        let mut untold = 0;
-        let (mut has_id, mut has_key) = (false, false);
-        self.db
-            .view()
-            .scan(tree, &EVERYTHING, Order::Ascending, &mut |key, frame| {
-                entries += 1;
-                untold += 1;
-                bytes += u64::try_from(key.len() + frame.len()).unwrap_or(0);
-                has_id |= tree == TreeId::Identity && key == identity::NODE_ID;
-                has_key |= tree == TreeId::Identity && key == identity::ENCRYPTED_KEY;
-                let mut is_corrupted = false;
-                let mut found = invariants::check(tree, key, frame);
-                if let Some(envelope) = self.options.envelope {
-                    found.extend(envelope(tree, key, frame));
-                }
-                for (code, detail) in found {
-                    is_corrupted |= code.severity() == Severity::Error;
-                    self.add(Finding::of_record(tree, key, code, detail));
-                }
-                corrupted += usize::from(is_corrupted);
-                if untold == TELL_EVERY {
-                    self.tell(untold, bytes)?;
-                    (untold, bytes) = (0, 0);
-                }
-                Ok(true)
-            })?;
-        if has_id != has_key {
+        let mut read = TreeRead::default();
+        let mut range = EVERYTHING;
+        while let Some(last) = self.page(tree, &range, &mut read)? {
+            range.0 = Bound::Excluded(last);
+            // Nobody waits between two pages.
+            self.tell(
+                std::mem::take(&mut read.untold),
+                std::mem::take(&mut read.bytes),
+            )?;
+        }
+        if read.has_id != read.has_key {
             let detail = "the id and the key of the node are stored together".to_owned();
-            let key = if has_id {
+            let key = if read.has_id {
                 identity::ENCRYPTED_KEY
             } else {
                 identity::NODE_ID
             };
             self.add(Finding::of_record(tree, key, Code::IdentityPair, detail));
         }
-        self.tell(untold, bytes)?;
+        self.tell(read.untold, read.bytes)?;
         let collected = self.collected.lock();
         let mut collected = collected.unwrap_or_else(PoisonError::into_inner);
-        collected.count(tree, entries, corrupted);
+        collected.count(tree, read.entries, read.corrupted);
         Ok(())
     }
 
+    /// Looks at the next records, between two commits; returns the key of the last one if there may be more.
+    fn page(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        read: &mut TreeRead,
+    ) -> Result<Option<Vec<u8>>, CoreError> {
+        let mut last = None;
+        let mut left = PAGE;
+        let view = self.db.view();
+        view.scan(tree, range, Order::Ascending, &mut |key, frame| {
+            read.entries += 1;
+            read.untold += 1;
+            read.bytes += u64::try_from(key.len() + frame.len()).unwrap_or(0);
+            read.has_id |= tree == TreeId::Identity && key == identity::NODE_ID;
+            read.has_key |= tree == TreeId::Identity && key == identity::ENCRYPTED_KEY;
+            let mut is_corrupted = false;
+            let mut found = invariants::check(tree, key, frame);
+            if let Some(envelope) = self.options.envelope {
+                found.extend(envelope(tree, key, frame));
+            }
+            for (code, detail) in found {
+                is_corrupted |= code.severity() == Severity::Error;
+                self.add(Finding::of_record(tree, key, code, detail));
+            }
+            read.corrupted += usize::from(is_corrupted);
+            left -= 1;
+            if left == 0 {
+                last = Some(key.to_vec());
+            }
+            Ok(left > 0)
+        })?;
+        Ok(last)
+    }
+
     fn copies(&self) -> Result<(), CoreError> {
-        let mut untold = 0;
-        let differences = self.db.differences(&mut || {
+        let (mut untold, mut bytes) = (0, 0);
+        let differences = self.db.differences(&mut |len| {
             untold += 1;
-            if untold == TELL_EVERY {
-                untold = 0;
-                return self.tell(TELL_EVERY, 0);
+            bytes += u64::try_from(len).unwrap_or(0);
+            if untold == u64::from(PAGE) {
+                return self.tell(std::mem::take(&mut untold), std::mem::take(&mut bytes));
             }
             Ok(())
         })?;
@@ -239,7 +308,7 @@ impl Work<'_> {
             };
             self.add(Finding::of_record(tree, &key, code, detail.to_owned()));
         }
-        Ok(())
+        self.tell(untold, bytes)
     }
 
     fn chain(&self) -> Result<(), CoreError> {

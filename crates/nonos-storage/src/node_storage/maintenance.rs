@@ -1,9 +1,10 @@
 //! Operations on the whole database: each method is one delegation.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::time::Instant;
 
-use storage_core::TreeId;
+use storage_core::{Space, TreeId};
 use storage_ops::{BackupInfo, Integrity, Pruned, Retention, TreeSizes, VerifyOptions};
 
 use super::NodeStorage;
@@ -15,6 +16,9 @@ use crate::secrets::{PURGE_NEEDED, Secrets, schema_value};
 
 /// Findings that [`NodeStorage::verify_integrity`] keeps: it only counts them.
 const MAX_FINDINGS: usize = 100;
+
+/// Less than this is not worth making the index anew for, in bytes.
+const WORTH_COMPACTING: u64 = 16 * 1024 * 1024;
 
 /// # Maintenance
 impl NodeStorage {
@@ -65,6 +69,39 @@ impl NodeStorage {
         let started = Instant::now();
         let compacted = self.done(self.db.compact())?;
         Ok(CompactionReport::of(compacted, started.elapsed()))
+    }
+
+    /// What the files of the database take, and how much of it [`compact`](Self::compact) would return at least.
+    ///
+    /// # Errors
+    ///
+    /// `POISONED` after closing, `IO`.
+    pub fn space(&self) -> NonosResult<Space> {
+        self.done(self.db.space())
+    }
+
+    /// [`compact`](Self::compact), if so many hundredths of the index would be returned, and 16 MiB at least.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn compact_above(&self, percent: u8) -> NonosResult<Option<CompactionReport>> {
+        let space = self.space()?;
+        let least = space.index_bytes / 100 * u64::from(percent.min(100));
+        if space.reclaimable_bytes < least.max(WORTH_COMPACTING) {
+            return Ok(None);
+        }
+        self.compact().map(Some)
+    }
+
+    /// Reads every record, as [`verify_integrity_with`](Self::verify_integrity_with) does deeply, at so many
+    /// bytes a second at most: what runs in the background all the time.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn scrub(&self, bytes_per_second: NonZero<u64>) -> NonosResult<Integrity> {
+        self.verify(None, MAX_FINDINGS, true, Some(bytes_per_second))
     }
 
     /// Removes from `metrics`, `epochs`, `peers` or `audit_log` what is not kept, oldest first, in commits of
@@ -146,10 +183,21 @@ impl NodeStorage {
         max_findings: usize,
         deep: bool,
     ) -> NonosResult<Integrity> {
+        self.verify(tree, max_findings, deep, None)
+    }
+
+    fn verify(
+        &self,
+        tree: Option<TreeId>,
+        max_findings: usize,
+        deep: bool,
+        bytes_per_second: Option<NonZero<u64>>,
+    ) -> NonosResult<Integrity> {
         let mut options = VerifyOptions::default();
         options.tree = tree;
         options.max_listed = max_findings;
         options.is_deep = deep;
+        options.bytes_per_second = bytes_per_second;
         options.observer = self.db.observer();
         let envelope = self.secrets.envelope(&self.db.view(), deep)?;
         options.envelope = Some(&*envelope);

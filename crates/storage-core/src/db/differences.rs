@@ -34,14 +34,15 @@ impl Db {
     /// 10,000 at most. A record that was written meanwhile is looked at again. A database in memory, or one
     /// that is open for reading only, has one copy, which differs from nothing.
     ///
-    /// `each` is called for every record, and ends it by an error.
+    /// `each` is called for every record with the bytes that were read of it, while nobody waits, and ends it by
+    /// an error.
     ///
     /// # Errors
     ///
     /// Errors of index and journal, and those of `each`.
     pub fn differences(
         &self,
-        each: &mut dyn FnMut() -> Result<(), CoreError>,
+        each: &mut dyn FnMut(usize) -> Result<(), CoreError>,
     ) -> Result<Vec<(TreeId, Vec<u8>, Difference)>, CoreError> {
         let inner = &*self.inner;
         let Some(Durable { journal, .. }) = &inner.durable else {
@@ -89,7 +90,7 @@ fn walk(
     index: &dyn Index,
     merged: &Merged,
     tree: TreeId,
-    each: &mut dyn FnMut() -> Result<(), CoreError>,
+    each: &mut dyn FnMut(usize) -> Result<(), CoreError>,
     found: &mut Vec<(TreeId, Vec<u8>, Difference)>,
 ) -> Result<(), CoreError> {
     let everything = (Bound::Unbounded, Bound::Unbounded);
@@ -104,7 +105,6 @@ fn walk(
             (None, Some(Ok(_))) => Ordering::Greater,
             (Some(Ok((should, _))), Some(Ok((has, _)))) => should.cmp(has),
         };
-        each()?;
         let right = if order.is_le() {
             should.next().transpose()?
         } else {
@@ -115,6 +115,11 @@ fn walk(
         } else {
             None
         };
+        let len = |record: &Option<(Vec<u8>, Vec<u8>)>| {
+            let record = record.as_ref();
+            record.map_or(0, |(key, value)| key.len() + value.len())
+        };
+        each(len(&right) + len(&left))?;
         if right == left || found.len() >= MAX_KEPT {
             continue;
         }
