@@ -5,6 +5,7 @@ use std::path::Path;
 
 use storage_core::history::{About, JournalError, RealDisk, Record, commit_at};
 use storage_core::{CoreError, DbOptions, ErrorCode};
+use storage_schema::SchemaError;
 
 use crate::backup::{self, BackupError};
 use crate::catalog::{self, CatalogError, Scratch, Wanted};
@@ -49,6 +50,9 @@ pub enum RestoreError {
     /// No backup at the target can be restored as wanted. Nothing was made.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// A backup of the first implementation cannot be read. Nothing was made.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// The database cannot be made.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -62,6 +66,7 @@ impl RestoreError {
             Self::TooNew { .. } => ErrorCode::SchemaTooNew,
             Self::Backup(error) => error.code(),
             Self::Catalog(error) => error.code(),
+            Self::Schema(error) => error.code(),
             Self::Core(error) => error.code(),
         }
     }
@@ -73,12 +78,14 @@ impl RestoreError {
             Self::TooNew { .. } => Some("upgrade this program"),
             Self::Backup(error) => error.remedy(),
             Self::Catalog(error) => error.remedy(),
+            Self::Schema(error) => error.remedy(),
             Self::Core(error) => error.remedy(),
         }
     }
 }
 
-/// Makes the database at `options.path` of a backup, which is read and verified whole first.
+/// Makes the database at `options.path` of a backup, which is read and verified whole first; of one of the
+/// first implementation as well, in its layout, which opening migrates.
 ///
 /// The journal appears in one step, with everything in it; until then there is no database, and from
 /// then on any open completes the index. So an interrupted restore is either undone or finished.
@@ -88,7 +95,13 @@ impl RestoreError {
 /// [`RestoreError::Exists`], [`RestoreError::TooNew`], [`RestoreError::Backup`],
 /// [`RestoreError::Core`]: no database is there.
 pub fn restore_backup(path: &Path, options: &DbOptions) -> Result<Restored, RestoreError> {
-    let (checkpoint, info) = backup::open(path)?;
+    let (checkpoint, info) = match backup::open(path) {
+        Err(BackupError::Invalid { .. }) if storage_schema::is_old_backup(path) => {
+            vacant(options)?;
+            return old(path, options);
+        }
+        opened => opened?,
+    };
     accept(info.schema_version, options)?;
     backup::verify_backup(path)?;
     vacant(options)?;
@@ -101,6 +114,21 @@ pub fn restore_backup(path: &Path, options: &DbOptions) -> Result<Restored, Rest
         entries: info.entries,
         bytes: info.bytes,
         schema_version: info.schema_version,
+    })
+}
+
+fn old(path: &Path, options: &DbOptions) -> Result<Restored, RestoreError> {
+    let imported = storage_schema::import(path, options)?;
+    let read = std::fs::metadata(path).map_err(|source| CoreError::Io {
+        action: "look at",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Restored {
+        commit: 1,
+        entries: imported.entries,
+        bytes: read.len(),
+        schema_version: 1,
     })
 }
 

@@ -47,6 +47,11 @@ pub struct Imported {
     pub entries: u64,
 }
 
+/// Whether a file is a whole backup of the first implementation.
+pub fn is_old_backup(path: &Path) -> bool {
+    path.is_file() && OldBackup::open(path).is_ok()
+}
+
 /// Makes the database at `options.path` of a directory or a backup file of the first implementation,
 /// in its layout: opening it migrates. Nothing of the source is changed.
 ///

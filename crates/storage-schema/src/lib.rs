@@ -19,7 +19,9 @@ mod undo;
 mod version;
 
 pub use error::SchemaError;
-pub use first_implementation::{Exported, Imported, Unseal, export_old_backup, import};
+pub use first_implementation::{
+    Exported, Imported, Unseal, export_old_backup, import, is_old_backup,
+};
 pub use info::{MigrationRecord, Recorded, SchemaInfo, load_any, recorded};
 pub use migrate::{Climbed, MigrateOptions};
 pub use plan::{Plan, plan};

@@ -210,6 +210,11 @@ fn its_directory_and_its_backup_are_imported() -> TestResult {
             let again = NodeStorage::import_first_implementation(&source, &config);
             assert_eq!(code(again.map(drop))?, ErrorCode::InvalidArgument, "{case}");
         }
+        let target = Directory::new()?;
+        let config = config(&target.database());
+        let restored = NodeStorage::restore_backup(fixture.backup(), config.clone())?;
+        assert_eq!(restored.migrated_from, Some(1), "{name}");
+        assert_same(&listing(&NodeStorage::open(config)?)?, &expected, name);
         assert!(before == bytes(fixture.root())?, "{name}");
     }
     Ok(())

@@ -7,6 +7,7 @@
 
 mod exchange;
 mod kept;
+mod linked;
 mod soak;
 mod targets;
 mod time_travel;
