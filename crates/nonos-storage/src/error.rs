@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use storage_core::{CoreError, ErrorCode};
 use storage_crypto::CryptoError;
-use storage_ops::{BackupError, PruneError, RestoreError};
+use storage_ops::{BackupError, PruneError, RepairError, RestoreError};
 use storage_schema::SchemaError;
 
 /// What methods of this crate return.
@@ -50,6 +50,9 @@ pub enum StorageError {
     /// Restoring a backup.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Repairing.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// This release cannot do it yet. Nothing happened.
     #[error("{operation} is not supported yet")]
     NotSupported {
@@ -67,6 +70,7 @@ impl StorageError {
             Self::Prune(error) => error.code(),
             Self::Backup(error) => error.code(),
             Self::Restore(error) => error.code(),
+            Self::Repair(error) => error.code(),
             Self::NotSupported { .. } => ErrorCode::NotSupported,
         }
     }
@@ -79,6 +83,7 @@ impl StorageError {
             Self::Prune(error) => error.remedy(),
             Self::Backup(error) => error.remedy(),
             Self::Restore(error) => error.remedy(),
+            Self::Repair(error) => error.remedy(),
             Self::NotSupported { .. } => None,
         }
     }

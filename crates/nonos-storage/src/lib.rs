@@ -40,15 +40,15 @@ pub use storage_core::trees::metrics::StoredMetrics;
 pub use storage_core::trees::peers::StoredPeerInfo;
 pub use storage_core::{
     CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, MAX_BATCH_SIZE,
-    OpeningReport, Progress, RecordError, StorageMetrics, StorageMetricsSnapshot, TreeId,
-    ValueError, holder,
+    OpeningReport, Progress, RecordError, Salvaged, SourceCount, Sources, StorageMetrics,
+    StorageMetricsSnapshot, TreeId, TreeSalvage, ValueError, holder,
 };
 pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
 pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as key_text};
 pub use storage_ops::{
-    BackupError, BackupInfo, Finding, FindingCode, Integrity, PruneError, Pruned, RestoreError,
-    Retention, Severity, TreeIntegrity, TreeSizes,
+    BackupError, BackupInfo, Finding, FindingCode, Integrity, PruneError, Pruned, RepairError,
+    RepairOptions, RepairReport, RestoreError, Retention, Severity, TreeIntegrity, TreeSizes,
 };
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,

@@ -19,6 +19,7 @@ use crate::update::Update;
 mod maintenance;
 mod migration;
 mod records;
+mod repair;
 mod secrets;
 
 /// The storage of a node. Every method takes `&self`: share it as `Arc<NodeStorage>`.

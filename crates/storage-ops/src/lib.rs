@@ -3,6 +3,7 @@
 mod backup;
 mod integrity;
 mod prune;
+mod repair;
 mod restore;
 mod retention;
 mod rewrite;
@@ -14,6 +15,7 @@ pub use integrity::{
     verify,
 };
 pub use prune::{PruneError, prune_metrics};
+pub use repair::{RepairError, RepairOptions, RepairReport, repair};
 pub use restore::{RestoreError, Restored, restore_backup};
 pub use retention::{Pruned, Retention, cutoff as retention_cutoff, prune};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
