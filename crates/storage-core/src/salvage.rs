@@ -107,6 +107,7 @@ impl Salvage {
             store_id: remains.store_id,
             is_framed: None,
             ask: is_framed,
+            record_version: 0,
             notes: Vec::new(),
             tell,
             meter: Meter::start("salvage the journal", 0, &from.observer),
@@ -149,6 +150,7 @@ impl Salvage {
             damaged_pieces,
             notes,
             store_id,
+            record_version,
             ..
         } = work;
         let salvaged = Salvaged {
@@ -157,7 +159,7 @@ impl Salvage {
                 None => random()?,
             },
             commit: commits.highest().max(newest(&states)) + 1,
-            schema: remains.schema,
+            schema: remains.schema.max(record_version),
             trees: TreeId::ALL.iter().map(|tree| *counts.of(*tree)).collect(),
             lost: commits.lost().clone(),
             damaged_pieces,
@@ -275,6 +277,8 @@ struct Work<'a> {
     /// Whether every record has a frame, once that is known.
     is_framed: Option<bool>,
     ask: IsFramed<'a>,
+    /// The newest that a record in the result has.
+    record_version: u32,
     store_id: Option<[u8; 16]>,
     notes: Vec<String>,
     tell: TellDamaged<'a>,
@@ -463,7 +467,8 @@ impl Work<'_> {
         }
         let stored = self.scratch.get(tree, key)?;
         let known = stored.as_deref().and_then(Known::decode);
-        let lost_after = |number| commits.lost().any_after(number);
+        let lost = commits.lost();
+        let lost_after = |number| lost.any_after(number);
         let wins = match &known {
             Some(known) if known.value == Some(value) => return Ok(()),
             // A better index had it.
@@ -471,10 +476,11 @@ impl Work<'_> {
             Some(known) => match known.value {
                 None if lost_after(known.number) => Wins::Yes,
                 Some(damaged) if !self.is_sound(tree, key, damaged) => Wins::Yes,
-                Some(_) if !lost_after(known.number) => Wins::No,
-                Some(_) if through >= known.number => Wins::Yes,
-                Some(_) => Wins::IfNew,
-                None => Wins::No,
+                Some(_) if lost_after(known.number) && through >= known.number => Wins::Yes,
+                Some(_) if lost_after(known.number) => Wins::IfNew,
+                // It holds what the journal has, and something on top.
+                Some(_) | None if lost.is_unknown && through >= known.number => Wins::IfNew,
+                Some(_) | None => Wins::No,
             },
             None => {
                 let absent = states
@@ -483,7 +489,6 @@ impl Work<'_> {
                 match absent.map(|(commit, _)| *commit).max() {
                     None => Wins::Yes,
                     Some(commit) if lost_after(commit) => Wins::Yes,
-                    // It holds the checkpoint's state, and the record on top.
                     Some(commit) if through >= commit => Wins::IfNew,
                     Some(_) => Wins::No,
                 }
@@ -569,7 +574,11 @@ impl Work<'_> {
                     continue;
                 };
                 let framed = self.is_framed.unwrap_or(true);
-                let bad = frame::open(tree, &key, value).err().filter(|_| framed);
+                let opened = frame::open(tree, &key, value);
+                if let Ok(frame) = &opened {
+                    self.record_version = self.record_version.max(frame.record_version.into());
+                }
+                let bad = opened.err().filter(|_| framed);
                 let count = self.counts.of_mut(tree);
                 if let Some(error) = bad {
                     count.quarantined += 1;

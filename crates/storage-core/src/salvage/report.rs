@@ -75,7 +75,7 @@ pub struct Salvaged {
     pub store_id: [u8; 16],
     /// The number of the state that was put together: above all that were in use.
     pub commit: u64,
-    /// The newest schema that anything names.
+    /// The newest schema that anything names, or that a record has.
     pub schema: u32,
     /// The trees.
     pub trees: Vec<TreeSalvage>,

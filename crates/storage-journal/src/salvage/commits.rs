@@ -24,12 +24,14 @@ const TAG_AT: usize = 8;
 pub struct Lost {
     /// Their numbers, in order. Numbers may have gaps, so not each of them need be one.
     pub ranges: Vec<RangeInclusive<u64>>,
-    /// Whether the log may have gone on, and nothing tells how far.
+    /// Whether the log went on behind the last commit that can be read, and nothing tells how far.
     pub is_open: bool,
+    /// Whether it may have gone on: nothing tells which segment was the last.
+    pub is_unknown: bool,
 }
 
 impl Lost {
-    /// Whether a commit behind this one may be lost.
+    /// Whether a commit behind this one is lost.
     pub fn any_after(&self, number: u64) -> bool {
         self.is_open
             || self
@@ -40,7 +42,7 @@ impl Lost {
 
     /// Whether nothing is lost.
     pub fn is_empty(&self) -> bool {
-        !self.is_open && self.ranges.is_empty()
+        !self.is_open && !self.is_unknown && self.ranges.is_empty()
     }
 
     fn push(&mut self, first: u64, last: u64) {
@@ -105,6 +107,8 @@ impl Commits {
                 reading.is_open = true;
                 reading.durable = reading.durable.max(said.segment.saturating_sub(1));
             }
+        } else if !files.is_empty() {
+            reading.is_unknown = true;
         }
         let mut lost = reading.lost(base);
         let before = reading.found.len();
@@ -200,6 +204,7 @@ struct Reading {
     durable: u64,
     /// Whether the last segment ends in something that is no frame, or a commit is missing behind the last.
     is_open: bool,
+    is_unknown: bool,
 }
 
 impl Reading {
@@ -311,6 +316,7 @@ impl Reading {
         }
         lost.push(number + 1, self.durable);
         lost.is_open = self.is_open;
+        lost.is_unknown = self.is_unknown;
         lost
     }
 }
