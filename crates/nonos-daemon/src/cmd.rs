@@ -11,6 +11,7 @@ pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod migrate;
 pub(crate) mod prune;
+pub(crate) mod repair;
 pub(crate) mod run;
 pub(crate) mod schema;
 #[cfg(feature = "encrypted-storage")]

@@ -7,6 +7,7 @@
 mod docs;
 mod migrate;
 mod program;
+mod repair;
 mod run;
 mod secrets;
 mod verbs;
