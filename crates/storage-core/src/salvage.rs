@@ -3,7 +3,9 @@
 //! The journal comes first: its newest whole checkpoint, every newer one as far as it can be read, and every
 //! commit that can be read, in the order of their numbers; the highest number wins. Then each index, opened
 //! as a copy. What it has and the journal has not, or has otherwise, counts where the journal cannot know: a
-//! commit is lost behind the last one that is known to have changed the record, or nothing is known of it.
+//! commit is lost behind the last one that is known to have changed the record, or nothing is known of it. An
+//! index that was not durable through that one may be behind it: what the journal knows as an older value does
+//! not count then. One that was moved aside counts only from where it was durable, and behind the others.
 //!
 //! # Invariants
 //!
@@ -108,6 +110,7 @@ impl Salvage {
             is_framed: None,
             ask: is_framed,
             record_version: 0,
+            is_one_of_many: indexes.len() > 1,
             notes: Vec::new(),
             tell,
             meter: Meter::start("salvage the journal", 0, &from.observer),
@@ -277,6 +280,8 @@ struct Work<'a> {
     /// Whether every record has a frame, once that is known.
     is_framed: Option<bool>,
     ask: IsFramed<'a>,
+    /// Whether there is more than one index.
+    is_one_of_many: bool,
     /// The newest that a record in the result has.
     record_version: u32,
     store_id: Option<[u8; 16]>,
@@ -467,20 +472,34 @@ impl Work<'_> {
         }
         let stored = self.scratch.get(tree, key)?;
         let known = stored.as_deref().and_then(Known::decode);
+        if let Some(known) = &known
+            && known.value == Some(value)
+        {
+            if self.is_one_of_many && !known.source.is_index() && !known.is_confirmed {
+                let mut known = *known;
+                known.is_confirmed = true;
+                return self
+                    .scratch
+                    .apply(tree, key, Some(&known.encode()), &mut |_| {});
+            }
+            return Ok(());
+        }
+        let is_aside = from.source == Source::MovedAside;
         let lost = commits.lost();
-        let lost_after = |number| lost.any_after(number);
+        // What the journal says as of a commit, against an index that was durable through another one.
+        let against = |number| match (lost.any_after(number), through >= number) {
+            (true, true) => Wins::Yes,
+            (_, false) if is_aside => Wins::No,
+            (true, false) => Wins::IfNew,
+            (false, is_behind) if is_behind && lost.is_unknown => Wins::IfNew,
+            (false, _) => Wins::No,
+        };
         let wins = match &known {
-            Some(known) if known.value == Some(value) => return Ok(()),
-            // A better index had it.
-            Some(known) if known.source.is_index() => Wins::No,
+            // A better index has it.
+            Some(known) if known.source.is_index() || known.is_confirmed => Wins::No,
             Some(known) => match known.value {
-                None if lost_after(known.number) => Wins::Yes,
                 Some(damaged) if !self.is_sound(tree, key, damaged) => Wins::Yes,
-                Some(_) if lost_after(known.number) && through >= known.number => Wins::Yes,
-                Some(_) if lost_after(known.number) => Wins::IfNew,
-                // It holds what the journal has, and something on top.
-                Some(_) | None if lost.is_unknown && through >= known.number => Wins::IfNew,
-                Some(_) | None => Wins::No,
+                _ => against(known.number),
             },
             None => {
                 let absent = states
@@ -488,9 +507,9 @@ impl Work<'_> {
                     .filter(|(_, unknown)| tells(unknown, tree, key));
                 match absent.map(|(commit, _)| *commit).max() {
                     None => Wins::Yes,
-                    Some(commit) if lost_after(commit) => Wins::Yes,
-                    Some(commit) if through >= commit => Wins::IfNew,
-                    Some(_) => Wins::No,
+                    // It holds what the checkpoint holds, and this on top.
+                    Some(commit) if through >= commit && against(commit) == Wins::No => Wins::IfNew,
+                    Some(commit) => against(commit),
                 }
             }
         };

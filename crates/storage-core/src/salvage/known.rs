@@ -1,7 +1,7 @@
 //! What is known of a record while a database is salvaged.
 //!
 //! ```text
-//! 0  1  0 deleted, 1 there     1  1  source     2  8  number, BE     10  -  the value, if it is there
+//! 0  1  bit 0: it is there; bit 1: an index confirms it     1  1  source     2  8  number, BE     10  -  the value
 //! ```
 
 /// Where a record comes from.
@@ -43,6 +43,8 @@ pub(super) struct Known<'a> {
     pub(super) source: Source,
     /// The last commit that is known to have changed it, or the checkpoint that says what it was.
     pub(super) number: u64,
+    /// Whether the journal and an index say the same.
+    pub(super) is_confirmed: bool,
 }
 
 impl<'a> Known<'a> {
@@ -51,6 +53,7 @@ impl<'a> Known<'a> {
             value: Some(value),
             source,
             number,
+            is_confirmed: false,
         }
     }
 
@@ -59,23 +62,26 @@ impl<'a> Known<'a> {
             value: None,
             source: Source::Commit,
             number,
+            is_confirmed: false,
         }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![u8::from(self.value.is_some()), self.source.number()];
+        let flags = u8::from(self.value.is_some()) | u8::from(self.is_confirmed) << 1;
+        let mut bytes = vec![flags, self.source.number()];
         bytes.extend(self.number.to_be_bytes());
         bytes.extend(self.value.unwrap_or_default());
         bytes
     }
 
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (&[is_there, source], rest) = bytes.split_first_chunk::<2>()?;
+        let (&[flags, source], rest) = bytes.split_first_chunk::<2>()?;
         let (number, value) = rest.split_first_chunk::<8>()?;
         Some(Self {
-            value: (is_there == 1).then_some(value),
+            value: (flags & 1 != 0).then_some(value),
             source: *Source::ALL.get(usize::from(source))?,
             number: u64::from_be_bytes(*number),
+            is_confirmed: flags & 2 != 0,
         })
     }
 }

@@ -33,9 +33,16 @@ impl Ended {
 
 type Changes = Vec<(TreeId, Vec<u8>, Option<Vec<u8>>)>;
 
+/// Numbers of commits with what they put, or that they deleted.
+type Versions<'a> = Vec<(u64, Option<&'a [u8]>)>;
+
 /// What every commit changed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct History(BTreeMap<u64, Changes>);
+#[derive(Debug)]
+pub(super) struct History {
+    commits: BTreeMap<u64, Changes>,
+    /// The index as it was at an earlier close.
+    pub(super) old_index: Directory,
+}
 
 fn options(path: &Path) -> DbOptions {
     let mut options = DbOptions::new(path.to_owned(), 2, || 1_770_000_000_000);
@@ -95,7 +102,10 @@ impl History {
     pub(super) fn make(root: &Path, ended: Ended) -> TestResult<Self> {
         let made = Directory::new()?;
         let path = made.database();
-        let mut history = Self::default();
+        let mut history = Self {
+            commits: BTreeMap::new(),
+            old_index: Directory::new()?,
+        };
         for part in 0..4 {
             let db = storage_schema::open(&options(&path), None)?.db;
             write(&db, part, COMMITS)?;
@@ -107,6 +117,10 @@ impl History {
             history.learn(&made)?;
             if part < 3 {
                 db.shutdown()?;
+                drop(db);
+                if part == 1 {
+                    copy(&path, history.old_index.root())?;
+                }
                 continue;
             }
             match ended {
@@ -137,7 +151,7 @@ impl History {
                 let tree = TreeId::from_number(change.tree)?;
                 Some((tree, change.key.to_vec(), change.value.map(<[u8]>::to_vec)))
             });
-            self.0.insert(number, changes.collect());
+            self.commits.insert(number, changes.collect());
             Ok::<_, storage_journal::JournalError>(())
         })?;
         Ok(())
@@ -146,7 +160,7 @@ impl History {
     /// The state at the end.
     pub(super) fn last(&self) -> State {
         let mut state = State::new();
-        for (tree, key, value) in self.0.values().flatten() {
+        for (tree, key, value) in self.commits.values().flatten() {
             let place = (*tree, key.clone());
             match value {
                 Some(value) => state.insert(place, value.clone()),
@@ -157,11 +171,11 @@ impl History {
     }
 
     /// Every version that a record had, oldest first; `None` is a deletion.
-    fn versions(&self) -> BTreeMap<(TreeId, &[u8]), Vec<(u64, Option<&[u8]>)>> {
-        let mut versions: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (number, changes) in &self.0 {
+    fn versions(&self) -> BTreeMap<(TreeId, &[u8]), Versions<'_>> {
+        let mut versions: BTreeMap<_, Versions<'_>> = BTreeMap::new();
+        for (number, changes) in &self.commits {
             for (tree, key, value) in changes {
-                let of: &mut Vec<_> = versions.entry((*tree, key.as_slice())).or_default();
+                let of = versions.entry((*tree, key.as_slice())).or_default();
                 of.retain(|(at, _)| at != number);
                 of.push((*number, value.as_deref()));
             }
@@ -177,12 +191,13 @@ impl History {
         report: &RepairReport,
         index: Index,
     ) -> Result<(), String> {
-        self.judge_losses(intact, report)?;
+        judge_losses(intact, report)?;
         let versions = self.versions();
         let last = self.last();
         for place in state.keys() {
             let known = versions.contains_key(&(place.0, place.1.as_slice()));
-            if !known && !(report.schema_record_made && place.0 == TreeId::Schema) {
+            let is_made = report.schema_record_made && place.0 == TreeId::Schema;
+            if !known && !is_made {
                 return Err(format!("never written: {place:?}"));
             }
         }
@@ -191,57 +206,14 @@ impl History {
             if report.schema_record_made && *tree == TreeId::Schema {
                 continue;
             }
-            // The newest version that is intact in the journal.
-            let of_commits = versions
-                .iter()
-                .rev()
-                .find(|(at, _)| intact.commits.contains_key(at));
-            let in_block = intact.blocks.iter().filter_map(|block| {
-                let has = |(of, at, _): &&(u8, Vec<u8>, Vec<u8>)| {
-                    *of == tree.number() && at.as_slice() == *key
-                };
-                let record = block.records.iter().find(has)?;
-                Some((block.commit, Some(record.2.as_slice())))
-            });
-            let best = in_block
-                .chain(of_commits.copied())
-                .max_by_key(|(at, _)| *at);
+            let best = intact.best(*tree, key, versions);
             let after = best.map_or(0, |(at, _)| at);
-            let gone = intact.damaged.iter().chain(&intact.doubtful);
-            let is_lost_after = gone.into_iter().any(|number| *number > after);
-            let is_known = |value: &[u8]| versions.iter().any(|(_, at)| *at == Some(value));
-            let is_newer = |value: &[u8]| {
-                let behind = |(at, of): &(u64, Option<&[u8]>)| *at > after && *of == Some(value);
-                versions.iter().any(behind)
-            };
             let right = last.get(&(*tree, key.to_vec())).map(Vec::as_slice);
-            let fault = match (best, found) {
-                (_, Some(value)) if !is_known(value) => "a value that was never written",
-                // No commit behind it is damaged, so it is the newest there is.
-                (Some(_), found) if !is_lost_after && found != right => "not the newest version",
-                (Some((_, Some(best))), Some(value))
-                    if value != best && !is_newer(value) && index == Index::Gone =>
-                {
-                    "an older version than one that is intact"
-                }
-                (Some((_, Some(_))), None) => {
-                    let is_deleted = |(at, of): &(u64, Option<&[u8]>)| *at > after && of.is_none();
-                    if versions.iter().any(is_deleted) {
-                        continue;
-                    }
-                    "lost, but it is intact"
-                }
-                (Some((_, None)), Some(value)) if !is_newer(value) && index == Index::Gone => {
-                    "deleted by a commit that is intact"
-                }
-                // The index has everything.
-                (_, found) if index == Index::Sound && right.is_some() && found != right => {
-                    "not as in the index, which is sound"
-                }
-                _ => continue,
+            let Some(fault) = fault(best, found, right, versions, (intact, index)) else {
+                continue;
             };
             return Err(format!(
-                "{fault}: {tree:?} {:?}: best {after}, versions {:?}, found {}, lost after: {is_lost_after}",
+                "{fault}: {tree:?} {:?}: best {after}, versions {:?}, found {}",
                 String::from_utf8_lossy(key),
                 versions
                     .iter()
@@ -252,26 +224,58 @@ impl History {
         }
         Ok(())
     }
+}
 
-    /// Whether every commit that is lost is listed.
-    fn judge_losses(&self, intact: &Intact, report: &RepairReport) -> Result<(), String> {
-        let lost = &report.salvaged.lost;
-        for number in intact
-            .damaged
-            .iter()
-            .filter(|number| **number > intact.base())
+/// What is wrong with what was `found` of a record whose newest version that is intact in the journal is
+/// `best`, and whose newest one of all is `right`.
+fn fault(
+    best: Option<(u64, Option<&[u8]>)>,
+    found: Option<&[u8]>,
+    right: Option<&[u8]>,
+    versions: &Versions<'_>,
+    (intact, index): (&Intact, Index),
+) -> Option<&'static str> {
+    let after = best.map_or(0, |(at, _)| at);
+    let gone = intact.damaged.iter().chain(&intact.doubtful);
+    let is_lost_after = gone.into_iter().any(|number| *number > after);
+    let was = |value: &[u8]| versions.iter().any(|(_, of)| *of == Some(value));
+    let behind = |value: Option<&[u8]>| versions.iter().any(|(at, of)| *at > after && *of == value);
+    match (best, found) {
+        (_, Some(value)) if !was(value) => Some("a value that was never written"),
+        // No commit behind it is damaged, so it is the newest there is.
+        (Some(_), found) if !is_lost_after && found != right => Some("not the newest version"),
+        (Some((_, Some(best))), Some(value))
+            if value != best && !behind(found) && index == Index::Gone =>
         {
-            let listed = lost.ranges.iter().any(|range| range.contains(number));
-            let is_last = intact
-                .commits
-                .keys()
-                .next_back()
-                .is_none_or(|last| last < number);
-            let is_open = lost.is_open || lost.is_unknown;
-            if !listed && !(is_open && is_last) {
-                return Err(format!("commit {number} is lost, and not listed"));
-            }
+            Some("an older version than one that is intact")
         }
-        Ok(())
+        (Some((_, Some(_))), None) if !behind(None) => Some("lost, but it is intact"),
+        (Some((_, None)), Some(_)) if !behind(found) && index == Index::Gone => {
+            Some("deleted by a commit that is intact")
+        }
+        // The index has everything.
+        (_, found) if index == Index::Sound && right.is_some() && found != right => {
+            Some("not as in the index, which is sound")
+        }
+        _ => None,
     }
+}
+
+/// Whether every commit that is lost is listed.
+fn judge_losses(intact: &Intact, report: &RepairReport) -> Result<(), String> {
+    let lost = &report.salvaged.lost;
+    for number in intact
+        .damaged
+        .iter()
+        .filter(|number| **number > intact.base())
+    {
+        let is_listed = lost.ranges.iter().any(|range| range.contains(number));
+        let mut read = intact.commits.keys().rev();
+        let is_behind = read.next().is_none_or(|last| last < number);
+        let is_said = is_listed || (is_behind && (lost.is_open || lost.is_unknown));
+        if !is_said {
+            return Err(format!("commit {number} is lost, and not listed"));
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use storage_core::TreeId;
 use storage_core::history::{Checkpoint, RealDisk};
 
 use crate::TestResult;
@@ -66,14 +67,10 @@ impl Intact {
         let mut name = database.as_os_str().to_owned();
         name.push(".journal");
         let mut found = Self::default();
-        let mut names: Vec<_> = fs::read_dir(Path::new(&name))?
-            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<_, _>>()?;
-        names.sort();
-        for file in names {
+        for file in super::names(Path::new(&name))? {
             let path = Path::new(&name).join(&file);
             let bytes = fs::read(&path)?;
-            if file.ends_with(".log") {
+            if path.extension().is_some_and(|ending| ending == "log") {
                 found.segment(&file, &bytes).ok_or("a segment")?;
             } else if file.starts_with("checkpoint-") {
                 let checkpoint = Checkpoint::open(&RealDisk, &path)?;
@@ -149,6 +146,25 @@ impl Intact {
             }
             !(is_here && (is_headless || bytes > 0))
         });
+    }
+
+    /// The newest version of a record that is intact, in a commit or in a checkpoint.
+    pub(super) fn best<'a>(
+        &'a self,
+        tree: TreeId,
+        key: &[u8],
+        versions: &[(u64, Option<&'a [u8]>)],
+    ) -> Option<(u64, Option<&'a [u8]>)> {
+        let mut committed = versions.iter().rev();
+        let committed = committed.find(|(at, _)| self.commits.contains_key(at));
+        let in_blocks = self.blocks.iter().filter_map(|block| {
+            let has = |(of, at, _): &&Record| *of == tree.number() && at.as_slice() == key;
+            let record = block.records.iter().find(has)?;
+            Some((block.commit, Some(record.2.as_slice())))
+        });
+        in_blocks
+            .chain(committed.copied())
+            .max_by_key(|(at, _)| *at)
     }
 
     pub(super) fn is_empty(&self) -> bool {
