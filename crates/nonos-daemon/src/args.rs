@@ -235,6 +235,18 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
+    /// Make a new database of everything that is intact of one that does not open
+    Repair {
+        /// Say what that would give, and make nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Where the new one will be [default: the old one's name with .repaired at its end]
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+        /// Put the new one at the place of the old one, which is kept
+        #[arg(long, conflicts_with = "dry_run")]
+        commit: bool,
+    },
     /// Remove what is no longer kept: the oldest records of a tree
     #[command(group = clap::ArgGroup::new("limits").required(true).multiple(true))]
     Prune {

@@ -68,6 +68,7 @@ fn main() -> ExitCode {
             };
             cmd::prune::prune(&args, tree, limits, (dry_run, compact))
         }
+        Verb::Repair { .. } => cmd::repair::repair(&args),
         Verb::Compact { purge, dry_run } => cmd::compact::compact(&args, purge, dry_run),
         #[cfg(feature = "encrypted-storage")]
         Verb::Secrets { ref what } => cmd::secrets::secrets(&args, what),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use storage_core::{CoreError, ErrorCode};
 use storage_crypto::CryptoError;
-use storage_ops::{BackupError, CatalogError, PruneError, RestoreError, TargetError};
+use storage_ops::{BackupError, CatalogError, PruneError, RepairError, RestoreError, TargetError};
 use storage_schema::SchemaError;
 
 /// What methods of this crate return.
@@ -56,6 +56,9 @@ pub enum StorageError {
     /// Restoring a backup.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Repairing.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// This release cannot do it yet. Nothing happened.
     #[error("{operation} is not supported yet")]
     NotSupported {
@@ -75,6 +78,7 @@ impl StorageError {
             Self::Catalog(error) => error.code(),
             Self::Target(error) => error.code(),
             Self::Restore(error) => error.code(),
+            Self::Repair(error) => error.code(),
             Self::NotSupported { .. } => ErrorCode::NotSupported,
         }
     }
@@ -88,6 +92,7 @@ impl StorageError {
             Self::Backup(error) => error.remedy(),
             Self::Catalog(error) => error.remedy(),
             Self::Restore(error) => error.remedy(),
+            Self::Repair(error) => error.remedy(),
             Self::Target(_) | Self::NotSupported { .. } => None,
         }
     }

@@ -42,8 +42,8 @@ pub use storage_core::trees::metrics::StoredMetrics;
 pub use storage_core::trees::peers::StoredPeerInfo;
 pub use storage_core::{
     CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, MAX_BATCH_SIZE,
-    OpeningReport, Progress, RecordError, Space, StorageMetrics, StorageMetricsSnapshot, TreeId,
-    ValueError, holder,
+    OpeningReport, Progress, RecordError, Salvaged, SourceCount, Sources, Space, StorageMetrics,
+    StorageMetricsSnapshot, TreeId, TreeSalvage, ValueError, holder,
 };
 pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
@@ -51,8 +51,8 @@ pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as ke
 pub use storage_ops::{
     Backup, BackupError, BackupInfo, BackupKind, CatalogError, Directory as BackupDirectory,
     Finding, FindingCode, HistoryId, Integrity, Keep, Listing, Origin, PruneError, Pruned,
-    RestoreError, Retention, Severity, Shipped, Target, TargetError, TreeIntegrity, TreeSizes,
-    Wanted, is_name as is_backup_name,
+    RepairError, RepairOptions, RepairReport, RestoreError, Retention, Severity, Shipped, Target,
+    TargetError, TreeIntegrity, TreeSizes, Wanted, is_name as is_backup_name,
 };
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,

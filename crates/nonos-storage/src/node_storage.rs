@@ -20,6 +20,7 @@ mod backups;
 mod maintenance;
 mod migration;
 mod records;
+mod repair;
 mod secrets;
 
 /// The storage of a node. Every method takes `&self`: share it as `Arc<NodeStorage>`.

@@ -390,9 +390,9 @@ impl CoreError {
             }
             Self::IndexDamaged { .. }
             | Self::Corrupt { .. }
-            | Self::Journal(JournalError::Damaged { .. }) => {
-                Some("restore the database from a backup")
-            }
+            | Self::Journal(JournalError::Damaged { .. }) => Some(
+                "restore a backup, or make a new database of what is intact with `nonos repair`",
+            ),
             Self::Batch { source, .. } => source.remedy(),
             Self::ReadOnly => Some("open the database for writing"),
             Self::SchemaTooNew { .. } => Some("upgrade this program"),

@@ -27,6 +27,7 @@ mod paths;
 mod progress;
 mod report;
 mod restore;
+mod salvage;
 mod size;
 mod tree;
 pub mod trees;
@@ -49,6 +50,10 @@ pub use options::DbOptions;
 pub use progress::{Meter, Observer, Progress};
 pub use report::OpeningReport;
 pub use restore::{begin, begin_from_index, begin_in, inspect, new_store_id, remains};
+pub use salvage::{
+    Damaged, IsFramed, LostCommits, Salvage, Salvaged, SourceCount, Sources, Staging, TellDamaged,
+    TreeSalvage,
+};
 pub use tree::{Tree, TreeId};
 pub use value::ValueError;
 pub use view::{KeyRange, Order, Read, Visit};

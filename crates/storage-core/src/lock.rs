@@ -135,6 +135,32 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Takes the lock without writing who holds it, so on a disk that is for reading only as well. `None` if
+    /// there is no lock file, which nothing that opened the database is without.
+    pub(crate) fn take_as_it_is(path: &Path, timeout: Duration) -> Result<Option<Self>, CoreError> {
+        let path = lock_path(path);
+        let mut file = match File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|e| CoreError::io("open", &path, e))?,
+        };
+        let deadline = Instant::now() + timeout;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(Self { _file: file })),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let holder = read_holder(&mut file);
+                    return Err(CoreError::Locked { holder });
+                }
+                Err(TryLockError::Error(e)) => return Err(CoreError::io("lock", &path, e)),
+            }
+        }
+    }
+}
+
 fn read_holder(file: &mut File) -> Holder {
     let mut text = Vec::new();
     // The text is for a person: whatever of it can be read is shown.

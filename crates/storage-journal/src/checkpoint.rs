@@ -28,6 +28,7 @@ use crate::tail::is_empty;
 
 mod block;
 mod index;
+pub(crate) mod rest;
 
 use index::{BlockIndex, Place};
 

@@ -17,6 +17,7 @@ mod group;
 mod journal;
 mod mark;
 mod merged;
+pub mod salvage;
 mod scan;
 mod segment;
 mod tail;

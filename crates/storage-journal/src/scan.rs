@@ -26,6 +26,7 @@ use crate::tail::Tail;
 mod pieces;
 mod walk;
 
+pub(crate) use pieces::{Piece, pieces};
 pub(crate) use walk::Walk;
 
 /// What a journal holds.

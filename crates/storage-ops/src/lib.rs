@@ -6,6 +6,7 @@ mod hex;
 mod integrity;
 mod origin;
 mod prune;
+mod repair;
 mod restore;
 mod retention;
 mod rewrite;
@@ -24,6 +25,7 @@ pub use integrity::{
 };
 pub use origin::{HistoryId, Origin, origin, settle};
 pub use prune::{PruneError, prune_metrics};
+pub use repair::{RepairError, RepairOptions, RepairReport, repair};
 pub use restore::{RestoreError, Restored, restore_backup, restore_from};
 pub use retention::{Pruned, Retention, cutoff as retention_cutoff, prune};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};

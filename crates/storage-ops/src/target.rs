@@ -29,7 +29,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// [`TargetError::Failed`], [`TargetError::Differs`]: the name has what it had, or nothing.
     fn upload(&self, name: &str, file: &Path, hash: &[u8; 32]) -> Result<(), TargetError>;
 
-    /// Writes what is under a name to a file, which does not exist.
+    /// Writes what is under a name to a file, which does not exist; not durably.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Target for Directory {
                 return Ok(());
             }
             // Another file system.
-            copy(file, part)?;
+            copy(file, part)?.sync_all()?;
             differs = hash_of(&RealDisk, part).map_err(io::Error::other)? != *hash;
             if differs {
                 return Err(io::ErrorKind::InvalidData.into());
@@ -246,7 +246,9 @@ impl Target for Directory {
                 let name = name.to_owned();
                 Err(TargetError::Missing { name })
             }
-            copied => copied.map_err(|e| TargetError::failed("read", name, e)),
+            copied => copied
+                .map(drop)
+                .map_err(|e| TargetError::failed("read", name, e)),
         }
     }
 
@@ -313,12 +315,11 @@ fn create(path: &Path) -> io::Result<File> {
     options.write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Copies a file, durably.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+fn copy(from: &Path, to: &Path) -> io::Result<File> {
     let mut source = File::open(from)?;
     let mut file = create(to)?;
     io::copy(&mut source, &mut file)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -25,7 +25,9 @@ pub use first_implementation::{
 pub use info::{MigrationRecord, Recorded, SchemaInfo, load_any, recorded};
 pub use migrate::{Climbed, MigrateOptions};
 pub use plan::{Plan, plan};
-pub use runner::{Opened, Outlook, abort, abort_with, load, open, open_with, outlook, prepare};
+pub use runner::{
+    Opened, Outlook, abort, abort_with, layout, load, open, open_with, outlook, prepare,
+};
 pub use step::{Conversion, Step, Stored};
 pub use steps::Chain;
 pub use survey::{Survey, TreeSurvey, Unconvertible};

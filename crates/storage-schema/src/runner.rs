@@ -211,6 +211,15 @@ pub fn abort_with(
     Ok(db.shutdown()?)
 }
 
+/// What the records of a state are, of this schema or an older one.
+///
+/// # Errors
+///
+/// As [`open`], but for those of migrating.
+pub fn layout(records: &dyn Read) -> Result<Layout, SchemaError> {
+    decide(records, Some(&MigrateOptions::default())).map(|decided| decided.layout)
+}
+
 struct Decided {
     plan: Plan,
     layout: Layout,

@@ -8,6 +8,7 @@ mod backup;
 mod docs;
 mod migrate;
 mod program;
+mod repair;
 mod run;
 mod secrets;
 mod verbs;

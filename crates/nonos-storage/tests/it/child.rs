@@ -179,6 +179,10 @@ fn play(part: &str, path: PathBuf) -> TestResult {
                 say(&round.to_string())?;
             }
         }
+        part if part.starts_with(crate::repair::REPAIRS) => {
+            let into = part.strip_prefix(crate::repair::REPAIRS).unwrap_or(part);
+            crate::repair::play(into, &config.path)?;
+        }
         part if part.starts_with(DAMAGED) => {
             let mut known = damage::Ended::ALL.into_iter();
             let ended = known.find(|ended| part.ends_with(ended.name()));

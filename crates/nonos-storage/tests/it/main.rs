@@ -26,6 +26,7 @@ mod on_disk;
 mod processes;
 mod readonly;
 mod records;
+mod repair;
 mod retention;
 #[cfg(feature = "encrypted-storage")]
 mod sealed_disk;

@@ -9,7 +9,8 @@
 //! plain, repeated:  key len u32, key, value len u32, value
 //! ```
 
-use crate::bytes::{Fields, len_u32, put_sized};
+use crate::bytes::{Fields, len_u32, len_u64, put_sized};
+use crate::digest::MAX_TREES;
 
 /// Bytes before what is stored.
 pub(crate) const HEADER_LEN: usize = 18;
@@ -77,6 +78,26 @@ pub(crate) fn stored_len(header: &[u8]) -> Option<usize> {
     let mut fields = Fields(header.get(10..)?);
     let len = usize::try_from(fields.u32()?).ok()?;
     Some(len).filter(|len| *len <= MAX_LEN)
+}
+
+/// Whether these may be the first bytes of a block, of which `left` are there: far from every place is
+/// worth a checksum.
+pub(crate) fn is_likely(header: &[u8], left: u64) -> bool {
+    let mut fields = Fields(header);
+    let (Some(tree), Some(packed)) = (fields.u8(), fields.u8()) else {
+        return false;
+    };
+    let (Some(records), Some(plain), Some(stored)) = (fields.u32(), fields.u32(), fields.u32())
+    else {
+        return false;
+    };
+    let lengths = match packed {
+        0 => plain == stored,
+        1 => stored < plain,
+        _ => false,
+    };
+    let fits = u64::from(stored) + len_u64(HEADER_LEN) <= left;
+    usize::from(tree) < MAX_TREES && lengths && fits && records > 0 && plain / 8 >= records
 }
 
 /// The tree and the records of a block; `None` if it is not one, whole and undamaged.

@@ -1,7 +1,8 @@
 //! Backups beside writers that never stop: records that belong together agree in each of them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use storage_core::trees::config;
 use storage_core::trees::epochs::{self, StoredEpochSummary};
@@ -14,7 +15,8 @@ use crate::workload::{TestResult, now, open, options};
 /// How many backups.
 const BACKUPS: usize = 200;
 const EPOCHS: u64 = 40;
-const COMMITS_A_BACKUP: u64 = 100;
+/// Of each of two writers.
+const COMMITS_A_BACKUP: u64 = 50;
 
 /// One commit over three trees, with the same number in each.
 fn write(db: &Db, numbers: &AtomicU64) -> Result<(), CoreError> {
@@ -63,54 +65,43 @@ fn linked_records_agree_in_every_backup_made_under_load() -> TestResult {
     let root = tempfile::tempdir()?;
     let target = Directory::new(&root.path().join("backups"))?;
     let db = open(&root.path().join("data.sled"))?;
-    let (numbers, allowed) = (AtomicU64::new(1), AtomicU64::new(0));
-    let stop = AtomicBool::new(false);
+    let numbers = AtomicU64::new(1);
     let mut made = Vec::new();
     let longest = std::thread::scope(|scope| -> TestResult<_> {
-        let writers: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut longest = std::time::Duration::ZERO;
-                    while !stop.load(Ordering::Relaxed) {
-                        // The journal is not to grow for ever while a slow machine backs up.
-                        if numbers.load(Ordering::Relaxed) > allowed.load(Ordering::Relaxed) {
-                            std::thread::yield_now();
-                            continue;
-                        }
-                        let started = Instant::now();
-                        write(&db, &numbers)?;
-                        longest = longest.max(started.elapsed());
-                    }
-                    Ok::<_, CoreError>(longest)
-                })
-            })
-            .collect();
+        let mut turns = Vec::new();
+        let mut writers = Vec::new();
+        for _ in 0..2 {
+            // The journal is not to grow for ever while a slow machine backs up.
+            let (turn, commits) = mpsc::channel();
+            turns.push(turn);
+            writers.push(scope.spawn(|| {
+                let mut longest = Duration::ZERO;
+                for _ in commits.into_iter().flat_map(|count| 0..count) {
+                    let started = Instant::now();
+                    write(&db, &numbers)?;
+                    longest = longest.max(started.elapsed());
+                }
+                Ok::<_, CoreError>(longest)
+            }));
+        }
         let mut shipped = Shipped::default();
         let mut how = Create::new(root.path().to_owned(), now());
         for turn in 0..BACKUPS {
-            allowed.fetch_add(COMMITS_A_BACKUP, Ordering::Relaxed);
-            how.is_incremental = turn % 8 > 0;
-            let more = if how.is_incremental {
-                ship(&db, &target, &how, &mut shipped)
-            } else {
-                create(&db, &target, &how)
-            };
-            match more {
-                Ok(more) => made.extend(more),
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    return Err(error.into());
-                }
+            for writer in &turns {
+                writer.send(COMMITS_A_BACKUP)?;
             }
+            how.is_incremental = turn % 8 > 0;
+            made.extend(if how.is_incremental {
+                ship(&db, &target, &how, &mut shipped)?
+            } else {
+                create(&db, &target, &how)?
+            });
         }
-        stop.store(true, Ordering::Relaxed);
-        let mut longest = std::time::Duration::ZERO;
+        drop(turns);
+        let mut longest = Duration::ZERO;
         for writer in writers {
-            longest = longest.max(
-                writer
-                    .join()
-                    .map_err(|panicked| format!("{panicked:?}"))??,
-            );
+            let ended = writer.join().map_err(|panicked| format!("{panicked:?}"))?;
+            longest = longest.max(ended?);
         }
         Ok(longest)
     })?;

@@ -1,0 +1,145 @@
+//! The indexes that a database has, or had, and reading one that may be damaged.
+
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use super::known::Source;
+use super::{DAMAGED, OLD, is_damage};
+use crate::db::recovery::chain;
+use crate::error::CoreError;
+use crate::index::Index;
+use crate::paths::directory_of;
+use crate::tree::TreeId;
+use crate::view::Order;
+
+/// The index of the database at `path`, then those that were replaced or moved aside, the newest first.
+pub(super) fn indexes_of(path: &Path) -> Result<Vec<(Source, PathBuf)>, CoreError> {
+    let parent = directory_of(path);
+    let io = |e| CoreError::io("read", parent, e);
+    let entries = match fs::read_dir(parent) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io)?,
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        let ending = entry.file_name().to_string_lossy().into_owned();
+        let Some(ending) = ending.strip_prefix(&*name) else {
+            continue;
+        };
+        // The live one first, then the one that a compaction replaced.
+        let rank = match ending {
+            "" => (0, String::new()),
+            OLD => (1, String::new()),
+            _ if ending.starts_with(DAMAGED) => (2, ending.to_owned()),
+            _ => continue,
+        };
+        let mut files = fs::read_dir(entry.path());
+        if files.as_mut().is_ok_and(|files| files.next().is_some()) {
+            found.push((rank, entry.path()));
+        }
+    }
+    found.sort_by(|((a, of_a), _), ((b, of_b), _)| a.cmp(b).then_with(|| of_b.cmp(of_a)));
+    let source = |rank| match rank {
+        0 => Source::Index,
+        _ => Source::MovedAside,
+    };
+    Ok(found
+        .into_iter()
+        .map(|((rank, _), path)| (source(rank), path))
+        .collect())
+}
+
+/// Called with each key and stored frame.
+type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), CoreError>;
+
+/// Shows every record of a tree that can be read; returns why not all of them can.
+///
+/// # Errors
+///
+/// Those of `visit`, and of the surroundings of the index.
+pub(super) fn read(
+    index: &dyn Index,
+    tree: TreeId,
+    visit: Each<'_>,
+) -> Result<Option<String>, CoreError> {
+    let mut why = None;
+    let mut start = Bound::Unbounded;
+    loop {
+        let mut last = None;
+        let range = (start.clone(), Bound::Unbounded);
+        let scanned = scan(index, tree, &range, Order::Ascending, &mut last, visit)?;
+        let Some((error, key)) = scanned else {
+            return Ok(why);
+        };
+        why.get_or_insert(error);
+        if let Some(last) = last {
+            start = Bound::Excluded(last);
+        }
+        // A record whose pieces are missing: behind it, reading goes on.
+        match key {
+            Some(key) if is_behind(&start, &key) => start = Bound::Excluded(key),
+            _ => break,
+        }
+    }
+    // The engine cannot read on: what is left is read from the other end.
+    let mut last = None;
+    let range = (start, Bound::Unbounded);
+    scan(index, tree, &range, Order::Descending, &mut last, visit)?;
+    Ok(why)
+}
+
+type Failed = (String, Option<Vec<u8>>);
+
+/// Scans until the index fails; then returns why, and the key of the record that it is about.
+fn scan(
+    index: &dyn Index,
+    tree: TreeId,
+    range: &crate::view::KeyRange,
+    order: Order,
+    last: &mut Option<Vec<u8>>,
+    visit: Each<'_>,
+) -> Result<Option<Failed>, CoreError> {
+    let mut failed = None;
+    let scanned = index.scan(tree, range, order, &mut |key, value| {
+        *last = Some(key.to_vec());
+        let visited = visit(key, value);
+        let is_fine = visited.is_ok();
+        failed = visited.err();
+        Ok(is_fine)
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    match scanned {
+        Ok(()) => Ok(None),
+        Err(error) if is_damage(&error) => {
+            let key = match &error {
+                CoreError::Corrupt { key_hex, .. } => bytes(key_hex),
+                _ => None,
+            };
+            Ok(Some((chain(&error), key)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_behind(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    match start {
+        Bound::Unbounded => true,
+        Bound::Included(start) | Bound::Excluded(start) => key > start.as_slice(),
+    }
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
+    let digits = digits?;
+    let byte = |pair: &[u32]| match pair {
+        [high, low] => u8::try_from(high * 16 + low).ok(),
+        _ => None,
+    };
+    digits.chunks(2).map(byte).collect()
+}
