@@ -422,7 +422,7 @@ fn list_in(target: &dyn Target, prefix: &str) -> Result<Listing, CatalogError> {
         }
     }
     let order = |b: &Backup| (b.last_at_ms, b.commit, b.created_at, b.name());
-    listing.backups.sort_by_key(order);
+    listing.backups.sort_by_cached_key(order);
     Ok(listing)
 }
 

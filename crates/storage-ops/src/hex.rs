@@ -1,13 +1,10 @@
 //! Bytes as text.
 
-use std::fmt::Write as _;
-
 /// Two lower-case hexadecimal digits a byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('?');
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.map(digit).collect()
 }
 
 /// The bytes that [`hex`] wrote.
