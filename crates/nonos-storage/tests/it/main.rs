@@ -16,6 +16,7 @@ mod config_values;
 mod contents;
 mod damage;
 mod first_implementation;
+mod independent_reader;
 #[cfg(feature = "encrypted-storage")]
 mod integrity;
 mod kill;
