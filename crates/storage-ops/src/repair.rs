@@ -31,8 +31,6 @@ pub struct RepairOptions {
     pub into: Option<PathBuf>,
     /// Only says what repairing would give. Makes the same beside, and removes it.
     pub dry_run: bool,
-    /// Puts the new database at the place of the old one, which is kept.
-    pub commit: bool,
 }
 
 /// What repairing gave.
@@ -80,9 +78,6 @@ pub enum RepairError {
         /// Where one was looked for.
         path: PathBuf,
     },
-    /// Exchanging the two is not built yet.
-    #[error("putting a repaired database at the place of the old one is not supported yet")]
-    CommitNotYet,
     /// What can be read does not say what its records are.
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -106,7 +101,6 @@ impl RepairError {
         match self {
             Self::Exists { .. } | Self::Inside { .. } => ErrorCode::InvalidArgument,
             Self::Nothing { .. } => ErrorCode::NotFound,
-            Self::CommitNotYet => ErrorCode::NotSupported,
             Self::Schema(error) => error.code(),
             Self::Core(error) => error.code(),
         }
@@ -118,7 +112,6 @@ impl RepairError {
             Self::Exists { .. } => Some("name another directory, or move it away"),
             Self::Inside { .. } => Some("name a directory outside of the database"),
             Self::Nothing { .. } => Some("name the directory of the database, or restore a backup"),
-            Self::CommitNotYet => Some("repair into a new directory, and move that by hand"),
             Self::Schema(error) => error.remedy(),
             Self::Core(error) => error.remedy(),
         }
@@ -135,10 +128,6 @@ impl RepairError {
 ///
 /// [`RepairError`]: the original is unchanged, and there is no new database.
 pub fn repair(from: &DbOptions, how: &RepairOptions) -> Result<RepairReport, RepairError> {
-    if how.commit {
-        // Here, behind the publishing below, the two are to be exchanged.
-        return Err(RepairError::CommitNotYet);
-    }
     let into = match &how.into {
         Some(into) => into.clone(),
         None => with(&from.path, REPAIRED),

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::{Args, Verb};
 use crate::cmd::migrate::confirm;
+use crate::cmd::restore::kept_path;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
 use crate::progress;
@@ -21,6 +22,8 @@ use crate::settings::Places;
 struct Repaired {
     database: PathBuf,
     into: PathBuf,
+    /// Where the old one is, if the new one is in its place.
+    kept: Option<PathBuf>,
     dry_run: bool,
     records: u64,
     trees: Vec<Tree>,
@@ -84,6 +87,7 @@ pub(crate) fn repair(args: &Args) -> Result<(), CliError> {
 
 fn work(args: &Args) -> Result<Repaired, CliError> {
     let mut how = RepairOptions::default();
+    let mut commits = false;
     if let Verb::Repair {
         dry_run,
         into,
@@ -92,15 +96,23 @@ fn work(args: &Args) -> Result<Repaired, CliError> {
     {
         how.dry_run = *dry_run;
         how.into.clone_from(into);
-        how.commit = *commit;
+        commits = *commit;
     }
     let config = Places::of(args)?.load()?.storage;
-    if how.commit {
+    if commits {
         let shown = config.path.display();
         confirm(args, &format!("putting a repaired database at {shown}"))?;
     }
-    let opening = progress::cancellable(args, config)?;
-    Ok(told(NodeStorage::repair(&opening, &how)?))
+    NodeStorage::finish_exchange(&config)?;
+    let opening = progress::cancellable(args, config.clone())?;
+    let mut done = told(NodeStorage::repair(&opening, &how)?);
+    if commits {
+        let kept = kept_path(&done.database)?;
+        NodeStorage::exchange(&config, &done.into, &kept)?;
+        done.into.clone_from(&done.database);
+        done.kept = Some(kept);
+    }
+    Ok(done)
 }
 
 fn told(done: RepairReport) -> Repaired {
@@ -124,6 +136,7 @@ fn told(done: RepairReport) -> Repaired {
     Repaired {
         database: done.from,
         into: done.into,
+        kept: None,
         dry_run: done.dry_run,
         records: salvaged.records(),
         trees: salvaged.trees.iter().map(tree).collect(),
@@ -202,6 +215,12 @@ fn table(done: &Repaired) -> String {
         push_line(
             line,
             format_args!("lost: what followed the last commit, if anything did"),
+        );
+    }
+    if let Some(kept) = &done.kept {
+        push_line(
+            line,
+            format_args!("what was there before is in {}", kept.display()),
         );
     }
     if !done.original_locked {

@@ -87,10 +87,7 @@ fn make(args: &Args) -> Result<Restored, CliError> {
         if *dry_run {
             return Ok((report, None));
         }
-        let mut kept = with_ending(&config.path, &format!(".before-{}", now()));
-        while exists(&kept)? {
-            kept = with_ending(&kept, "-1");
-        }
+        let kept = kept_path(&config.path)?;
         // It is older than what was seen, on purpose: the next opening notes what it finds.
         #[cfg(feature = "encrypted-storage")]
         if into.is_none() {
@@ -158,6 +155,15 @@ pub(crate) fn verify(config: &StorageConfig) -> Result<(), CliError> {
         });
     }
     Ok(())
+}
+
+/// Where a database is kept that another one takes the place of.
+pub(crate) fn kept_path(path: &Path) -> Result<PathBuf, CliError> {
+    let mut kept = with_ending(path, &format!(".before-{}", now()));
+    while exists(&kept)? {
+        kept = with_ending(&kept, "-1");
+    }
+    Ok(kept)
 }
 
 /// Whether there is anything of a database at a path.

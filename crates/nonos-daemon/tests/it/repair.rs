@@ -67,7 +67,14 @@ fn repair_of_nothing_and_a_swap_that_is_not_confirmed_are_refused() -> TestResul
     assert!(!node.path("data.sled.repaired").exists());
     node.json(&["init", "-o", "json"], 0)?;
     node.json(&["repair", "--commit", "-o", "json"], 10)?;
-    node.json(&["repair", "--commit", "--yes", "-o", "json"], 1)?;
+    let before = node.json(&["status", "-o", "json"], 0)?;
+    let done = node.json(&["repair", "--commit", "--yes", "-o", "json"], 0)?;
+    let kept = std::path::PathBuf::from(done["data"]["kept"].as_str().ok_or("not kept")?);
+    assert!(kept.is_dir());
+    assert!(!node.path("data.sled.repaired").exists());
+    let after = node.json(&["status", "-o", "json"], 0)?;
+    assert_eq!(after["data"]["trees"], before["data"]["trees"]);
+    node.json(&["verify", "--deep", "-o", "json"], 0)?;
     let into = node.path("elsewhere").display().to_string();
     let repaired = node.json(&["repair", "--into", &into, "-o", "json"], 0)?;
     assert_eq!(repaired["data"]["lost_commits"], serde_json::json!([]));

@@ -28,7 +28,7 @@ const READER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../docs/reader/nonos_backup.py"
 );
-const FLIPS: usize = 200;
+const FLIPS: usize = 100;
 const CUTS: usize = 40;
 
 /// What the reader makes of a file. `-I` and `-S` keep it from all but Python itself.

@@ -339,12 +339,6 @@ fn repairing_is_refused_where_it_would_do_harm() -> TestResult {
         let refused = NodeStorage::repair(&opening(), &how);
         assert_eq!(code(refused), Ok(ErrorCode::InvalidArgument), "{into}");
     }
-    let mut how = RepairOptions::default();
-    how.commit = true;
-    assert_eq!(
-        code(NodeStorage::repair(&opening(), &how)),
-        Ok(ErrorCode::NotSupported)
-    );
 
     let report = NodeStorage::repair(&opening(), &RepairOptions::default())?;
     assert_eq!(
