@@ -47,8 +47,9 @@ pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
 pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as key_text};
 pub use storage_ops::{
-    BackupError, BackupInfo, Finding, FindingCode, Integrity, PruneError, Pruned, RestoreError,
-    Retention, Severity, TreeIntegrity, TreeSizes,
+    BackupError, BackupInfo, Directory as BackupDirectory, Finding, FindingCode, Integrity,
+    PruneError, Pruned, RestoreError, Retention, Severity, Target, TargetError, TreeIntegrity,
+    TreeSizes, is_name,
 };
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,
