@@ -6,7 +6,12 @@
 
 mod docs;
 mod migrate;
+#[cfg(feature = "object-store")]
+mod object_target;
 mod program;
 mod run;
+#[cfg(feature = "object-store")]
+mod s3;
 mod secrets;
+mod targets;
 mod verbs;
