@@ -45,8 +45,8 @@ pub(crate) enum CliError {
     Findings { what: &'static str },
     #[error("there is no tree {name:?}")]
     NoTree { name: String },
-    #[error("backups cannot be kept at {scheme}://")]
-    Scheme { scheme: String },
+    #[error(transparent)]
+    Place(#[from] nonos_daemon::object_target::OpenError),
     #[error("there is no backup {name}")]
     NoBackup { name: String },
     #[error("{} is not in the data directory, so a copy would use it as well", path.display())]
@@ -103,7 +103,7 @@ impl CliError {
             Self::NoBackup { .. } => ErrorCode::NotFound.name(),
             Self::Outside { .. } => "OUTSIDE",
             Self::WhichNode { .. } => "WHICH_NODE",
-            Self::Head | Self::NoTree { .. } | Self::Scheme { .. } | Self::Exists { .. } => "USAGE",
+            Self::Head | Self::NoTree { .. } | Self::Place(_) | Self::Exists { .. } => "USAGE",
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
@@ -134,7 +134,6 @@ impl CliError {
             Self::Outside { .. } => Some(
                 "name it relative to the data directory in config.toml, or use `nonos restore --into`",
             ),
-            Self::Scheme { .. } => Some("give a directory, or file://"),
             Self::Exists { .. } => Some("name a directory that does not exist"),
             Self::WhichNode { .. } => Some(
                 "if the node that it was runs nowhere any more, `nonos run --same-node`; if it does, \

@@ -54,7 +54,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::WhichNode { .. } => REFUSED,
         CliError::Head
         | CliError::NoTree { .. }
-        | CliError::Scheme { .. }
+        | CliError::Place(_)
         | CliError::Outside { .. }
         | CliError::Exists { .. } => USAGE,
         CliError::Findings { .. } => INTEGRITY,

@@ -1,16 +1,19 @@
 //! The storage of a NONOS node, for programs that depend on the daemon's crate: everything of
-//! [`nonos_storage`] under this name.
+//! [`nonos_storage`] under this name, and [`object_target`], the places for backups.
+
+pub mod object_target;
 
 pub use nonos_storage::{
-    Access, AuditLogEntry, BackupError, BackupInfo, CURRENT_SCHEMA_VERSION, ChainFault,
-    ChainFinding, ChainReport, Climbed, CompactionReport, ConfigError, CoreError, CryptoError,
-    EncryptionMode, EpochNumber, ErrorCode, Exported, FrameError, Health, Holder, Imported,
-    IntegrityReport, KeyError, KeyId, MAX_BATCH_SIZE, MigrationRecord, NodeId, NodeStorage,
-    NonosError, NonosResult, OpenOptions, OpeningReport, Outlook, Progress, PruneError,
-    RecordError, RestoreError, RestoreReport, Retention, SchemaError, SchemaInfo, SecretCounts,
-    SecretsStatus, StorageConfig, StorageError, StorageMetrics, StorageMetricsSnapshot, StoreId,
-    StoredClaim, StoredEpochSummary, StoredMetrics, StoredPeerInfo, Survey, TreeId, TreeIntegrity,
-    TreeIntegrityReport, TreeSizes, TreeSurvey, Unconvertible, Update, ValueError, holder,
+    Access, AuditLogEntry, BackupDirectory, BackupError, BackupInfo, CURRENT_SCHEMA_VERSION,
+    ChainFault, ChainFinding, ChainReport, Climbed, CompactionReport, ConfigError, CoreError,
+    CryptoError, EncryptionMode, EpochNumber, ErrorCode, Exported, FrameError, Health, Holder,
+    Imported, IntegrityReport, KeyError, KeyId, MAX_BATCH_SIZE, MigrationRecord, NodeId,
+    NodeStorage, NonosError, NonosResult, OpenOptions, OpeningReport, Outlook, Progress,
+    PruneError, RecordError, RestoreError, RestoreReport, Retention, SchemaError, SchemaInfo,
+    SecretCounts, SecretsStatus, StorageConfig, StorageError, StorageMetrics,
+    StorageMetricsSnapshot, StoreId, StoredClaim, StoredEpochSummary, StoredMetrics,
+    StoredPeerInfo, Survey, Target, TargetError, TreeId, TreeIntegrity, TreeIntegrityReport,
+    TreeSizes, TreeSurvey, Unconvertible, Update, ValueError, holder, is_backup_name,
 };
 #[cfg(feature = "encrypted-storage")]
 pub use nonos_storage::{

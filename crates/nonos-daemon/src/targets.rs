@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nonos_daemon::object_target::ObjectTarget;
 use nonos_storage::{BackupDirectory, Target};
 
 use crate::args::Args;
@@ -21,13 +22,9 @@ pub(crate) fn open(
 }
 
 /// A URL, or a directory below `base`.
-pub(crate) fn at(name: &str, base: &Path) -> Result<Box<dyn Target>, CliError> {
-    if let Some((scheme, rest)) = name.split_once("://") {
-        if scheme != "file" {
-            let scheme = scheme.to_owned();
-            return Err(CliError::Scheme { scheme });
-        }
-        return at(rest, base);
+fn at(name: &str, base: &Path) -> Result<Box<dyn Target>, CliError> {
+    if name.contains("://") {
+        return Ok(ObjectTarget::open(name)?);
     }
     let path = base.join(expand_home(Path::new(name))?);
     let directory = BackupDirectory::new(&path).map_err(nonos_storage::NonosError::from)?;

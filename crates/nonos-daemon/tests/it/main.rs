@@ -7,8 +7,13 @@
 mod backup;
 mod docs;
 mod migrate;
+#[cfg(feature = "object-store")]
+mod object_target;
 mod program;
 mod repair;
 mod run;
+#[cfg(feature = "object-store")]
+mod s3;
 mod secrets;
+mod targets;
 mod verbs;

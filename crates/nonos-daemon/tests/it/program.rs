@@ -47,6 +47,13 @@ impl Node {
     }
 
     /// Nothing that is logged spells what a key file or a secret holds.
+    #[cfg_attr(
+        not(feature = "encrypted-storage"),
+        expect(
+            clippy::unused_self,
+            reason = "without keys there are none to look for"
+        )
+    )]
     pub(crate) fn look(&self, logged: &[u8]) {
         #[cfg(feature = "encrypted-storage")]
         self.forbid_keys();
