@@ -18,8 +18,7 @@ impl NodeStorage {
     /// # Errors
     ///
     /// `NOT_FOUND` if there is nothing of a database, `INVALID_ARGUMENT` where one is in the place of the new
-    /// one, `LOCKED`, `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`, `NOT_SUPPORTED` for
-    /// [`commit`](RepairOptions::commit), `CANCELLED`, `DISK_FULL`, `IO`: there is no new database.
+    /// one, `LOCKED`, `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`, `CANCELLED`, `DISK_FULL`, `IO`: there is no new database.
     pub fn repair(how: &OpenOptions, repair: &RepairOptions) -> NonosResult<RepairReport> {
         let mut options = options(&how.config, how.config.check()?);
         options.observer = how.observer.clone();
