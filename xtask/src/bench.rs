@@ -15,6 +15,7 @@ use storage_journal::disk::{Disk, DiskFile, RealDisk, Space};
 use crate::Error;
 
 mod crypto;
+mod operations;
 
 const ROUNDS: usize = 1000;
 const REPEATS: usize = 7;
@@ -27,6 +28,7 @@ pub(crate) fn run() -> Result<bool, Error> {
     crypto::run()?;
     one_thread(directory.path())?;
     eight_threads(directory.path())?;
+    operations::run(directory.path())?;
     Ok(true)
 }
 

@@ -49,7 +49,8 @@ trials, which need root and loop devices (skipped with a message otherwise):
   disk-full           fills a file system of 24 MB under a writer
 
 measurements:
-  bench               what a durable commit costs, alone and with others, and a sealed secret
+  bench               what a durable commit costs, alone and with others, and a sealed secret; what
+                      backup, verify, restore and rebuild move in a second
 ";
 
 fn main() -> ExitCode {

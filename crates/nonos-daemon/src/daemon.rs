@@ -3,3 +3,4 @@
 pub(crate) mod backups;
 pub(crate) mod sampler;
 pub(crate) mod shutdown;
+pub(crate) mod upkeep;

@@ -15,7 +15,7 @@ use crate::error::CliError;
 const DOCUMENTED: &str = include_str!("config.toml");
 
 /// The tables of the file and the keys of each.
-const KNOWN: [(&str, &[&str]); 4] = [
+const KNOWN: [(&str, &[&str]); 5] = [
     (
         "storage",
         &[
@@ -29,6 +29,14 @@ const KNOWN: [(&str, &[&str]); 4] = [
     ),
     ("secrets", &["key_file", "anchor_file"]),
     ("metrics", &["interval_secs"]),
+    (
+        "maintenance",
+        &[
+            "scrub_every_secs",
+            "scrub_bytes_per_sec",
+            "compact_above_percent",
+        ],
+    ),
     (
         "backup",
         &[
@@ -49,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) secrets: SecretsSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) backup: BackupSettings,
+    pub(crate) maintenance: UpkeepSettings,
 }
 
 /// The `[secrets]` table.
@@ -112,6 +121,28 @@ impl Default for BackupSettings {
     }
 }
 
+/// The `[maintenance]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct UpkeepSettings {
+    /// Seconds from the beginning of one scrub to that of the next.
+    pub(crate) scrub_every_secs: u64,
+    /// What a scrub reads in a second; 0 for no scrub.
+    pub(crate) scrub_bytes_per_sec: u64,
+    /// Hundredths of the index that compacting must return, at most 100; 0 for never.
+    pub(crate) compact_above_percent: u8,
+}
+
+impl Default for UpkeepSettings {
+    fn default() -> Self {
+        Self {
+            scrub_every_secs: 604_800,
+            scrub_bytes_per_sec: 1_048_576,
+            compact_above_percent: 50,
+        }
+    }
+}
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
@@ -130,6 +161,8 @@ pub(crate) enum SettingsError {
     },
     #[error("{}: metrics.interval_secs is {found}; give 1 to 86400", path.display())]
     Interval { path: PathBuf, found: u64 },
+    #[error("{}: maintenance.compact_above_percent is {found}; give 0 to 100", path.display())]
+    CompactAbove { path: PathBuf, found: u8 },
     #[error("{}: backup.every_secs is {found}; give 0 to 86400", path.display())]
     BackupEvery { path: PathBuf, found: u64 },
     #[error("{} begins with ~/, but HOME is not set", path.display())]
@@ -247,6 +280,10 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
         return Err(SettingsError::UnknownKey { path, key, hint });
     }
     let settings: Settings = toml::from_str(text).map_err(invalid)?;
+    if settings.maintenance.compact_above_percent > 100 {
+        let found = settings.maintenance.compact_above_percent;
+        return Err(SettingsError::CompactAbove { path, found });
+    }
     if settings.backup.every_secs > 86_400 {
         let found = settings.backup.every_secs;
         return Err(SettingsError::BackupEvery { path, found });
@@ -361,6 +398,7 @@ mod tests {
             "[storage]\nencryption_mode = \"rot13\"",
             "[metrics]\ninterval_secs = 0",
             "[metrics]\ninterval_secs = 86401",
+            "[maintenance]\ncompact_above_percent = 101",
             "[backup]\nevery_secs = 86401",
             "[backup]\nto = 1",
             "metrics = 1",

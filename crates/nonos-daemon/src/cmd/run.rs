@@ -8,7 +8,7 @@ use crate::cmd::backup::scratch;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
 use crate::daemon::backups::{self, Backups};
-use crate::daemon::{sampler, shutdown};
+use crate::daemon::{sampler, shutdown, upkeep};
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
@@ -59,6 +59,8 @@ pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), 
         let interval = Duration::from_secs(settings.metrics.interval_secs);
         let sampling = sampler::run(Arc::clone(&storage), interval);
         let backing_up = back_up(args, &settings, &storage)?;
+        let scrubbing = upkeep::scrub(Arc::clone(&storage), settings.maintenance.clone());
+        let compacting = upkeep::compact(Arc::clone(&storage), settings.maintenance.clone());
         let ended = tokio::select! {
             signal = stop => {
                 tracing::info!(signal, "stopping");
@@ -66,6 +68,8 @@ pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), 
             }
             failed = sampling => failed,
             failed = backing_up => failed,
+            failed = scrubbing => failed,
+            failed = compacting => failed,
         };
         let closing = tokio::task::spawn_blocking(move || storage.shutdown());
         let closed = closing.await.map_err(|source| CliError::Task { source })?;

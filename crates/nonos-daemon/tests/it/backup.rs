@@ -240,12 +240,14 @@ fn what_the_daemon_shipped_outlives_the_machine() -> TestResult {
     let config = config
         .replace("interval_secs = 60", "interval_secs = 1")
         .replace("every_secs = 0", "every_secs = 1")
-        .replace("drill_every_secs = 604800", "drill_every_secs = 1");
+        .replace("drill_every_secs = 604800", "drill_every_secs = 1")
+        .replace("scrub_every_secs = 604800", "scrub_every_secs = 1");
     node.write_config(&config)?;
     let mut daemon = Daemon::start(&node)?;
     daemon.wait_for("backed up", 4)?;
     let shipped = backups(&node)?;
     daemon.wait_for("the newest backup was restored and verified", 1)?;
+    daemon.wait_for("every record is as it was written", 2)?;
     daemon.end("-KILL")?;
     assert!(shipped.iter().any(|b| b["kind"] == "increment"));
     let commit = shipped.last().ok_or("nothing")?["commit"].as_u64();

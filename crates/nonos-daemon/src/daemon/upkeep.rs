@@ -1,0 +1,101 @@
+//! Upkeep by the daemon: every record is read again within a period, and the index is made anew where that
+//! returns enough of the disk.
+//!
+//! What fails is logged and tried again at the next turn.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nonos_storage::{ErrorCode, NodeStorage, NonosError, NonosResult};
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use crate::error::CliError;
+use crate::output::chain;
+use crate::settings::UpkeepSettings;
+
+/// Scrubs over and over, for as long as the daemon runs.
+pub(crate) async fn scrub(
+    storage: Arc<NodeStorage>,
+    settings: UpkeepSettings,
+) -> Result<(), CliError> {
+    let Some(rate) = NonZero::new(settings.scrub_bytes_per_sec) else {
+        return std::future::pending().await;
+    };
+    every(settings.scrub_every_secs, move || {
+        let storage = Arc::clone(&storage);
+        told("scrub", || {
+            let found = storage.scrub(rate)?;
+            let entries: usize = found.trees.iter().map(|tree| tree.entries).sum();
+            if found.errors > 0 {
+                let (errors, first) = (found.errors, found.findings.first());
+                let first =
+                    first.map(|finding| format!("{}: {}", finding.code.name(), finding.detail));
+                tracing::error!(
+                    errors,
+                    first,
+                    "records are damaged; `nonos verify --deep` lists them"
+                );
+            } else {
+                tracing::info!(entries, "every record is as it was written");
+            }
+            Ok(())
+        });
+    })
+    .await
+}
+
+/// Compacts where it pays, for as long as the daemon runs.
+pub(crate) async fn compact(
+    storage: Arc<NodeStorage>,
+    settings: UpkeepSettings,
+) -> Result<(), CliError> {
+    let percent = settings.compact_above_percent;
+    if percent == 0 {
+        return std::future::pending().await;
+    }
+    every(COMPACTION_EVERY_SECS, move || {
+        let storage = Arc::clone(&storage);
+        told("compact", || {
+            if let Some(done) = storage.compact_above(percent)? {
+                let (before, after) = (done.bytes_before, done.bytes_after);
+                tracing::info!(before, after, "compacted the index");
+            }
+            Ok(())
+        });
+    })
+    .await
+}
+
+/// How often it is looked at whether compacting pays: one reading of file sizes.
+const COMPACTION_EVERY_SECS: u64 = 3600;
+
+/// Does some work on a thread of its own, first after a period.
+async fn every(
+    seconds: u64,
+    work: impl Fn() + Clone + Send + Sync + 'static,
+) -> Result<(), CliError> {
+    let period = Duration::from_secs(seconds.max(1));
+    let mut turns = interval_at(tokio::time::Instant::now() + period, period);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let turn = tokio::task::spawn_blocking(work.clone());
+        turn.await.map_err(|source| CliError::Task { source })?;
+    }
+}
+
+fn told(what: &str, work: impl FnOnce() -> NonosResult<()>) {
+    match work() {
+        Err(NonosError::Storage(error))
+            if matches!(error.code(), ErrorCode::Poisoned | ErrorCode::Cancelled) =>
+        {
+            tracing::debug!(what, %error, "it ended with the database");
+        }
+        Err(error) => {
+            let reason = chain(&error);
+            tracing::error!(what, %reason, "it failed; it is tried again");
+        }
+        Ok(()) => {}
+    }
+}

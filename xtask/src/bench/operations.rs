@@ -1,0 +1,137 @@
+//! What operations on a whole database move in a second, beside a copy of as many bytes and one core's LZ4.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nonos_storage::{NodeStorage, StorageConfig, StoredPeerInfo};
+
+use super::median;
+use crate::{Error, failed};
+
+const PEERS: usize = 200_000;
+const REPEATS: usize = 5;
+
+/// Medians of five rounds, turn about, of MB of records a second: keys and values as they are stored.
+pub(crate) fn run(directory: &Path) -> Result<(), Error> {
+    let config = StorageConfig {
+        path: directory.join("operations.sled"),
+        // So that values are as large as they are counted.
+        compression_enabled: false,
+        ..Default::default()
+    };
+    let storage = NodeStorage::open(config.clone())?;
+    let mut records = Vec::new();
+    for start in (0..PEERS).step_by(10_000) {
+        let peers: Vec<_> = (start..start + 10_000).map(peer).collect();
+        storage.store_peers_batch(&peers)?;
+        for (_, peer) in &peers {
+            records.extend(format!("{peer:?}").into_bytes());
+        }
+    }
+    storage.flush()?;
+    let backup = directory.join("backup.nonos");
+    let bytes = storage.export_backup(&backup)?;
+    // What there is of records: the backup is their compressed form.
+    let live = live_bytes(&storage)?;
+    let mut times: [Vec<Duration>; 7] = Default::default();
+    let [copies, lz4, exports, verifies, backups, restores, rebuilds] = &mut times;
+    for round in 0..REPEATS {
+        let copy = directory.join("copy");
+        copies.push(timed(|| copy_durably(&backup, &copy).map_err(failed))?);
+        lz4.push(timed(|| {
+            let compressed = lz4_flex::block::compress(&records);
+            (compressed.len() < records.len())
+                .then_some(())
+                .ok_or_else(|| failed("LZ4"))
+        })?);
+        exports.push(timed(|| Ok(storage.export_backup(&backup).map(drop)?))?);
+        verifies.push(timed(|| Ok(storage.verify_integrity().map(drop)?))?);
+        backups.push(timed(
+            || Ok(NodeStorage::verify_backup(&backup).map(drop)?),
+        )?);
+        let made = StorageConfig {
+            path: directory.join(format!("restored-{round}.sled")),
+            ..config.clone()
+        };
+        restores.push(timed(|| {
+            Ok(NodeStorage::restore_backup(&backup, made.clone()).map(drop)?)
+        })?);
+        fs::remove_dir_all(&made.path).map_err(failed)?;
+        rebuilds.push(timed(|| Ok(NodeStorage::open(made.clone()).map(drop)?))?);
+    }
+    storage.close()?;
+    let per_second =
+        |bytes: u64, times: &[Duration]| megabytes(bytes) / median(times.to_vec()).as_secs_f64();
+    let records_len = u64::try_from(records.len()).unwrap_or(u64::MAX);
+    let one_core = per_second(records_len, lz4);
+    println!(
+        "operations on {PEERS} peers, {live} bytes of records, {bytes} in a backup, medians of {REPEATS}:"
+    );
+    println!(
+        "  copy of the backup, synced    {:8.1} MB/s of the file",
+        per_second(bytes, copies)
+    );
+    println!("  LZ4, one core                 {one_core:8.1} MB/s");
+    for (name, times) in [
+        ("backup, read back", &*exports),
+        ("verify, all records, deep", &*verifies),
+        ("verify of a backup", &*backups),
+        ("restore, with its index", &*restores),
+        ("rebuild of the index, opening", &*rebuilds),
+    ] {
+        let rate = per_second(live, times);
+        println!(
+            "  {name:<29} {rate:8.1} MB/s, {:5.2} x LZ4",
+            rate / one_core
+        );
+    }
+    Ok(())
+}
+
+fn peer(number: usize) -> (String, StoredPeerInfo) {
+    let peer_id = format!("12D3KooW{number:036}");
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let peer = StoredPeerInfo {
+        peer_id: peer_id.clone(),
+        addresses: vec![format!(
+            "/ip4/10.{}.{}.{}/tcp/9000",
+            mixed % 251,
+            mixed % 241,
+            mixed % 239
+        )],
+        last_seen: 1_770_000_000 + i64::try_from(mixed % 1_000_000).unwrap_or(0),
+        reputation: 50,
+        ..StoredPeerInfo::default()
+    };
+    (peer_id, peer)
+}
+
+/// Keys and values as they are stored, by the counters of what was written.
+fn live_bytes(storage: &NodeStorage) -> Result<u64, Error> {
+    let written = storage.storage_metrics().snapshot().write_bytes;
+    (written > 0)
+        .then_some(written)
+        .ok_or_else(|| failed("nothing was written"))
+}
+
+fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
+}
+
+fn timed(work: impl FnOnce() -> Result<(), Error>) -> Result<Duration, Error> {
+    let started = Instant::now();
+    work()?;
+    Ok(started.elapsed())
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a rate needs no more than 52 bits"
+)]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
