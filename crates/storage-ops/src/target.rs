@@ -318,8 +318,14 @@ fn create(path: &Path) -> io::Result<File> {
 fn copy(from: &Path, to: &Path) -> io::Result<File> {
     let mut source = File::open(from)?;
     let mut file = create(to)?;
-    io::copy(&mut source, &mut file)?;
-    Ok(file)
+    match io::copy(&mut source, &mut file) {
+        Ok(_) => Ok(file),
+        Err(error) => {
+            // The error is what must be told.
+            let _removed = fs::remove_file(to);
+            Err(error)
+        }
+    }
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
