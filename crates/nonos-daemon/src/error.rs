@@ -47,6 +47,9 @@ pub(crate) enum CliError {
     NoTree { name: String },
     #[error(transparent)]
     Place(#[from] nonos_daemon::object_target::OpenError),
+    #[cfg(feature = "encrypted-storage")]
+    #[error("a change of keys is under way: {} exists", path.display())]
+    Rotating { path: PathBuf },
     #[error("there is no backup {name}")]
     NoBackup { name: String },
     #[error("{} is not in the data directory, so a copy would use it as well", path.display())]
@@ -102,6 +105,8 @@ impl CliError {
             Self::Findings { .. } => "FINDINGS",
             Self::NoBackup { .. } => ErrorCode::NotFound.name(),
             Self::Outside { .. } => "OUTSIDE",
+            #[cfg(feature = "encrypted-storage")]
+            Self::Rotating { .. } => "ROTATING",
             Self::WhichNode { .. } => "WHICH_NODE",
             Self::Head | Self::NoTree { .. } | Self::Place(_) | Self::Exists { .. } => "USAGE",
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
@@ -131,6 +136,8 @@ impl CliError {
             ),
             Self::Settings(error) => error.remedy(),
             Self::NoBackup { .. } => Some("`nonos backup list` shows what there is"),
+            #[cfg(feature = "encrypted-storage")]
+            Self::Rotating { .. } => Some("`nonos secrets rotate` finishes it"),
             Self::Outside { .. } => Some(
                 "name it relative to the data directory in config.toml, or use `nonos restore --into`",
             ),

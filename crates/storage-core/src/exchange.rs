@@ -152,8 +152,15 @@ impl Intent {
         if journal_path(staged).exists() {
             rename_if_there(path, kept)?;
             rename_if_there(&journal_path(path), &journal_path(kept))?;
-            rename_if_there(&journal_path(staged), &journal_path(path))?;
+            let from = journal_path(staged);
+            let moved = fs::rename(&from, journal_path(path));
+            moved.map_err(|e| CoreError::io("rename", &from, e))?;
             sync_directory_of(path)?;
+        }
+        if !journal_path(path).exists() {
+            // Somebody removed the new one: which of them is wanted now, a person has to say.
+            let path = intent_path(path);
+            return Err(CoreError::Sibling { path });
         }
         // The index is made anew where there is none.
         rename_if_there(staged, path)?;

@@ -759,7 +759,8 @@ impl Journal {
             term: self.term,
             schema_version,
             commit,
-            created_at,
+            // Not before the last commit, where the clock was set back.
+            created_at: created_at.max(self.writer().last_time_ms.div_euclid(1000)),
             program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

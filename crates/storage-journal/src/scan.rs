@@ -206,7 +206,13 @@ impl Scan {
     /// after it.
     pub fn last_at(&self) -> i64 {
         let base = self.base.as_ref();
-        let of_base = base.map_or(0, |base| base.about().created_at.saturating_mul(1000));
+        let of_base = base.map_or(0, |base| {
+            // Its last commit came in that second or before.
+            base.about()
+                .created_at
+                .saturating_mul(1000)
+                .saturating_add(999)
+        });
         match self.walk.commit_time_ms {
             0 => of_base,
             time_ms => time_ms,

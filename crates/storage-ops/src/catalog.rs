@@ -155,7 +155,13 @@ pub fn ship(
     if how.is_incremental {
         head = match known.0 {
             // It may have been pruned by somebody else: what would go on from it would be lost.
-            Some((of, head)) if of == history && is_there(target, &head.end)? => Some(head),
+            Some((of, head))
+                if of == history
+                    && is_there(target, &head.end)?
+                    && is_there(target, &head.full)? =>
+            {
+                Some(head)
+            }
             _ => self::head(target, db.store_id(), history)?,
         };
         head = head.filter(|head| head.end.commit <= db.last_commit());
@@ -224,7 +230,11 @@ fn is_removed(error: &CatalogError) -> bool {
     let CatalogError::Core(CoreError::Journal(error)) = error else {
         return false;
     };
-    matches!(error, JournalError::Removed { .. })
+    // What cannot be read on from the last backup may be in a checkpoint.
+    matches!(
+        error,
+        JournalError::Removed { .. } | JournalError::Damaged { .. }
+    )
 }
 
 fn increments(
@@ -273,8 +283,8 @@ fn publish(target: &dyn Target, backup: &Backup, file: &Path) -> Result<(), Cata
 #[derive(Clone, Debug)]
 struct Head {
     end: Backup,
-    /// The length of the full backup below.
-    full_bytes: u64,
+    /// The full backup below.
+    full: Backup,
     /// Increments since, and their length.
     increments: usize,
     bytes: u64,
@@ -284,7 +294,7 @@ impl Head {
     fn of(full: &Backup) -> Self {
         Self {
             end: full.clone(),
-            full_bytes: full.bytes,
+            full: full.clone(),
             increments: 0,
             bytes: 0,
         }
@@ -301,7 +311,7 @@ impl Head {
 
     /// Whether there are increments enough to begin anew.
     fn is_full_due(&self) -> bool {
-        let most = self.full_bytes.max(MIN_INCREMENTS_SIZE);
+        let most = self.full.bytes.max(MIN_INCREMENTS_SIZE);
         self.increments >= MAX_INCREMENTS || self.bytes > most
     }
 }
@@ -407,17 +417,20 @@ pub fn list(target: &dyn Target) -> Result<Listing, CatalogError> {
 
 fn list_in(target: &dyn Target, prefix: &str) -> Result<Listing, CatalogError> {
     let mut listing = Listing::default();
-    for name in target.list(prefix)? {
-        if !name.ends_with(note::ENDING) {
+    let names: BTreeSet<String> = target.list(prefix)?.into_iter().collect();
+    for name in &names {
+        let file = name.strip_suffix(note::ENDING);
+        // A note without its file speaks of what was pruned meanwhile.
+        if file.is_none_or(|file| note::is_of_backup(file) && !names.contains(file)) {
             continue;
         }
-        match target.read(&name, MAX_NOTE_LEN) {
+        match target.read(name, MAX_NOTE_LEN) {
             // It was pruned meanwhile.
             Err(TargetError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
-            Ok(text) => match Backup::decode(&text).filter(|b| b.note_name() == name) {
+            Ok(text) => match Backup::decode(&text).filter(|b| b.note_name() == *name) {
                 Some(backup) => listing.backups.push(backup),
-                None => listing.unreadable.push(name),
+                None => listing.unreadable.push(name.clone()),
             },
         }
     }
@@ -443,16 +456,21 @@ pub(crate) fn find<'a>(
     listing: &'a Listing,
     wanted: &Wanted,
 ) -> Result<Vec<&'a Backup>, CatalogError> {
-    let mut fulls = listing.backups.iter().filter(|b| b.kind == Kind::Full);
+    let fulls = listing.backups.iter().filter(|b| b.kind == Kind::Full);
     let found = match wanted {
         Wanted::Newest => {
             let chains = fulls.map(|full| chain(&listing.backups, full, None));
             chains.max_by_key(|chain| chain.last().map(|b| (b.last_at_ms, b.created_at)))
         }
         Wanted::At(time_ms) => {
-            let full = fulls.rfind(|b| b.last_at_ms <= *time_ms);
             let enough = |b: &Backup| b.last_at_ms > *time_ms;
-            full.map(|full| chain(&listing.backups, full, Some(&enough)))
+            let early = fulls.filter(|b| b.last_at_ms <= *time_ms);
+            let chains = early.map(|full| chain(&listing.backups, full, Some(&enough)));
+            // An older full backup may lead closer to the time than a newer one does.
+            chains.max_by_key(|chain| {
+                let ends = chain.last().map(|b| b.last_at_ms.min(*time_ms));
+                (ends, chain.first().map(|full| full.last_at_ms))
+            })
         }
         Wanted::Named(name) => {
             let named = listing.backups.iter().find(|b| b.name() == *name);
@@ -464,6 +482,19 @@ pub(crate) fn find<'a>(
             chain.and_then(|(_, chain)| chain)
         }
     };
+    if let (Some(chain), Wanted::Newest | Wanted::At(_)) = (&found, wanted)
+        && let Some(last) = chain.last()
+    {
+        // What it speaks of may be what is wanted: an older state is not given in its place.
+        let of_this = |name: &&String| {
+            let file = name.strip_suffix(note::ENDING).unwrap_or(name);
+            note::is_of_backup(file) && same_place(file, last)
+        };
+        if let Some(name) = listing.unreadable.iter().find(of_this) {
+            let (name, what) = (name.clone(), "its note cannot be read".to_owned());
+            return Err(CatalogError::Invalid { name, what });
+        }
+    }
     found.ok_or_else(|| CatalogError::NoSuch {
         sought: match wanted {
             Wanted::Newest => "none is whole".to_owned(),
@@ -471,6 +502,12 @@ pub(crate) fn find<'a>(
             Wanted::Named(name) => name.clone(),
         },
     })
+}
+
+/// Whether a file lies where the backups of this one's history do.
+fn same_place(file: &str, backup: &Backup) -> bool {
+    let directory = |name: &str| name.rsplit_once('/').map(|(of, _)| of.to_owned());
+    directory(file) == directory(&backup.name())
 }
 
 /// The newest backup that can be restored.
@@ -579,6 +616,23 @@ pub(crate) fn state(
     Ok(state)
 }
 
+const SCRATCH: &str = ".scratch-";
+/// What is so old was left by a program that was killed.
+const LEFT_AFTER: std::time::Duration = std::time::Duration::from_hours(48);
+
+/// Removes what programs that were killed left of files on their way.
+fn remove_left(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
+        let changed = entry.metadata().and_then(|found| found.modified());
+        let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+        if is_scratch && age.is_some_and(|age| age > LEFT_AFTER) {
+            // The next one tries again.
+            let _removed = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A directory for files on their way, removed at drop.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -592,7 +646,8 @@ impl Scratch {
 
     /// The name begins with a dot: no target lists it.
     pub(crate) fn within(directory: &Path) -> Result<Self, CatalogError> {
-        let name = format!(".scratch-{}", hex(&storage_core::new_store_id()?));
+        remove_left(directory);
+        let name = format!("{SCRATCH}{}", hex(&storage_core::new_store_id()?));
         let path = directory.join(name);
         let created = fs::create_dir_all(directory).and_then(|()| {
             use std::os::unix::fs::DirBuilderExt as _;

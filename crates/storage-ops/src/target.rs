@@ -192,6 +192,9 @@ impl Directory {
     fn names_in(&self, directory: &Path, found: &mut Vec<String>) -> io::Result<()> {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
             if entry.file_type()?.is_dir() {
                 self.names_in(&entry.path(), found)?;
             } else if let Ok(relative) = entry.path().strip_prefix(&self.path)

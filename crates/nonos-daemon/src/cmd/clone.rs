@@ -68,8 +68,12 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
     for file in files.into_iter().filter(|file| file.is_file()) {
         beside.push((file.clone(), inside(file)?));
     }
-    let storage = cmd::view(&settings.storage)?;
-
+    #[cfg(feature = "encrypted-storage")]
+    if let Some(path) =
+        Some(with_ending(&settings.secrets.key_file, ".next")).filter(|p| p.exists())
+    {
+        return Err(CliError::Rotating { path });
+    }
     let new = with_ending(&to, ".new");
     let io = |path: &Path, source| CliError::Io {
         action: "write",
@@ -82,6 +86,12 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
     }
     make_directory(&new).map_err(|e| io(&new, e))?;
     let cloned = || {
+        // The anchor is older than the database that it is to be below.
+        for (from, name) in &beside {
+            let copy = new.join(name);
+            copy_file(from, &copy).map_err(|e| io(&copy, e))?;
+        }
+        let storage = cmd::view(&settings.storage)?;
         let file = new.join("clone.nonos");
         storage.export_backup(&file)?;
         let config = StorageConfig {
@@ -90,10 +100,6 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
         };
         let restored = NodeStorage::restore_backup(&file, config.clone())?;
         fs::remove_file(&file).map_err(|e| io(&file, e))?;
-        for (from, name) in &beside {
-            let copy = new.join(name);
-            copy_file(from, &copy).map_err(|e| io(&copy, e))?;
-        }
         verify(&config)?;
         let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
         let sync = |path: &Path| File::open(path)?.sync_all();

@@ -88,15 +88,16 @@ fn make(args: &Args) -> Result<Restored, CliError> {
             return Ok((report, None));
         }
         let kept = kept_path(&config.path)?;
+        NodeStorage::exchange(&config, &staged.path, &kept)?;
         // It is older than what was seen, on purpose: the next opening notes what it finds.
         #[cfg(feature = "encrypted-storage")]
         if into.is_none() {
             remove_file(&settings.secrets.anchor_file)?;
         }
-        NodeStorage::exchange(&config, &staged.path, &kept)?;
         Ok((report, there_is.then_some(kept)))
     });
-    if done.is_err() || *dry_run {
+    let is_pending = with_ending(&config.path, ".intent").exists();
+    if (done.is_err() || *dry_run) && !is_pending {
         remove(&staged.path)?;
     }
     let (report, kept) = done?;

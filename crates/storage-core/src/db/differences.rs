@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use storage_journal::Merged;
 
@@ -60,7 +61,12 @@ impl Db {
             }
             still(&*index, &journal.merged(self.last_commit())?, &mut found)?;
         }
-        let _turn = inner.take_turn()?;
+        let turn = inner.take_turn()?;
+        if !Arc::ptr_eq(&index, &inner.index()?) {
+            // It was made anew meanwhile, and the one that was looked at gets no commits any more.
+            drop(turn);
+            return self.differences(each);
+        }
         still(&*index, &journal.merged(self.last_commit())?, &mut found)?;
         Ok(found)
     }

@@ -8,6 +8,12 @@ use crate::origin::HistoryId;
 
 /// The ending of notes.
 pub(super) const ENDING: &str = ".json";
+/// Whether a name is one that the file of a backup may have.
+pub(super) fn is_of_backup(file: &str) -> bool {
+    let ending = file.rsplit_once('.').map(|(_, ending)| ending);
+    file.split('/').count() == 3 && matches!(ending, Some("nonos" | "log"))
+}
+
 const FORMAT: &str = "nonos.backup/1";
 
 /// What a backup is.

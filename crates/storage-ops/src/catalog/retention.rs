@@ -7,7 +7,7 @@ use crate::target::Target;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// How many full backups of each database are kept, with their increments.
+/// How many full backups of each history of each database are kept, with their increments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "both numbers are all there is")]
 pub struct Keep {
@@ -26,16 +26,23 @@ pub struct Keep {
 /// [`CatalogError::Target`]: some of it may be removed; calling again goes on.
 pub fn prune(target: &dyn Target, keep: Keep, is_dry: bool) -> Result<Vec<Backup>, CatalogError> {
     let backups = list(target)?.backups;
-    let stores: BTreeSet<_> = backups.iter().map(|b| b.store_id).collect();
+    // A copy of a node has the same store id, and its backups are not those of the node.
+    let histories: BTreeSet<_> = backups.iter().map(|b| (b.store_id, b.history)).collect();
     let mut kept = BTreeSet::new();
-    for store in stores {
-        let of_store: Vec<&Backup> = backups.iter().filter(|b| b.store_id == store).collect();
+    for history in histories {
+        let of_history = |b: &&Backup| (b.store_id, b.history) == history;
+        let of_history: Vec<&Backup> = backups.iter().filter(of_history).collect();
+        let chain_of = |full: &Backup| chain(&backups, full, None).last().map(|b| b.commit);
         let is_verified = |full: &Backup| {
             // Whoever verified an increment read everything below it.
             let chain = chain(&backups, full, None);
             chain.iter().any(|b| b.verified_at.is_some())
         };
-        for full in kept_of(&of_store, keep, &is_verified) {
+        let mut fulls = kept_of(&of_history, keep, &is_verified);
+        // Beside a newer full backup an older one may lead farther.
+        let all = of_history.iter().copied().filter(|b| b.kind == Kind::Full);
+        fulls.extend(all.max_by_key(|full| (chain_of(full), full.commit)));
+        for full in fulls {
             kept.extend(chain(&backups, full, None).iter().map(|b| b.name()));
         }
     }
@@ -53,7 +60,7 @@ pub fn prune(target: &dyn Target, keep: Keep, is_dry: bool) -> Result<Vec<Backup
     Ok(removed)
 }
 
-/// The full backups of one database that are kept, of its backups from the oldest on.
+/// The full backups of one history that are kept, of its backups from the oldest on.
 fn kept_of<'a>(
     backups: &[&'a Backup],
     keep: Keep,
