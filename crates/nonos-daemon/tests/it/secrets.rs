@@ -264,6 +264,39 @@ fn an_interrupted_rotation_is_gone_on_with() -> TestResult {
     Ok(())
 }
 
+/// Whatever moment it is killed at, key files and database go on together.
+#[test]
+fn a_rotation_killed_at_any_moment_is_gone_on_with() -> TestResult {
+    let node = with_a_secret()?;
+    let (mut killed, mut completed) = (0, 0);
+    for round in 0..30_u64 {
+        let mut command = node.command(&["secrets", "rotate", "-o", "json"]);
+        let mut child = command.stdout(Stdio::null()).spawn()?;
+        let moment = std::time::Duration::from_millis(round * 4);
+        let deadline = std::time::Instant::now() + moment;
+        while std::time::Instant::now() < deadline && child.try_wait()?.is_none() {
+            std::thread::yield_now();
+        }
+        child.kill()?;
+        match child.wait()?.code() {
+            None => killed += 1,
+            Some(code) => {
+                assert_eq!(code, 0, "round {round}");
+                completed += 1;
+            }
+        }
+        assert_eq!(
+            node.put("more", b"x")?.status.code(),
+            Some(0),
+            "round {round}"
+        );
+        assert_eq!(node.get("wallet_key")?.stdout, SECRET, "round {round}");
+    }
+    assert!(killed >= 5, "{killed} killed, {completed} completed");
+    node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    Ok(())
+}
+
 #[test]
 fn the_audit_log_is_shown_checked_and_written_out() -> TestResult {
     let node = with_a_secret()?;
