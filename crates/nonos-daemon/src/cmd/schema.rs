@@ -90,8 +90,10 @@ fn outlook(args: &Args, survey: bool) -> Result<(PathBuf, Outlook), CliError> {
     }
 }
 
-/// The version of the records at `config.path`; `None` if there is no database.
+/// The version of the records at `config.path`, for a verb that is to change them: an exchange of the
+/// database that was interrupted is finished. `None` if there is no database.
 pub(crate) fn version(config: &StorageConfig) -> Result<Option<u32>, CliError> {
+    NodeStorage::finish_exchange(config)?;
     match NodeStorage::schema_outlook(config, false) {
         Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => Ok(None),
         outlook => Ok(Some(outlook?.version)),

@@ -264,6 +264,36 @@ fn what_the_daemon_shipped_outlives_the_machine() -> TestResult {
     Ok(())
 }
 
+/// A verb that changes something finishes a restore that was interrupted; one that only reads says so.
+#[test]
+fn an_interrupted_exchange_is_finished_by_the_next_verb_that_writes() -> TestResult {
+    let node = node()?;
+    for step in 0..3 {
+        let (path, staged) = (node.path("data.sled"), node.path("new.sled"));
+        let journal = |path: &std::path::Path| PathBuf::from(format!("{}.journal", path.display()));
+        fs::rename(&path, &staged)?;
+        fs::rename(journal(&path), journal(&staged))?;
+        if step > 0 {
+            fs::rename(journal(&staged), journal(&path))?;
+        }
+        if step > 1 {
+            fs::rename(&staged, &path)?;
+        }
+        // The checksum is that of the lines above it.
+        let lines = "nonos-exchange 1\nstaged = new.sled\nkept = kept.sled\n";
+        let intent = format!("{lines}checksum = {INTENT_SUM}\n");
+        fs::write(node.path("data.sled.intent"), intent)?;
+        node.json(&["status", "-o", "json"], 7)?;
+        node.json(&["compact", "-o", "json"], 0)?;
+        assert!(samples(&node)? >= 3, "step {step}");
+        assert!(!node.path("data.sled.intent").exists(), "step {step}");
+    }
+    Ok(())
+}
+
+/// CRC-32 of the three lines of the test above.
+const INTENT_SUM: &str = "380b04c8";
+
 /// Killed at moments over the whole length of what it does: what lists is whole, and there is a database.
 #[test]
 fn killed_at_any_moment_there_is_a_database_and_what_lists_is_whole() -> TestResult {
