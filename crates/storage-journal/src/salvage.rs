@@ -62,6 +62,8 @@ pub struct Remains {
     pub foreign: Vec<PathBuf>,
     pub(crate) segments: Vec<SegmentFile>,
     pub(crate) said: Option<Said>,
+    /// Whether there is a `FORMAT` that cannot be read.
+    pub(crate) is_format_damaged: bool,
 }
 
 impl Remains {
@@ -72,7 +74,8 @@ impl Remains {
     ///
     /// [`JournalError::TooNew`], [`JournalError::Io`].
     pub fn find(disk: &dyn Disk, directory: &Path) -> Result<Self, JournalError> {
-        let said = Format::read(disk, directory)?.said();
+        let format = Format::read(disk, directory)?;
+        let said = format.said();
         let mut names = match disk.list(directory) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             names => names.map_err(|e| JournalError::io("read", directory, e))?,
@@ -108,6 +111,7 @@ impl Remains {
             foreign: Vec::new(),
             segments: Vec::new(),
             said,
+            is_format_damaged: format == Format::Damaged,
         };
         for rest in checkpoints {
             if rest.store_id().is_some_and(|id| Some(id) != store_id) {

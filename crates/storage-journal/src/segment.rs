@@ -139,7 +139,9 @@ impl Segment {
         let path = directory.join(name(first));
         let file = disk.open(&path)?;
         let bytes = read_open_file(&*file, usize::MAX)?;
-        let header = Header::decode(&bytes).filter(|(header, _)| header.first == first);
+        // It appeared with its whole header, so what is shorter was cut off, and its frames with it.
+        let is_whole = bytes.len() >= HEADER_LEN;
+        let header = Header::decode(&bytes).filter(|(header, _)| is_whole && header.first == first);
         Ok(Self {
             path,
             first,

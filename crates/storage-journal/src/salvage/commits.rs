@@ -107,7 +107,8 @@ impl Commits {
                 reading.is_open = true;
                 reading.durable = reading.durable.max(said.segment.saturating_sub(1));
             }
-        } else if !files.is_empty() {
+        } else if remains.is_format_damaged || !files.is_empty() {
+            // Segments that it named may all be gone.
             reading.is_unknown = true;
         }
         let mut lost = reading.lost(base);
@@ -245,7 +246,8 @@ impl Reading {
             .header
             .map(|(header, _)| (file.first, header.predecessor));
         let mut last_checksum = begins.map(|(_, predecessor)| predecessor);
-        if segment.header.is_none() {
+        // It appeared with its whole header, so what is shorter was cut off.
+        if segment.header.is_none() || segment.bytes.len() < segment::HEADER_LEN {
             told(0, segment.bytes.len(), "a segment")?;
             self.is_open |= !file.is_aside;
             return Ok(());

@@ -99,3 +99,22 @@ fn the_second_header_is_enough_to_read_a_segment() -> TestResult {
     }
     Ok(())
 }
+
+/// A segment appears with its whole header, so a shorter one was cut off: its commits are not silently gone.
+#[test]
+fn a_segment_that_is_cut_within_its_header_is_damaged() -> TestResult {
+    const HEADER_LEN: usize = 4096 + 52;
+    let disk = SimulatedDisk::default();
+    let journal = create(&disk)?;
+    put(&journal, "k1", b"v1")?;
+    put(&journal, "k2", b"v2")?;
+    journal.sync()?;
+    let whole = disk.content(&segment(&disk)).ok_or("no segment")?;
+    for len in (0..HEADER_LEN).step_by(7).chain([52, 4096, HEADER_LEN - 1]) {
+        disk.damage(&segment(&disk), |bytes| bytes.truncate(len));
+        assert!(!scan(&disk)?.damage().is_empty(), "cut to {len}");
+        disk.damage(&segment(&disk), |bytes| bytes.clone_from(&whole));
+    }
+    assert_eq!(scan(&disk)?.damage(), &[] as &[String]);
+    Ok(())
+}

@@ -272,10 +272,7 @@ fn judge_losses(intact: &Intact, report: &RepairReport) -> Result<(), String> {
         let is_listed = lost.ranges.iter().any(|range| range.contains(number));
         let mut read = intact.commits.keys().rev();
         let is_behind = read.next().is_none_or(|last| last < number);
-        // A known fault: the end of the log is not always told to be lost where the last segments are damaged
-        // at their beginning, or gone with FORMAT damaged as well. Nothing that can be read is missing then.
-        let is_untold = is_behind && *number >= report.salvaged.commit;
-        let is_said = is_listed || is_untold || (is_behind && (lost.is_open || lost.is_unknown));
+        let is_said = is_listed || (is_behind && (lost.is_open || lost.is_unknown));
         if !is_said {
             return Err(format!("commit {number} is lost, and not listed"));
         }
