@@ -186,19 +186,17 @@ impl Salvage {
         View(&*self.scratch)
     }
 
-    /// Adds a record, in the place of one that a source has.
+    /// Adds a record that no source has.
     ///
     /// # Errors
     ///
     /// Errors of the scratch index.
     pub fn add(&mut self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), CoreError> {
         let known = Known::put(Source::Commit, self.salvaged.commit, value);
-        let mut existed = false;
-        let mut replaced = |_: &[u8]| existed = true;
         self.scratch
-            .apply(tree, key, Some(&known.encode()), &mut replaced)?;
+            .apply(tree, key, Some(&known.encode()), &mut |_| {})?;
         let count = self.salvaged.trees.iter_mut();
-        for count in count.filter(|count| count.tree == tree && !existed) {
+        for count in count.filter(|count| count.tree == tree) {
             count.records += 1;
         }
         Ok(())

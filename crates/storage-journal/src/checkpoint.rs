@@ -86,6 +86,11 @@ impl About {
         bytes
     }
 
+    /// What tells it from any other checkpoint at its commit.
+    pub(crate) fn content(&self) -> u32 {
+        crc32fast::hash(&self.encode())
+    }
+
     /// What is said, and how long the header is.
     fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let mut fields = Fields(bytes);

@@ -25,6 +25,15 @@ pub struct Change<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// The CRC-32 of what a commit is, wherever and under whatever term it is written.
+pub(crate) fn content(number: u64, time_ms: i64, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    hasher.update(&time_ms.to_le_bytes());
+    hasher.update(body);
+    hasher.finalize()
+}
+
 /// The body of a commit with these changes.
 pub fn encode<'a>(changes: impl Iterator<Item = Change<'a>>) -> Vec<u8> {
     let mut body = Vec::new();

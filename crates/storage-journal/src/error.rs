@@ -56,6 +56,12 @@ pub enum JournalError {
         /// The commit behind which they are sought.
         after: u64,
     },
+    /// The commit of this number is another one than what is gone on from.
+    #[error("commit {after} of the journal is not the one that was backed up")]
+    Another {
+        /// Its number.
+        after: u64,
+    },
     /// The directory holds no journal.
     #[error("{} holds no journal", directory.display())]
     Missing {

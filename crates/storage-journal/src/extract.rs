@@ -9,7 +9,8 @@ use std::path::Path;
 use blake2::Digest as _;
 
 use crate::bytes::len_u64;
-use crate::checkpoint::Blake2b256;
+use crate::checkpoint::{self, Blake2b256, Checkpoint};
+use crate::commit;
 use crate::disk::{Disk, directory_of, remove_if_there, unpublished};
 use crate::error::JournalError;
 use crate::frame::{self, Header, Kind};
@@ -22,8 +23,12 @@ use crate::segment;
 pub struct After {
     /// The number of the commit.
     pub commit: u64,
-    /// The checksum of the extract that ends with it; 0 if a checkpoint does.
+    /// What the next extract is chained to: the checksum of the last frame of the extract that ends with it, or
+    /// `content` where a checkpoint does.
     pub checksum: u32,
+    /// What the commit is, or the checkpoint where only that holds it: another one of that number is of another
+    /// past.
+    pub content: u32,
 }
 
 /// What an extract holds.
@@ -46,8 +51,9 @@ pub struct Extract {
 ///
 /// # Errors
 ///
-/// [`JournalError::Removed`] if the commits are not in the journal any more; [`JournalError::Damaged`],
-/// [`JournalError::Io`]. Nothing is left.
+/// [`JournalError::Removed`] if commit `after`, or one behind it, is not in the journal any more,
+/// [`JournalError::Another`] if that commit is another one there; [`JournalError::Damaged`], [`JournalError::Io`].
+/// Nothing is left.
 pub fn write(
     disk: &dyn Disk,
     directory: &Path,
@@ -58,9 +64,8 @@ pub fn write(
 ) -> Result<Option<Extract>, JournalError> {
     let names = Names::list(disk, directory)?;
     let oldest = names.segments.first();
-    if through > after.commit && oldest.is_none_or(|first| *first > after.commit + 1) {
-        let after = after.commit;
-        return Err(JournalError::Removed { after });
+    if through > after.commit && oldest.is_none_or(|first| *first > after.commit.max(1)) {
+        go_on_from_checkpoint(disk, directory, after, oldest.copied())?;
     }
     let new = unpublished(path);
     let io = |source| JournalError::io("write", path, source);
@@ -71,7 +76,8 @@ pub fn write(
         first: after.commit + 1,
         predecessor: after.checksum,
     };
-    let written = write_unpublished(disk, &names, directory, &header, through, (&new, most));
+    let of_journal = (directory, names.segments.as_slice());
+    let written = write_unpublished(disk, of_journal, &header, (after, through), (&new, most));
     let published = written.and_then(|extract| {
         if let Some(extract) = &extract {
             if hash_of(disk, &new)? != extract.hash {
@@ -91,12 +97,33 @@ pub fn write(
     published
 }
 
+/// Whether the journal begins with the checkpoint that an extract is to go on from, as after a restore.
+fn go_on_from_checkpoint(
+    disk: &dyn Disk,
+    directory: &Path,
+    after: After,
+    oldest: Option<u64>,
+) -> Result<(), JournalError> {
+    let commit = after.commit;
+    if oldest != Some(commit + 1) {
+        return Err(JournalError::Removed { after: commit });
+    }
+    match Checkpoint::open(disk, &directory.join(checkpoint::name(commit))) {
+        Ok(base) if base.about().content() == after.content => Ok(()),
+        Ok(_) => Err(JournalError::Another { after: commit }),
+        Err(error) if error.is_damage() => Err(JournalError::Removed { after: commit }),
+        Err(JournalError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(JournalError::Removed { after: commit })
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn write_unpublished(
     disk: &dyn Disk,
-    names: &Names,
-    directory: &Path,
+    (directory, segments): (&Path, &[u64]),
     header: &segment::Header,
-    through: u64,
+    (after, through): (After, u64),
     (path, most): (&Path, u64),
 ) -> Result<Option<Extract>, JournalError> {
     let io = |source| JournalError::io("write", path, source);
@@ -106,13 +133,23 @@ fn write_unpublished(
     hasher.update(&begin);
     file.write_at(0, &begin).map_err(io)?;
     let mut offset = len_u64(begin.len());
-    let mut last = After {
-        commit: header.first - 1,
-        checksum: header.predecessor,
-    };
+    let mut last = after;
     let mut time_ms = None;
-    let mut walk = Walk::new(directory, Some(header.store_id), last.commit, through);
-    let walked = walk.run(disk, &names.segments, &mut |found| {
+    // From the commit itself on, where a segment holds it.
+    let holds_it = segments.first().is_some_and(|first| *first <= after.commit);
+    let from = after.commit - u64::from(holds_it);
+    let mut walk = Walk::new(directory, Some(header.store_id), from, through);
+    let walked = walk.run(disk, segments, &mut |found| {
+        let content = commit::content(found.number, found.time_ms, found.body);
+        if found.number <= after.commit {
+            let is_it = (found.number, content) == (after.commit, after.content);
+            let after = after.commit;
+            return if is_it {
+                Ok(true)
+            } else {
+                Err(JournalError::Another { after }.into())
+            };
+        }
         if time_ms.is_some() && offset > most {
             return Err(Ended::Full);
         }
@@ -131,6 +168,7 @@ fn write_unpublished(
         last = After {
             commit: found.number,
             checksum,
+            content,
         };
         time_ms = Some(found.time_ms);
         Ok(true)

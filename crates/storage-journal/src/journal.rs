@@ -42,16 +42,19 @@ pub struct Exported {
     pub commit: u64,
     /// When that was made, in Unix milliseconds.
     pub last_at: i64,
+    /// What tells that commit from any other of its number: a CRC-32; `None` without a journal.
+    pub content: Option<u32>,
     /// The length of the file in bytes.
     pub bytes: u64,
 }
 
 impl Exported {
-    /// The state at this commit, made at `last_at`, in a file of so many bytes.
-    pub fn new(commit: u64, last_at: i64, bytes: u64) -> Self {
+    /// The state at this commit, made at `last_at`, of a database without a journal.
+    pub fn without_journal(commit: u64, last_at: i64, bytes: u64) -> Self {
         Self {
             commit,
             last_at,
+            content: None,
             bytes,
         }
     }
@@ -677,12 +680,8 @@ impl Journal {
         let last = self.writer().last;
         let merged = self.merged(last)?;
         let about = self.about(merged.through(), schema_version, created_at);
-        let (commit, bytes) = self.write_checkpoint(path, &merged, &about, watch)?;
-        Ok(Exported {
-            commit,
-            bytes,
-            last_at: merged.last_at(),
-        })
+        let (_, bytes) = self.write_checkpoint(path, &merged, &about, watch)?;
+        Ok(merged.exported(bytes))
     }
 
     /// Writes the commits behind `after` to a file of their own, beside the writers: [`extract::write`].

@@ -12,6 +12,7 @@ use crate::checkpoint::{Checkpoint, Record};
 use crate::digest::MAX_TREES;
 use crate::disk::Disk;
 use crate::error::JournalError;
+use crate::journal::Exported;
 use crate::scan::Scan;
 use crate::tail::{Place, Tail};
 
@@ -25,6 +26,7 @@ pub struct Merged {
     tail: Arc<Tail>,
     through: u64,
     last_at: i64,
+    content: Option<u32>,
     store_id: [u8; 16],
 }
 
@@ -65,6 +67,7 @@ impl Merged {
             tail: Arc::clone(&scan.tail),
             through: scan.last(),
             last_at: scan.last_at(),
+            content: scan.content(),
             store_id: scan.store_id(),
         }
     }
@@ -77,6 +80,16 @@ impl Merged {
     /// When that commit was made, in Unix milliseconds; when the checkpoint was, if it is that one's.
     pub fn last_at(&self) -> i64 {
         self.last_at
+    }
+
+    /// The state as it is exported, in a file of so many bytes.
+    pub fn exported(&self, bytes: u64) -> Exported {
+        Exported {
+            commit: self.through,
+            last_at: self.last_at,
+            content: self.content,
+            bytes,
+        }
     }
 
     /// About how many records there are, for progress: not fewer.

@@ -219,6 +219,12 @@ impl Scan {
         }
     }
 
+    /// What the last commit is, or the checkpoint where only that holds it.
+    pub(crate) fn content(&self) -> Option<u32> {
+        let of_base = || Some(self.base.as_ref()?.about().content());
+        self.walk.content.or_else(of_base)
+    }
+
     /// The last number that is known durable.
     pub fn watermark(&self) -> u64 {
         self.walk.watermark

@@ -164,15 +164,19 @@ pub fn ship(
             }
             _ => self::head(target, db.store_id(), history)?,
         };
-        head = head.filter(|head| head.end.commit <= db.last_commit());
+        // Of which past a backup is without a journal cannot be told.
+        head =
+            head.filter(|head| head.end.content.is_some() && head.end.commit <= db.last_commit());
     }
     if let Some(head) = head.take_if(|head| !head.is_full_due()) {
         match increments(db, target, &scratch, &head.end, how.now) {
             Err(error) if is_removed(&error) => {
+                let (after, reason) = (head.end.commit, error.to_string());
                 tracing::warn!(
-                    after = head.end.commit,
-                    "the journal no longer reaches back to the last backup: commits between it and this \
-                     one cannot be gone back to"
+                    after,
+                    reason,
+                    "nothing goes on from the last backup: commits between it and this one cannot be gone \
+                     back to"
                 );
             }
             made => {
@@ -191,7 +195,8 @@ pub fn ship(
         history,
         commit: exported.commit,
         after: After::default(),
-        checksum: 0,
+        checksum: exported.content.unwrap_or(0),
+        content: exported.content.or((exported.commit == 0).then_some(0)),
         // Before its first commit there was no database.
         last_at_ms: match exported.last_at {
             0 => how.now.saturating_mul(1000),
@@ -233,7 +238,7 @@ fn is_removed(error: &CatalogError) -> bool {
     // What cannot be read on from the last backup may be in a checkpoint.
     matches!(
         error,
-        JournalError::Removed { .. } | JournalError::Damaged { .. }
+        JournalError::Removed { .. } | JournalError::Another { .. } | JournalError::Damaged { .. }
     )
 }
 
@@ -253,6 +258,7 @@ fn increments(
             commit: extract.last.commit,
             after,
             checksum: extract.last.checksum,
+            content: Some(extract.last.content),
             last_at_ms: extract.time_ms,
             created_at: now,
             bytes: extract.bytes,

@@ -13,7 +13,6 @@ use storage_core::{
 use storage_schema::SchemaError;
 
 use crate::integrity::{self, Integrity, VerifyOptions};
-use crate::origin::{Origin, origin};
 
 mod quarantine;
 
@@ -159,15 +158,6 @@ pub fn repair(from: &DbOptions, how: &RepairOptions) -> Result<RepairReport, Rep
     })?;
     let schema_record_made = complete(&mut salvage, from)?;
     let layout = storage_schema::layout(&salvage.view())?;
-    if layout.is_framed {
-        // Its next commits may get numbers that lost ones had: no backup goes on from one of those.
-        let (commit, now) = (salvage.report().commit, from.now());
-        let before = origin(&salvage.view())?;
-        let mut origin = Origin::new(storage_core::new_store_id()?, commit, now);
-        origin.is_settled = before.is_none_or(|before| before.is_settled);
-        let (_, key, frame) = origin.record()?;
-        salvage.add(TreeId::Schema, &key, &frame)?;
-    }
     let salvaged = salvage.report().clone();
     let quarantine = quarantine.finish()?;
     let listed = with(staging.target(), QUARANTINE);

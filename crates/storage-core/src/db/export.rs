@@ -50,14 +50,14 @@ impl Db {
                 Ok::<_, CoreError>(record?)
             });
             let size = checkpoint::write(&RealDisk, path, &about, records)?;
-            return Ok(Exported::new(state.through(), state.last_at(), size));
+            return Ok(state.exported(size));
         }
         let turn = inner.take_turn()?;
         let commit = self.last_commit();
         let records = recovery::records(&*index).map(|record| meter.step().and(record));
         let size = checkpoint::write(&RealDisk, path, &about(commit, self.store_id()), records)?;
         drop(turn);
-        Ok(Exported::new(commit, now_ms, size))
+        Ok(Exported::without_journal(commit, now_ms, size))
     }
 
     /// Writes the commits behind `after`, up to the last one, to a file of their own, beside the writers. It

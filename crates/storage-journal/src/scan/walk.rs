@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bytes::len_u64;
+use crate::commit;
 use crate::disk::{Disk, DiskFile};
 use crate::error::JournalError;
 use crate::frame::{self, Frame, Kind};
@@ -53,6 +54,8 @@ pub(crate) struct Walk {
     pub(crate) last_time_ms: i64,
     /// When the last commit was made; 0 if none was met.
     pub(crate) commit_time_ms: i64,
+    /// What the last commit is: [`commit::content`].
+    pub(crate) content: Option<u32>,
     /// Of the last commit's frame.
     pub(crate) last_checksum: u32,
     pub(crate) mark: Option<(u64, Mark)>,
@@ -93,6 +96,7 @@ impl Walk {
             watermark: after,
             last_time_ms: 0,
             commit_time_ms: 0,
+            content: None,
             last_checksum: 0,
             mark: None,
             clean: false,
@@ -311,6 +315,7 @@ impl Walk {
                 let before = (self.last, self.last_checksum);
                 self.last = header.number;
                 self.commit_time_ms = header.time_ms;
+                self.content = Some(content(frame));
                 let found = Found {
                     number: header.number,
                     time_ms: header.time_ms,
@@ -329,8 +334,14 @@ impl Walk {
                     before,
                 });
             }
-            // Before the beginning of the walk.
-            Kind::Commit => self.is_missing = false,
+            // Before the beginning of the walk, or the one that it begins behind.
+            Kind::Commit => {
+                self.is_missing = false;
+                if header.number == self.last {
+                    self.commit_time_ms = header.time_ms;
+                    self.content = Some(content(frame));
+                }
+            }
             Kind::Mark | Kind::CleanMark => {
                 let clean = header.kind == Kind::CleanMark;
                 // Which commits they are, the next one tells: a mark speaks of one that may lie far before.
@@ -369,6 +380,11 @@ impl Walk {
         });
         self.lost.push(first..=through);
     }
+}
+
+fn content(frame: &Frame<'_>) -> u32 {
+    let header = frame.header;
+    commit::content(header.number, header.time_ms, &frame.body)
 }
 
 /// The bytes with others in the place of what lies at an offset.

@@ -9,7 +9,7 @@ use storage_journal::extract::{self, After, Extract};
 use storage_journal::{Journal, JournalError, Merged};
 
 use crate::workload::{
-    History, Random, TestResult, append, contents, create, directory, run, scan,
+    History, Random, State, TestResult, append, contents, create, directory, run, scan,
 };
 
 fn backup() -> &'static Path {
@@ -27,9 +27,11 @@ fn export(journal: &Journal, disk: &SimulatedDisk) -> Result<After, JournalError
         path: name,
         source,
     })?;
+    let content = exported.content.unwrap_or(0);
     Ok(After {
         commit: exported.commit,
-        checksum: 0,
+        checksum: content,
+        content,
     })
 }
 
@@ -212,5 +214,45 @@ fn commits_that_the_journal_removed_are_told() -> TestResult {
     let after = After::default();
     let taken = journal.extract(after, &directory().join("x"), u64::MAX);
     assert!(matches!(taken, Err(JournalError::Removed { after: 0 })));
+    Ok(())
+}
+
+/// A journal that was put back, and went on to the same number another way, is not gone on from.
+#[test]
+fn what_is_of_another_past_is_not_taken() -> TestResult {
+    let disk = SimulatedDisk::default();
+    let (mut history, mut random) = (History::new(), Random(6));
+    let journal = create(&disk)?;
+    for _ in 0..5 {
+        append(&journal, &mut history, &mut random)?;
+    }
+    journal.sync()?;
+    let put_back = disk.crash(disk.trace_len(), Crash::Kill);
+    let at = export(&journal, &disk)?;
+    for _ in 0..5 {
+        append(&journal, &mut history, &mut random)?;
+    }
+    let mut after = at;
+    extract_all(&journal, &mut after, u64::MAX)?;
+    assert_eq!(after.commit, 10);
+
+    let shared: Arc<dyn Disk> = Arc::new(put_back.clone());
+    let other = Journal::open(shared, &scan(&put_back)?, 9, 2)?;
+    let mut history = History::new();
+    history.states.insert(5, State::new());
+    let mut random = Random(7);
+    for _ in 0..8 {
+        append(&other, &mut history, &mut random)?;
+    }
+    let to = directory().join("extract");
+    let refused = other.extract(after, &to, u64::MAX);
+    assert!(
+        matches!(refused, Err(JournalError::Another { after: 10 })),
+        "{refused:?}"
+    );
+    assert!(put_back.content(&to).is_none());
+    // From where the two are still one it is.
+    let taken = other.extract(at, &to, u64::MAX)?.ok_or("nothing")?;
+    assert_eq!(taken.last.commit, 13);
     Ok(())
 }

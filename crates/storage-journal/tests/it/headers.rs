@@ -115,6 +115,6 @@ fn a_segment_that_is_cut_within_its_header_is_damaged() -> TestResult {
         assert!(!scan(&disk)?.damage().is_empty(), "cut to {len}");
         disk.damage(&segment(&disk), |bytes| bytes.clone_from(&whole));
     }
-    assert_eq!(scan(&disk)?.damage(), &[] as &[String]);
+    assert!(scan(&disk)?.damage().is_empty());
     Ok(())
 }

@@ -44,8 +44,10 @@ pub struct Backup {
     pub commit: u64,
     /// The end of the backup that an increment goes on from.
     pub after: After,
-    /// The checksum of an increment's last commit; 0 of a full one.
+    /// What an increment that goes on from it is chained to.
     pub checksum: u32,
+    /// What tells the last commit from any other of its number; `None` if it was made without a journal.
+    pub content: Option<u32>,
     /// When the last commit was made, in Unix milliseconds.
     pub last_at_ms: i64,
     /// When the backup was made, in Unix seconds.
@@ -75,7 +77,9 @@ struct Note {
     commit: u64,
     after_commit: u64,
     after_checksum: u32,
+    after_content: u32,
     checksum: u32,
+    content: Option<u32>,
     last_at_ms: i64,
     created_at: i64,
     bytes: u64,
@@ -125,6 +129,7 @@ impl Backup {
         After {
             commit: self.commit,
             checksum: self.checksum,
+            content: self.content.unwrap_or(0),
         }
     }
 
@@ -138,7 +143,9 @@ impl Backup {
             commit: self.commit,
             after_commit: self.after.commit,
             after_checksum: self.after.checksum,
+            after_content: self.after.content,
             checksum: self.checksum,
+            content: self.content,
             last_at_ms: self.last_at_ms,
             created_at: self.created_at,
             bytes: self.bytes,
@@ -169,8 +176,10 @@ impl Backup {
             after: After {
                 commit: note.after_commit,
                 checksum: note.after_checksum,
+                content: note.after_content,
             },
             checksum: note.checksum,
+            content: note.content,
             last_at_ms: note.last_at_ms,
             created_at: note.created_at,
             bytes: note.bytes,
@@ -203,8 +212,10 @@ mod tests {
             after: After {
                 commit: 9,
                 checksum: 5,
+                content: 3,
             },
             checksum: 6,
+            content: Some(8),
             last_at_ms: 1_770_000_000_123,
             created_at: 1_770_000_001,
             bytes: 4242,
