@@ -37,7 +37,7 @@ use crate::index::{Index, IndexHome};
 use crate::lock::Lock;
 use crate::options::DbOptions;
 use crate::paths::{create_directory, directory_of, files_of, journal_path, resolve};
-use crate::progress::Observer;
+use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
 use crate::restore::remains;
 use crate::tree::TreeId;
@@ -313,6 +313,11 @@ impl Db {
         inner.set_counts(&digests);
         inner.last_commit.store(through, Ordering::Release);
         Ok(through)
+    }
+
+    /// Counts long work on this database: its observer is told, and it ends when the database is closed.
+    pub fn meter(&self, operation: &'static str, total: u64) -> Meter<'_> {
+        self.inner.meter(operation, total)
     }
 
     /// Who is told the progress of long work.

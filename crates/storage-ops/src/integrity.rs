@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use storage_core::trees::{audit_log, identity};
-use storage_core::{CoreError, Db, Difference, KeyRange, Meter, Observer, Order, Read, TreeId};
+use storage_core::{CoreError, Db, Difference, KeyRange, Meter, Order, Read, TreeId};
 
 mod invariants;
 mod report;
@@ -42,8 +42,6 @@ pub struct VerifyOptions<'a> {
     pub is_deep: bool,
     /// Looks at sealed records; nobody by default.
     pub envelope: Option<Envelope<'a>>,
-    /// Told how far it is.
-    pub observer: Observer,
     /// How much is read in a second at most; as fast as it goes by default. A limit also keeps it to one
     /// thread.
     pub bytes_per_second: Option<NonZero<u64>>,
@@ -65,7 +63,6 @@ impl Default for VerifyOptions<'_> {
             max_listed: MAX_LISTED,
             is_deep: true,
             envelope: None,
-            observer: Observer::default(),
             bytes_per_second: None,
         }
     }
@@ -115,7 +112,7 @@ pub fn verify(db: &Db, options: &VerifyOptions<'_>) -> Result<Integrity, CoreErr
         options,
         next: AtomicUsize::new(0),
         collected: Mutex::new(Collected::new(&trees, options.max_listed)),
-        meter: Mutex::new(Meter::start("verify", total, &options.observer)),
+        meter: Mutex::new(db.meter("verify", total)),
         read: AtomicU64::new(0),
         started: Instant::now(),
     };

@@ -199,11 +199,7 @@ fn check(target: &DbOptions, layout: Layout) -> Result<Option<Integrity>, Repair
     };
     let mut integrity = None;
     if layout.schema_version == target.schema_version {
-        let options = VerifyOptions {
-            observer: target.observer.clone(),
-            ..VerifyOptions::default()
-        };
-        integrity = Some(integrity::verify(&db, &options)?);
+        integrity = Some(integrity::verify(&db, &VerifyOptions::default())?);
     }
     db.shutdown()?;
     Ok(integrity)

@@ -198,7 +198,6 @@ impl NodeStorage {
         options.max_listed = max_findings;
         options.is_deep = deep;
         options.bytes_per_second = bytes_per_second;
-        options.observer = self.db.observer();
         let envelope = self.secrets.envelope(&self.db.view(), deep)?;
         options.envelope = Some(&*envelope);
         self.done(storage_ops::verify(&self.db, &options))

@@ -333,7 +333,11 @@ impl Place<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        tracing::warn!(records = "all", "rebuilding the index from the journal");
+        if scan.is_only_begun() {
+            tracing::info!("building the index from the journal");
+        } else {
+            tracing::warn!(records = "all", "rebuilding the index from the journal");
+        }
         let (index, digests) = self.build(&journal, Some(&merged), scan.last())?;
         Ok(Recovered {
             index,
