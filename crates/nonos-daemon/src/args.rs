@@ -340,6 +340,9 @@ pub(crate) enum BackupVerb {
         /// Where backups are kept [default: backup.to of config.toml]
         #[arg(long, value_name = "URL")]
         from: Option<String>,
+        /// Of which database, where there are backups of several
+        #[arg(long, value_name = "ID", value_parser = store_id)]
+        store: Option<StoreId>,
         /// Say what would be removed, and change nothing
         #[arg(long)]
         dry_run: bool,

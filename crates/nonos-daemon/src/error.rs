@@ -50,6 +50,8 @@ pub(crate) enum CliError {
     #[cfg(feature = "encrypted-storage")]
     #[error("a change of keys is under way: {} exists", path.display())]
     Rotating { path: PathBuf },
+    #[error("{} is no directory of backups", path.display())]
+    NoPlace { path: PathBuf },
     #[error("there is no backup {name}")]
     NoBackup { name: String },
     #[error("{} is not in the data directory, so a copy would use it as well", path.display())]
@@ -103,7 +105,7 @@ impl CliError {
             #[cfg(feature = "encrypted-storage")]
             Self::NoSuch { .. } => ErrorCode::NotFound.name(),
             Self::Findings { .. } => "FINDINGS",
-            Self::NoBackup { .. } => ErrorCode::NotFound.name(),
+            Self::NoBackup { .. } | Self::NoPlace { .. } => ErrorCode::NotFound.name(),
             Self::Outside { .. } => "OUTSIDE",
             #[cfg(feature = "encrypted-storage")]
             Self::Rotating { .. } => "ROTATING",
@@ -135,6 +137,7 @@ impl CliError {
                 "give schema, identity, peers, metrics, epochs, config, claims, secrets or audit_log",
             ),
             Self::Settings(error) => error.remedy(),
+            Self::NoPlace { .. } => Some("name one with --from, or make a backup first"),
             Self::NoBackup { .. } => Some("`nonos backup list` shows what there is"),
             #[cfg(feature = "encrypted-storage")]
             Self::Rotating { .. } => Some("`nonos secrets rotate` finishes it"),

@@ -66,7 +66,7 @@ struct OfFile {
 
 pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
     let settings = Places::of(args)?.load()?;
-    let target = |named: &Option<String>| targets::open(args, &settings, named.as_deref());
+    let target = |named: &Option<String>| targets::existing(args, &settings, named.as_deref());
     let start = |schema| Report::start(schema, args.output);
     match what {
         BackupVerb::Create { to: Some(to), .. } if is_file(to) => {
@@ -76,10 +76,7 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
         }
         BackupVerb::Create { to, incremental } => {
             let report = start("nonos.backup_create/1");
-            let made = cmd::view(&settings.storage).and_then(|storage| {
-                let made = storage.back_up(&*target(to)?, *incremental)?;
-                Ok(all(made, Vec::new()))
-            });
+            let made = create(args, &settings, to.as_deref(), *incremental);
             report.finish(made, |made| match made.backups.len() {
                 0 => "nothing new since the last backup".to_owned(),
                 _ => table(made),
@@ -126,6 +123,7 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             keep_last,
             keep_daily,
             from,
+            store,
             dry_run,
         } => {
             let report = start("nonos.backup_prune/1");
@@ -133,7 +131,8 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
                 last: keep_last.unwrap_or(1),
                 daily: keep_daily.unwrap_or(0),
             };
-            let removed = target(from).and_then(|target| prune(args, &*target, keep, *dry_run));
+            let removed =
+                target(from).and_then(|target| prune(args, &*target, *store, (keep, *dry_run)));
             report.finish(removed.map(|removed| all(removed, Vec::new())), |removed| {
                 let bytes = removed.backups.iter().map(|b| b.bytes).sum();
                 let (count, done) = (
@@ -176,6 +175,27 @@ fn drill(
         errors: drilled.integrity.errors,
         warnings: drilled.integrity.warnings,
     })
+}
+
+fn create(
+    args: &Args,
+    settings: &Settings,
+    to: Option<&str>,
+    is_incremental: bool,
+) -> Result<Backups, CliError> {
+    let storage = cmd::view(&settings.storage)?;
+    #[cfg(feature = "encrypted-storage")]
+    {
+        let plain = storage.secrets_status()?.counts.plaintext;
+        if plain > 0 {
+            tracing::warn!(
+                plain,
+                "secrets that are not sealed are in the backup as they are"
+            );
+        }
+    }
+    let place = targets::open(args, settings, to)?;
+    Ok(all(storage.back_up(&*place, is_incremental)?, Vec::new()))
 }
 
 /// Whether a name is that of a single backup file, not of a place for backups.
@@ -238,15 +258,15 @@ fn named(target: &dyn Target, name: &str) -> Result<Backup, CliError> {
 fn prune(
     args: &Args,
     target: &dyn Target,
-    keep: Keep,
-    dry_run: bool,
+    store: Option<StoreId>,
+    (keep, dry_run): (Keep, bool),
 ) -> Result<Vec<Backup>, CliError> {
-    let told = NodeStorage::prune_backups(target, keep, true)?;
+    let told = NodeStorage::prune_backups(target, store, keep, true)?;
     if dry_run || told.is_empty() {
         return Ok(told);
     }
     confirm(args, &format!("removing {} backups", told.len()))?;
-    Ok(NodeStorage::prune_backups(target, keep, false)?)
+    Ok(NodeStorage::prune_backups(target, store, keep, false)?)
 }
 
 /// Where files on their way lie: beside the database.

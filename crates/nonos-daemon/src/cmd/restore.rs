@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nonos_storage::{NodeStorage, RestoreReport, StorageConfig, Wanted};
+use nonos_storage::{
+    CoreError, NodeStorage, NonosError, RestoreReport, StorageConfig, Wanted, holder,
+};
 use serde::Serialize;
 
 use crate::args::{Args, Verb};
@@ -68,10 +70,22 @@ fn make(args: &Args) -> Result<Restored, CliError> {
         let name = config.path.file_name().unwrap_or_default().to_owned();
         config.path = expand_home(directory)?.join(name);
     }
-    NodeStorage::finish_exchange(&config)?;
+    if *dry_run {
+        let intent = with_ending(&config.path, ".intent");
+        if intent.exists() {
+            // What is staged is needed to finish it.
+            return Err(NonosError::from(CoreError::Exchanging { path: intent }).into());
+        }
+    } else {
+        NodeStorage::finish_exchange(&config)?;
+    }
     let there_is = exists(&config.path)?;
     if there_is && into.is_some() {
         return Err(CliError::Exists { path: config.path });
+    }
+    if !dry_run && let Some(holder) = holder(&config.path).map_err(NonosError::from)? {
+        // Said before anything is fetched; the exchange takes the lock.
+        return Err(NonosError::from(CoreError::Locked { holder }).into());
     }
     if there_is && !dry_run {
         confirm(args, &format!("replacing {}", config.path.display()))?;
@@ -133,7 +147,7 @@ fn stage(
     if let Some(file) = from.as_deref().filter(|from| is_file(from)) {
         return Ok(NodeStorage::restore_backup(file, staged.clone())?);
     }
-    let target = targets::open(args, settings, from.as_deref())?;
+    let target = targets::existing(args, settings, from.as_deref())?;
     let wanted = match (at, name) {
         (Some(time_ms), _) => Wanted::At(*time_ms),
         (None, Some(name)) => Wanted::Named(name.clone()),

@@ -17,6 +17,9 @@ use crate::settings::{Places, Settings};
 use crate::targets;
 use nonos_storage::NodeStorage;
 
+/// How long work that is under way beside the database may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Which node a restored database is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
@@ -39,7 +42,7 @@ pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), 
             what: "the runtime",
             source,
         })?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         // Signals are caught before the database is open: none may end it in the midst.
         let stop = shutdown::signal()?;
         let opening = progress::opening(args, settings.storage.clone()).migrate(migrate);
@@ -77,7 +80,10 @@ pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), 
         closed?;
         tracing::info!("the database is closed");
         Ok(())
-    })
+    });
+    // An upload or a drill that is under way ends with the program: what it leaves is no backup.
+    runtime.shutdown_timeout(GRACE);
+    done
 }
 
 /// Backs up for as long as the daemon runs, if it is told to.

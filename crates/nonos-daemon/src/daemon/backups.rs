@@ -5,13 +5,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nonos_storage::{
     BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped, StorageConfig,
     Target,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::error::CliError;
 use crate::output::chain;
@@ -28,64 +28,84 @@ pub(crate) struct Backups {
     pub(crate) scratch: PathBuf,
 }
 
-/// Backs up until the database is closed.
+/// Ships and drills until the database is closed. A drill takes as long as it takes: shipping goes on.
 pub(crate) async fn run(backups: Backups) -> Result<(), CliError> {
-    let mut turns = interval(Duration::from_secs(backups.settings.every_secs.max(1)));
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut state = State {
-        backups,
-        shipped: Shipped::default(),
-        drilled: Instant::now(),
-    };
+    let backups = Arc::new(backups);
+    tokio::select! {
+        ended = ship(Arc::clone(&backups)) => ended,
+        ended = drill(backups) => ended,
+    }
+}
+
+async fn ship(backups: Arc<Backups>) -> Result<(), CliError> {
+    let mut turns = every(backups.settings.every_secs, Duration::ZERO);
+    let mut shipped = Shipped::default();
     loop {
         turns.tick().await;
+        let backups = Arc::clone(&backups);
         let turn = tokio::task::spawn_blocking(move || {
-            state.turn();
-            state
+            told(
+                backups.ship(&mut shipped),
+                "no backup could be made; it is tried again",
+            );
+            shipped
         });
-        state = turn.await.map_err(|source| CliError::Task { source })?;
+        shipped = turn.await.map_err(|source| CliError::Task { source })?;
     }
 }
 
-struct State {
-    backups: Backups,
-    shipped: Shipped,
-    drilled: Instant,
+async fn drill(backups: Arc<Backups>) -> Result<(), CliError> {
+    let seconds = backups.settings.drill_every_secs;
+    if seconds == 0 {
+        return std::future::pending().await;
+    }
+    let mut turns = every(seconds, Duration::from_secs(seconds));
+    loop {
+        turns.tick().await;
+        let backups = Arc::clone(&backups);
+        let turn = tokio::task::spawn_blocking(move || {
+            told(backups.drill(), "the newest backup cannot be restored");
+        });
+        turn.await.map_err(|source| CliError::Task { source })?;
+    }
 }
 
-impl State {
-    fn turn(&mut self) {
-        match self.ship() {
-            Ok(()) => {}
-            Err(NonosError::Storage(error)) if error.code() == ErrorCode::Poisoned => {
-                tracing::debug!(%error, "no backup of a database that is closed");
-            }
-            Err(error) => {
-                let reason = chain(&error);
-                tracing::error!(%reason, "no backup could be made; it is tried again");
-            }
-        }
-        let every = Duration::from_secs(self.backups.settings.drill_every_secs);
-        if !every.is_zero() && self.drilled.elapsed() >= every {
-            self.drilled = Instant::now();
-            self.drill();
-        }
-    }
+fn every(seconds: u64, first: Duration) -> Interval {
+    let period = Duration::from_secs(seconds.max(1));
+    let mut turns = interval_at(Instant::now() + first, period);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    turns
+}
 
-    fn ship(&mut self) -> NonosResult<()> {
-        let Backups {
+fn told(result: NonosResult<()>, what: &'static str) {
+    match result {
+        Err(NonosError::Storage(error)) if error.code() == ErrorCode::Poisoned => {
+            tracing::debug!(%error, "the database is closed");
+        }
+        Err(error) => {
+            let reason = chain(&error);
+            tracing::error!(%reason, "{what}");
+        }
+        Ok(()) => {}
+    }
+}
+
+impl Backups {
+    fn ship(&self, shipped: &mut Shipped) -> NonosResult<()> {
+        let Self {
             storage,
             target,
             settings,
             ..
-        } = &self.backups;
-        let made = storage.ship(&**target, &mut self.shipped)?;
+        } = self;
+        let made = storage.ship(&**target, shipped)?;
         if made.iter().any(|backup| backup.kind == BackupKind::Full) {
             let keep = Keep {
                 last: settings.keep_last,
                 daily: settings.keep_daily,
             };
-            for removed in NodeStorage::prune_backups(&**target, keep, false)? {
+            let store_id = Some(storage.store_id().0);
+            for removed in NodeStorage::prune_backups(&**target, store_id, keep, false)? {
                 let name = removed.name();
                 tracing::info!(name, "removed an old backup");
             }
@@ -97,32 +117,20 @@ impl State {
         Ok(())
     }
 
-    fn drill(&self) {
-        let Backups {
-            storage,
-            target,
-            config,
-            scratch,
-            ..
-        } = &self.backups;
-        let store_id = Some(storage.store_id().0);
-        match NodeStorage::drill(&**target, store_id, scratch, config) {
-            Ok(drill) if drill.is_sound => {
-                let (commit, entries) = (drill.backup.commit, drill.entries);
-                tracing::info!(
-                    commit,
-                    entries,
-                    "the newest backup was restored and verified"
-                );
-            }
-            Ok(drill) => {
-                let (name, errors) = (drill.backup.name(), drill.integrity.errors);
-                tracing::error!(name, errors, "records in the newest backup are damaged");
-            }
-            Err(error) => {
-                let reason = chain(&error);
-                tracing::error!(%reason, "the newest backup cannot be restored");
-            }
+    fn drill(&self) -> NonosResult<()> {
+        let store_id = Some(self.storage.store_id().0);
+        let drill = NodeStorage::drill(&*self.target, store_id, &self.scratch, &self.config)?;
+        let (commit, entries) = (drill.backup.commit, drill.entries);
+        if drill.is_sound {
+            tracing::info!(
+                commit,
+                entries,
+                "the newest backup was restored and verified"
+            );
+        } else {
+            let (name, errors) = (drill.backup.name(), drill.integrity.errors);
+            tracing::error!(name, errors, "records in the newest backup are damaged");
         }
+        Ok(())
     }
 }

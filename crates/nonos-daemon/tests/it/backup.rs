@@ -83,6 +83,12 @@ fn backups_are_made_listed_verified_drilled_and_pruned() -> TestResult {
         &["backup", "list", "--from", "ftp://host/x", "-o", "json"],
         2,
     )?;
+    let mistyped = text(&node.path("bakcups"));
+    for verb in [&["backup", "list"][..], &["backup", "drill"], &["restore"]] {
+        let args = [verb, &["--from", &mistyped, "--yes", "-o", "json"]].concat();
+        node.json(&args, 1)?;
+    }
+    assert!(!node.path("bakcups").exists(), "reading makes nothing");
 
     node.json(&["backup", "create", "-o", "json"], 0)?;
     let prune = ["backup", "prune", "--keep-last", "1", "-o", "json"];

@@ -70,18 +70,21 @@ impl NodeStorage {
         done(storage_ops::verify_in_catalog(target, name, scratch, now))
     }
 
-    /// Removes the backups that are not kept, and returns them; with `dry_run` says only what that would
-    /// be. The newest backup of each database stays, and so does the newest that was verified.
+    /// Removes the backups of a database that are not kept, and returns them; with `dry_run` says only what that
+    /// would be. Of each of its histories the newest stays, and so does the newest that was verified. Where the
+    /// target has backups of several databases, `store_id` says of which.
     ///
     /// # Errors
     ///
-    /// `IO`: some of them may be removed; calling again goes on.
+    /// `INVALID_ARGUMENT` if there are several: nothing was removed. `IO`: some of them may be removed; calling
+    /// again goes on.
     pub fn prune_backups(
         target: &dyn Target,
+        store_id: Option<[u8; 16]>,
         keep: Keep,
         dry_run: bool,
     ) -> NonosResult<Vec<Backup>> {
-        done(storage_ops::prune_backups(target, keep, dry_run))
+        done(storage_ops::prune_backups(target, store_id, keep, dry_run))
     }
 
     /// Makes the database at `config.path` of the backups at a target, in the state that is wanted, and opens

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Backup, CatalogError, Kind, chain, list, note};
+use super::{Backup, CatalogError, Kind, chain, list, list_in, note};
+use crate::hex::hex;
 use crate::target::Target;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -17,20 +18,29 @@ pub struct Keep {
     pub daily: usize,
 }
 
-/// Removes what is not kept, and returns it; with `is_dry` says only what that would be. Of each
-/// database the newest backup that was verified is kept in any case, and one that is being made is not
-/// touched.
+/// Removes the backups of a database that are not kept, and returns them; with `is_dry` says only what that
+/// would be. Where the target has backups of several databases, `store_id` says of which. Of each history the
+/// newest backup that was verified is kept in any case, and one that is being made is not touched.
 ///
 /// # Errors
 ///
-/// [`CatalogError::Target`]: some of it may be removed; calling again goes on.
-pub fn prune(target: &dyn Target, keep: Keep, is_dry: bool) -> Result<Vec<Backup>, CatalogError> {
-    let backups = list(target)?.backups;
+/// [`CatalogError::Several`]: nothing was removed. [`CatalogError::Target`]: some of it may be removed;
+/// calling again goes on.
+pub fn prune(
+    target: &dyn Target,
+    store_id: Option<[u8; 16]>,
+    keep: Keep,
+    is_dry: bool,
+) -> Result<Vec<Backup>, CatalogError> {
+    let backups = list(target)?.of_store(store_id)?.backups;
+    let Some(store_id) = backups.first().map(|b| b.store_id) else {
+        return Ok(Vec::new());
+    };
     // A copy of a node has the same store id, and its backups are not those of the node.
-    let histories: BTreeSet<_> = backups.iter().map(|b| (b.store_id, b.history)).collect();
+    let histories: BTreeSet<_> = backups.iter().map(|b| b.history).collect();
     let mut kept = BTreeSet::new();
     for history in histories {
-        let of_history = |b: &&Backup| (b.store_id, b.history) == history;
+        let of_history = |b: &&Backup| b.history == history;
         let of_history: Vec<&Backup> = backups.iter().filter(of_history).collect();
         let chain_of = |full: &Backup| chain(&backups, full, None).last().map(|b| b.commit);
         let is_verified = |full: &Backup| {
@@ -56,7 +66,7 @@ pub fn prune(target: &dyn Target, keep: Keep, is_dry: bool) -> Result<Vec<Backup
         target.remove(&backup.note_name())?;
         target.remove(&backup.name())?;
     }
-    remove_leftovers(target)?;
+    remove_leftovers(target, &format!("{}/", hex(&store_id)))?;
     Ok(removed)
 }
 
@@ -83,9 +93,9 @@ fn kept_of<'a>(
 }
 
 /// Removes files without a note that lie before two full backups that have one: nobody is making them any more.
-fn remove_leftovers(target: &dyn Target) -> Result<(), CatalogError> {
-    let names: BTreeSet<String> = target.list("")?.into_iter().collect();
-    let listed = list(target)?.backups;
+fn remove_leftovers(target: &dyn Target, prefix: &str) -> Result<(), CatalogError> {
+    let names: BTreeSet<String> = target.list(prefix)?.into_iter().collect();
+    let listed = list_in(target, prefix)?.backups;
     for name in &names {
         let Some((directory, file)) = name.rsplit_once('/') else {
             continue;

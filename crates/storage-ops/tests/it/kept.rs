@@ -93,11 +93,27 @@ fn what_is_kept_is_what_the_rule_says_and_a_dry_run_tells_it() -> TestResult {
         };
         let before = list(&target)?.backups;
         let mut must_stay = expected(&before, keep);
-        let told = prune_backups(&target, keep, true)?;
+        assert!(
+            prune_backups(&target, None, keep, false).is_err(),
+            "of which of the two"
+        );
+        let mut told = Vec::new();
+        for db in &databases {
+            told.extend(prune_backups(&target, Some(db.store_id()), keep, true)?);
+        }
         assert_eq!(list(&target)?.backups, before, "seed {seed}: a dry run");
+        let (first, second) = (databases[0].store_id(), databases[1].store_id());
+        let of = |backups: &[Backup], store| backups.iter().filter(|b| b.store_id == store).count();
         let interrupted = Failing::new(&target, random.below(12), random.below(2) == 0);
-        let _failed = prune_backups(&interrupted, keep, false);
-        prune_backups(&target, keep, false)?;
+        let _failed = prune_backups(&interrupted, Some(first), keep, false);
+        prune_backups(&target, Some(first), keep, false)?;
+        let after = list(&target)?.backups;
+        assert_eq!(
+            of(&after, second),
+            of(&before, second),
+            "seed {seed}: the other's"
+        );
+        prune_backups(&target, Some(second), keep, false)?;
         let left: BTreeSet<_> = list(&target)?.backups.iter().map(Backup::name).collect();
         let gone: BTreeSet<_> = told.iter().map(Backup::name).collect();
         let all: BTreeSet<_> = before.iter().map(Backup::name).collect();
