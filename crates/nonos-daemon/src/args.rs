@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod backup;
+
+pub(crate) use backup::{BackupVerb, CreateArgs, PruneBackupsArgs};
+
 /// The storage of a NONOS node: its daemon, and what an operator does with it.
 #[derive(Debug, Parser)]
 #[command(name = "nonos", version, disable_version_flag = false)]
@@ -222,6 +226,9 @@ pub(crate) enum Verb {
         /// Of which database, where there are backups of several
         #[arg(long, value_name = "ID", value_parser = store_id)]
         store: Option<StoreId>,
+        /// The file of the age identity that opens encrypted backups [default: in config.toml]
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
         /// Make the database in this data directory, which has none, instead of the present one
         #[arg(long, value_name = "DIR")]
         into: Option<PathBuf>,
@@ -291,71 +298,6 @@ pub(crate) enum Verb {
     },
     /// Show the versions of this program and its formats
     Version,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum BackupVerb {
-    /// Back everything up, exact at one commit; the daemon goes on meanwhile
-    Create {
-        /// A file that ends in .nonos, or where backups are kept [default: backup.to of config.toml]
-        #[arg(long, value_name = "URL")]
-        to: Option<String>,
-        /// Only what came since the last backup there, if that can be
-        #[arg(long)]
-        incremental: bool,
-    },
-    /// The backups there are
-    List {
-        /// Where backups are kept [default: backup.to of config.toml]
-        #[arg(long, value_name = "URL")]
-        from: Option<String>,
-    },
-    /// Everything that is noted of a backup, or what a backup file says
-    Show {
-        /// Its name, as `backup list` shows it, or a file
-        name: String,
-        /// Where backups are kept [default: backup.to of config.toml]
-        #[arg(long, value_name = "URL")]
-        from: Option<String>,
-    },
-    /// Read a backup whole, as restoring it would
-    Verify {
-        /// Its name, as `backup list` shows it, or a file [default: the newest]
-        name: Option<String>,
-        /// Where backups are kept [default: backup.to of config.toml]
-        #[arg(long, value_name = "URL")]
-        from: Option<String>,
-        /// Of which database, where there are backups of several
-        #[arg(long, value_name = "ID", value_parser = store_id)]
-        store: Option<StoreId>,
-    },
-    /// Remove old backups; the newest, and the newest that was verified, stay
-    Prune {
-        /// Keep so many of the newest full backups, with what goes on from them
-        #[arg(long, value_name = "N", required_unless_present = "keep_daily")]
-        keep_last: Option<usize>,
-        /// Keep the newest of each of so many days
-        #[arg(long, value_name = "N")]
-        keep_daily: Option<usize>,
-        /// Where backups are kept [default: backup.to of config.toml]
-        #[arg(long, value_name = "URL")]
-        from: Option<String>,
-        /// Of which database, where there are backups of several
-        #[arg(long, value_name = "ID", value_parser = store_id)]
-        store: Option<StoreId>,
-        /// Say what would be removed, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Restore the newest backup to a directory that is removed again, and verify every record of it
-    Drill {
-        /// Where backups are kept [default: backup.to of config.toml]
-        #[arg(long, value_name = "URL")]
-        from: Option<String>,
-        /// Of which database, where there are backups of several
-        #[arg(long, value_name = "ID", value_parser = store_id)]
-        store: Option<StoreId>,
-    },
 }
 
 #[cfg(feature = "encrypted-storage")]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use nonos_daemon::encryption::{CryptError, EncryptionError};
 use nonos_storage::{ConfigError, CryptoError, ErrorCode, NonosError};
 
 use crate::settings::SettingsError;
@@ -47,6 +48,14 @@ pub(crate) enum CliError {
     NoTree { name: String },
     #[error(transparent)]
     Place(#[from] nonos_daemon::object_target::OpenError),
+    #[error(transparent)]
+    BackupKeys(#[from] EncryptionError),
+    #[error("cannot use {}", path.display())]
+    Encrypted { path: PathBuf, source: CryptError },
+    #[error("{count} secrets are not sealed: a backup would hold them as they are")]
+    PlainSecrets { count: u64 },
+    #[error("{what}")]
+    Usage { what: &'static str },
     #[cfg(feature = "encrypted-storage")]
     #[error("a change of keys is under way: {} exists", path.display())]
     Rotating { path: PathBuf },
@@ -110,7 +119,18 @@ impl CliError {
             #[cfg(feature = "encrypted-storage")]
             Self::Rotating { .. } => "ROTATING",
             Self::WhichNode { .. } => "WHICH_NODE",
-            Self::Head | Self::NoTree { .. } | Self::Place(_) | Self::Exists { .. } => "USAGE",
+            Self::PlainSecrets { .. } => "PLAIN_SECRETS",
+            Self::BackupKeys(_) => "BACKUP_KEYS",
+            Self::Encrypted { source, .. } => match source {
+                CryptError::NoIdentity => ErrorCode::KeyRequired.name(),
+                CryptError::Damaged | CryptError::Differs => ErrorCode::BackupInvalid.name(),
+                _ => ErrorCode::Io.name(),
+            },
+            Self::Head
+            | Self::NoTree { .. }
+            | Self::Place(_)
+            | Self::Usage { .. }
+            | Self::Exists { .. } => "USAGE",
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
@@ -145,6 +165,17 @@ impl CliError {
                 "name it relative to the data directory in config.toml, or use `nonos restore --into`",
             ),
             Self::Exists { .. } => Some("name a directory that does not exist"),
+            Self::PlainSecrets { .. } => Some(
+                "give the node its keys, which seals them; or encrypt the backup with --recipient; or leave \
+                 them out with --redact secrets",
+            ),
+            Self::BackupKeys(EncryptionError::NotBuiltIn) => {
+                Some("use a program that was built with the feature backup-age, or `age` itself")
+            }
+            Self::Encrypted {
+                source: CryptError::NoIdentity,
+                ..
+            } => Some("name the file of an age identity with --identity"),
             Self::WhichNode { .. } => Some(
                 "if the node that it was runs nowhere any more, `nonos run --same-node`; if it does, \
                  `nonos run --new-identity`",

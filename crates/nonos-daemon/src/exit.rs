@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nonos_daemon::encryption::{CryptError, EncryptionError};
 use nonos_storage::{CoreError, ErrorCode, NonosError, RestoreError, StorageError};
 
 use crate::error::CliError;
@@ -40,6 +41,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
             ErrorCode::NotFound => NO_DATABASE,
             ErrorCode::DiskFull => DISK_FULL,
             ErrorCode::Poisoned => POISONED,
+            ErrorCode::KeyRequired => KEY,
             ErrorCode::Cancelled => INTERRUPTED,
             _ => UNEXPECTED,
         },
@@ -51,10 +53,20 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::OnTerminal | CliError::NeedsFile => USAGE,
         #[cfg(feature = "encrypted-storage")]
         CliError::NoSuch { .. } => UNEXPECTED,
-        CliError::WhichNode { .. } => REFUSED,
+        CliError::BackupKeys(EncryptionError::Recipient { .. } | EncryptionError::NotBuiltIn) => {
+            USAGE
+        }
+        CliError::BackupKeys(_) => KEY,
+        CliError::Encrypted { source, .. } => match source {
+            CryptError::NoIdentity => KEY,
+            CryptError::Damaged | CryptError::Differs => BACKUP_INVALID,
+            _ => UNEXPECTED,
+        },
+        CliError::WhichNode { .. } | CliError::PlainSecrets { .. } => REFUSED,
         CliError::Head
         | CliError::NoTree { .. }
         | CliError::Place(_)
+        | CliError::Usage { .. }
         | CliError::Outside { .. }
         | CliError::Exists { .. } => USAGE,
         CliError::Findings { .. } => INTEGRITY,

@@ -1,6 +1,8 @@
 //! The storage of a NONOS node, for programs that depend on the daemon's crate: everything of
-//! [`nonos_storage`] under this name, and [`object_target`], the places for backups.
+//! [`nonos_storage`] under this name, and [`object_target`], the places for backups, and
+//! [`encryption`] of what goes there.
 
+pub mod encryption;
 pub mod object_target;
 
 pub use nonos_storage::{

@@ -45,6 +45,8 @@ const KNOWN: [(&str, &[&str]); 5] = [
             "keep_last",
             "keep_daily",
             "drill_every_secs",
+            "recipients",
+            "identity_file",
         ],
     ),
 ];
@@ -107,6 +109,10 @@ pub(crate) struct BackupSettings {
     pub(crate) keep_daily: usize,
     /// Seconds between two drills; 0 for none.
     pub(crate) drill_every_secs: u64,
+    /// To whom backups are encrypted; to nobody if it is empty.
+    pub(crate) recipients: Vec<String>,
+    /// The file of an age identity that opens them; none if it is empty.
+    pub(crate) identity_file: PathBuf,
 }
 
 impl Default for BackupSettings {
@@ -117,6 +123,8 @@ impl Default for BackupSettings {
             keep_last: 7,
             keep_daily: 30,
             drill_every_secs: 604_800,
+            recipients: Vec::new(),
+            identity_file: PathBuf::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nonos_daemon::encryption::{BackupKeys, EncryptedTarget};
 use nonos_daemon::object_target::ObjectTarget;
 use nonos_storage::{BackupDirectory, NonosError, Target};
 
@@ -14,10 +15,11 @@ pub(crate) fn existing(
     args: &Args,
     settings: &Settings,
     named: Option<&str>,
-) -> Result<Box<dyn Target>, CliError> {
+    keys: BackupKeys,
+) -> Result<EncryptedTarget, CliError> {
     match directory(args, settings, named)? {
         Some(path) if !path.is_dir() => Err(CliError::NoPlace { path }),
-        _ => open(args, settings, named),
+        _ => open(args, settings, named, keys),
     }
 }
 
@@ -26,14 +28,38 @@ pub(crate) fn open(
     args: &Args,
     settings: &Settings,
     named: Option<&str>,
-) -> Result<Box<dyn Target>, CliError> {
-    match directory(args, settings, named)? {
-        Some(path) => {
-            let directory = BackupDirectory::new(&path).map_err(NonosError::from)?;
-            Ok(Box::new(directory))
-        }
-        None => Ok(ObjectTarget::open(named.unwrap_or(&settings.backup.to))?),
-    }
+    keys: BackupKeys,
+) -> Result<EncryptedTarget, CliError> {
+    let place: Box<dyn Target> = match directory(args, settings, named)? {
+        Some(path) => Box::new(BackupDirectory::new(&path).map_err(NonosError::from)?),
+        None => ObjectTarget::open(named.unwrap_or(&settings.backup.to))?,
+    };
+    Ok(EncryptedTarget::new(place, keys))
+}
+
+/// To whom backups are encrypted, by the configuration if nobody is named, and who reads them here.
+pub(crate) fn keys(
+    args: &Args,
+    settings: &Settings,
+    recipients: &[String],
+    identity: Option<&Path>,
+) -> Result<BackupKeys, CliError> {
+    let recipients = match recipients {
+        [] => &settings.backup.recipients,
+        named => named,
+    };
+    let configured = &settings.backup.identity_file;
+    let identity = match identity {
+        Some(named) => Some(expand_home(named)?),
+        None if configured.as_os_str().is_empty() => None,
+        None => Some(Places::of(args)?.data_dir.join(expand_home(configured)?)),
+    };
+    Ok(BackupKeys::new(recipients, identity.as_deref())?)
+}
+
+/// Whether the place of the configuration is not a directory.
+pub(crate) fn is_remote(args: &Args, settings: &Settings) -> Result<bool, CliError> {
+    Ok(directory(args, settings, None)?.is_none())
 }
 
 /// The path, if the name is one and no URL: that of the configuration is relative to the data directory.

@@ -52,7 +52,8 @@ pub use storage_ops::{
     Backup, BackupError, BackupInfo, BackupKind, CatalogError, Directory as BackupDirectory,
     Finding, FindingCode, HistoryId, Integrity, Keep, Listing, Origin, PruneError, Pruned,
     RepairError, RepairOptions, RepairReport, RestoreError, Retention, Severity, Shipped, Target,
-    TargetError, TreeIntegrity, TreeSizes, Wanted, is_name as is_backup_name,
+    TargetError, TreeIntegrity, TreeSizes, Wanted, file_hash, in_scratch,
+    is_name as is_backup_name,
 };
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,

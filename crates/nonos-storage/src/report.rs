@@ -92,6 +92,7 @@ impl RestoreReport {
             entries: restored.entries,
             bytes: restored.bytes,
             migrated_from: older.then_some(restored.schema_version),
+            is_redacted: restored.is_redacted,
             duration_ms: milliseconds(took),
         }
     }
@@ -128,6 +129,8 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// The backup's schema, if it was an older one.
     pub migrated_from: Option<u32>,
+    /// Whether secrets and the node's identity were left out of the backup.
+    pub is_redacted: bool,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }

@@ -45,6 +45,8 @@ pub enum ErrorCode {
     Poisoned,
     /// A backup file is damaged or not one.
     BackupInvalid,
+    /// It is encrypted, and the key that opens it was not given.
+    KeyRequired,
     /// A swap of directories was interrupted.
     IncompleteSwap,
     /// The operating system refused an operation on a file.
@@ -72,6 +74,7 @@ impl ErrorCode {
             Self::WrongType => "WRONG_TYPE",
             Self::Poisoned => "POISONED",
             Self::BackupInvalid => "BACKUP_INVALID",
+            Self::KeyRequired => "KEY_REQUIRED",
             Self::IncompleteSwap => "INCOMPLETE_SWAP",
             Self::Io => "IO",
             Self::Cancelled => "CANCELLED",

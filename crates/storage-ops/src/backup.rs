@@ -5,6 +5,7 @@ use std::path::Path;
 use storage_core::history::{Checkpoint, JournalError, RealDisk};
 use storage_core::{CoreError, Db, ErrorCode, TreeId};
 
+use crate::redact;
 use crate::sizes::TreeSizes;
 
 /// What a backup file holds.
@@ -26,6 +27,8 @@ pub struct BackupInfo {
     pub program_version: String,
     /// Records in each tree.
     pub trees: TreeSizes,
+    /// Whether secrets and the node's identity were left out.
+    pub is_redacted: bool,
 }
 
 /// Why a file is no backup to rely on.
@@ -100,11 +103,12 @@ pub(crate) fn open(path: &Path) -> Result<(Checkpoint, BackupInfo), BackupError>
         bytes: checkpoint.size(),
         program_version: about.program.clone(),
         trees: TreeSizes::of(len),
+        is_redacted: redact::is_redacted(&checkpoint)?,
     };
     Ok((checkpoint, info))
 }
 
-fn invalid(error: JournalError) -> BackupError {
+pub(crate) fn invalid(error: JournalError) -> BackupError {
     match error {
         source @ JournalError::Checkpoint { .. } => BackupError::Invalid { source },
         error => BackupError::Core(error.into()),

@@ -89,7 +89,7 @@ impl CatalogError {
             Self::NoSuch { .. } => Some("`nonos backup list` shows what there is"),
             Self::Several { .. } => Some("name one with --store"),
             Self::Invalid { .. } => Some("use another backup, and make a full one now"),
-            Self::Target(_) => None,
+            Self::Target(error) => error.remedy(),
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Restored {
     pub bytes: u64,
     /// The schema of its records.
     pub schema_version: u32,
+    /// Whether secrets and the node's identity were left out of the backup.
+    pub is_redacted: bool,
 }
 
 /// Why a backup was not restored.
@@ -114,6 +116,7 @@ pub fn restore_backup(path: &Path, options: &DbOptions) -> Result<Restored, Rest
         entries: info.entries,
         bytes: info.bytes,
         schema_version: info.schema_version,
+        is_redacted: info.is_redacted,
     })
 }
 
@@ -129,6 +132,7 @@ fn old(path: &Path, options: &DbOptions) -> Result<Restored, RestoreError> {
         entries: imported.entries,
         bytes: read.len(),
         schema_version: 1,
+        is_redacted: false,
     })
 }
 
@@ -186,6 +190,7 @@ pub fn restore_from(
         entries,
         bytes: chain.iter().map(|backup| backup.bytes).sum(),
         schema_version: last.schema_version,
+        is_redacted: false,
     })
 }
 
@@ -220,7 +225,7 @@ fn begin(
 }
 
 /// Records in order, and one more in its place, instead of the one that has it.
-fn with(
+pub(crate) fn with(
     more: Record,
     records: impl Iterator<Item = Result<Record, CoreError>>,
 ) -> impl Iterator<Item = Result<Record, CoreError>> {

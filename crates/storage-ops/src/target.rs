@@ -79,6 +79,12 @@ pub enum TargetError {
         /// The name.
         name: String,
     },
+    /// It is encrypted, and the key that opens it was not given.
+    #[error("{name} is encrypted, and no identity was given that opens it")]
+    Encrypted {
+        /// The name.
+        name: String,
+    },
     /// A name that no backup has.
     #[error("{name:?} is not the name of a backup's file")]
     Name {
@@ -112,11 +118,22 @@ impl TargetError {
         }
     }
 
+    /// What to do about it, where there is something.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::Encrypted { .. } => Some(
+                "name the file of an age identity with --identity, in a program built with backup-age",
+            ),
+            _ => None,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Missing { .. } => ErrorCode::NotFound,
             Self::Differs { .. } => ErrorCode::BackupInvalid,
+            Self::Encrypted { .. } => ErrorCode::KeyRequired,
             Self::Name { .. } => ErrorCode::InvalidArgument,
             Self::Failed { source, .. } => match source.downcast_ref::<io::Error>() {
                 Some(e) if e.kind() == io::ErrorKind::StorageFull => ErrorCode::DiskFull,
@@ -124,6 +141,15 @@ impl TargetError {
             },
         }
     }
+}
+
+/// The BLAKE2b-256 of a file, as [`Target::upload`] takes it.
+///
+/// # Errors
+///
+/// [`CoreError::Journal`] if it cannot be read.
+pub fn file_hash(path: &Path) -> Result<[u8; 32], CoreError> {
+    Ok(hash_of(&RealDisk, path)?)
 }
 
 /// Whether a name is one that every target takes.

@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
-use nonos_storage::{Backup, BackupInfo, BackupKind, Keep, Listing, NodeStorage, Target};
+use nonos_daemon::encryption::{BackupKeys, EncryptedTarget};
+use nonos_storage::{Backup, BackupKind, Keep, Listing, NodeStorage, Target};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::args::{Args, BackupVerb, StoreId};
+use crate::args::{Args, BackupVerb, CreateArgs, PruneBackupsArgs, StoreId};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, hex, mib, push_line, rfc3339, rfc3339_ms};
 use crate::settings::{Places, Settings, expand_home};
 use crate::targets;
+
+mod file;
+
+pub(crate) use file::{decrypted, is_file};
 
 /// A backup, as all verbs show it.
 #[derive(Debug, Serialize)]
@@ -51,100 +56,69 @@ struct Drill {
     warnings: u64,
 }
 
-/// What a backup file says of itself.
-#[derive(Debug, Serialize)]
-struct OfFile {
-    file: PathBuf,
-    store_id: String,
-    commit: u64,
-    created_at: String,
-    bytes: u64,
-    entries: u64,
-    schema_version: u32,
-    program: String,
-}
-
 pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
     let settings = Places::of(args)?.load()?;
-    let target = |named: &Option<String>| targets::existing(args, &settings, named.as_deref());
-    let start = |schema| Report::start(schema, args.output);
+    let of = Of::new(args, &settings);
     match what {
-        BackupVerb::Create { to: Some(to), .. } if is_file(to) => {
-            let report = start("nonos.backup_create/1");
-            let made = export(args, &settings, Path::new(to));
-            report.finish(made, told)
-        }
-        BackupVerb::Create { to, incremental } => {
-            let report = start("nonos.backup_create/1");
-            let made = create(args, &settings, to.as_deref(), *incremental);
-            report.finish(made, |made| match made.backups.len() {
-                0 => "nothing new since the last backup".to_owned(),
-                _ => table(made),
-            })
-        }
+        BackupVerb::Create(what) => of.create(what),
         BackupVerb::List { from } => {
-            let report = start("nonos.backup_list/1");
-            let listed = target(from).and_then(|target| listing(&*target));
+            let report = of.start("nonos.backup_list/1");
+            let listed = of
+                .target(from.as_deref(), None)
+                .and_then(|target| listing(&target));
             report.finish(listed.map(|l| all(l.backups, l.unreadable)), table)
         }
-        BackupVerb::Show { name, .. } if is_file(name) && Path::new(name).exists() => {
-            let report = start("nonos.backup_show/1");
-            report.finish(verify_file(Path::new(name)), told)
-        }
-        BackupVerb::Show { name, from } => {
-            let report = start("nonos.backup_show/1");
-            let found = target(from).and_then(|target| named(&*target, name));
+        BackupVerb::Show {
+            name,
+            from,
+            identity,
+        } => {
+            let report = of.start("nonos.backup_show/1");
+            if is_file(name) && Path::new(name).exists() {
+                return report.finish(
+                    file::verify(of, Path::new(name), identity.as_deref()),
+                    file::told,
+                );
+            }
+            let found = of
+                .target(from.as_deref(), identity.as_deref())
+                .and_then(|target| named(&target, name));
             report.finish(found.map(shown), detailed)
         }
         BackupVerb::Verify {
-            name: Some(name), ..
-        } if Path::new(name).is_file() => {
-            let report = start("nonos.backup_verify/1");
-            report.finish(verify_file(Path::new(name)), told)
-        }
-        BackupVerb::Verify { name, from, store } => {
-            let report = start("nonos.backup_verify/1");
-            let verified = target(from).and_then(|target| {
-                let name = match name {
-                    Some(name) => name.clone(),
-                    None => NodeStorage::newest_backup(&*target, *store)?.name(),
-                };
-                Ok(NodeStorage::verify_backup_at(
-                    &*target,
-                    &name,
-                    &scratch(&settings)?,
-                )?)
-            });
+            name,
+            from,
+            store,
+            identity,
+        } => {
+            let report = of.start("nonos.backup_verify/1");
+            if let Some(file) = name.as_deref().map(Path::new).filter(|name| name.is_file()) {
+                return report.finish(file::verify(of, file, identity.as_deref()), file::told);
+            }
+            let verified = of
+                .target(from.as_deref(), identity.as_deref())
+                .and_then(|target| {
+                    let name = match name {
+                        Some(name) => name.clone(),
+                        None => NodeStorage::newest_backup(&target, *store)?.name(),
+                    };
+                    let scratch = scratch(of.settings)?;
+                    Ok(NodeStorage::verify_backup_at(&target, &name, &scratch)?)
+                });
             report.finish(verified.map(shown), |found| {
                 format!("{} is whole\n{}", found.name, detailed(found))
             })
         }
-        BackupVerb::Prune {
-            keep_last,
-            keep_daily,
+        BackupVerb::Prune(what) => of.prune(what),
+        BackupVerb::Drill {
             from,
             store,
-            dry_run,
+            identity,
         } => {
-            let report = start("nonos.backup_prune/1");
-            let keep = Keep {
-                last: keep_last.unwrap_or(1),
-                daily: keep_daily.unwrap_or(0),
-            };
-            let removed =
-                target(from).and_then(|target| prune(args, &*target, *store, (keep, *dry_run)));
-            report.finish(removed.map(|removed| all(removed, Vec::new())), |removed| {
-                let bytes = removed.backups.iter().map(|b| b.bytes).sum();
-                let (count, done) = (
-                    removed.backups.len(),
-                    if *dry_run { "to remove" } else { "removed" },
-                );
-                format!("{}\n{count} backups, {} {done}", table(removed), mib(bytes))
-            })
-        }
-        BackupVerb::Drill { from, store } => {
-            let report = start("nonos.backup_drill/1");
-            let drilled = target(from).and_then(|target| drill(&settings, &*target, *store));
+            let report = of.start("nonos.backup_drill/1");
+            let drilled = of
+                .target(from.as_deref(), identity.as_deref())
+                .and_then(|target| drill(of.settings, &target, *store));
             let is_unsound = drilled.as_ref().is_ok_and(|drilled| !drilled.is_sound);
             report.finish(drilled, |drill| {
                 let (errors, warnings) = (drill.errors, drill.warnings);
@@ -158,6 +132,96 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             }
             Ok(())
         }
+    }
+}
+
+/// What every one of these verbs is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Of<'a> {
+    args: &'a Args,
+    settings: &'a Settings,
+}
+
+impl<'a> Of<'a> {
+    pub(crate) fn new(args: &'a Args, settings: &'a Settings) -> Self {
+        Self { args, settings }
+    }
+
+    fn start(self, schema: &'static str) -> Report {
+        Report::start(schema, self.args.output)
+    }
+
+    fn target(
+        self,
+        named: Option<&str>,
+        identity: Option<&Path>,
+    ) -> Result<EncryptedTarget, CliError> {
+        let keys = targets::keys(self.args, self.settings, &[], identity)?;
+        targets::existing(self.args, self.settings, named, keys)
+    }
+
+    fn create(self, what: &CreateArgs) -> Result<(), CliError> {
+        let CreateArgs {
+            to,
+            incremental,
+            recipient,
+            redact,
+        } = what;
+        let report = self.start("nonos.backup_create/1");
+        if let Some(to) = to.as_deref().filter(|to| is_file(to)) {
+            let made = file::create(self, Path::new(to), recipient, redact.is_some());
+            return report.finish(made, file::told);
+        }
+        let made = if redact.is_some() {
+            Err(CliError::Usage {
+                what: "secrets are left out of a single file only: name one that ends in .nonos with --to",
+            })
+        } else {
+            targets::keys(self.args, self.settings, recipient, None)
+                .and_then(|keys| self.back_up(to.as_deref(), *incremental, keys))
+        };
+        report.finish(made, |made| match made.backups.len() {
+            0 => "nothing new since the last backup".to_owned(),
+            _ => table(made),
+        })
+    }
+
+    fn back_up(
+        self,
+        to: Option<&str>,
+        is_incremental: bool,
+        keys: BackupKeys,
+    ) -> Result<Backups, CliError> {
+        let storage = cmd::view(&self.settings.storage)?;
+        refuse_plain_secrets(&storage, &keys)?;
+        let place = targets::open(self.args, self.settings, to, keys)?;
+        Ok(all(storage.back_up(&place, is_incremental)?, Vec::new()))
+    }
+
+    fn prune(self, what: &PruneBackupsArgs) -> Result<(), CliError> {
+        let PruneBackupsArgs {
+            keep_last,
+            keep_daily,
+            from,
+            store,
+            dry_run,
+        } = what;
+        let report = self.start("nonos.backup_prune/1");
+        let keep = Keep {
+            last: keep_last.unwrap_or(1),
+            daily: keep_daily.unwrap_or(0),
+        };
+        let removed = self
+            .target(from.as_deref(), None)
+            .and_then(|target| prune(self.args, &target, *store, (keep, *dry_run)));
+        report.finish(removed.map(|removed| all(removed, Vec::new())), |removed| {
+            let bytes = removed.backups.iter().map(|b| b.bytes).sum();
+            let (count, done) = (
+                removed.backups.len(),
+                if *dry_run { "to remove" } else { "removed" },
+            );
+            format!("{}\n{count} backups, {} {done}", table(removed), mib(bytes))
+        })
     }
 }
 
@@ -177,68 +241,12 @@ fn drill(
     })
 }
 
-fn create(
-    args: &Args,
-    settings: &Settings,
-    to: Option<&str>,
-    is_incremental: bool,
-) -> Result<Backups, CliError> {
-    let storage = cmd::view(&settings.storage)?;
-    #[cfg(feature = "encrypted-storage")]
-    {
-        let plain = storage.secrets_status()?.counts.plaintext;
-        if plain > 0 {
-            tracing::warn!(
-                plain,
-                "secrets that are not sealed are in the backup as they are"
-            );
-        }
+/// Who has a backup that is not encrypted has the secrets in it that are not sealed.
+fn refuse_plain_secrets(storage: &NodeStorage, keys: &BackupKeys) -> Result<(), CliError> {
+    match storage.plain_secrets()? {
+        count if count > 0 && !keys.encrypts() => Err(CliError::PlainSecrets { count }),
+        _ => Ok(()),
     }
-    let place = targets::open(args, settings, to)?;
-    Ok(all(storage.back_up(&*place, is_incremental)?, Vec::new()))
-}
-
-/// Whether a name is that of a single backup file, not of a place for backups.
-pub(crate) fn is_file(name: &str) -> bool {
-    let is_local = !name.contains("://");
-    is_local && Path::new(name).extension().is_some_and(|e| e == "nonos")
-}
-
-fn export(args: &Args, settings: &Settings, file: &Path) -> Result<OfFile, CliError> {
-    let storage = cmd::view(&settings.storage)?;
-    if file.exists() {
-        confirm(args, &format!("replacing {}", file.display()))?;
-    }
-    storage.export_backup(file)?;
-    verify_file(file)
-}
-
-fn verify_file(file: &Path) -> Result<OfFile, CliError> {
-    let info: BackupInfo = NodeStorage::verify_backup(file)?;
-    Ok(OfFile {
-        file: file.to_owned(),
-        store_id: hex(&info.store_id),
-        commit: info.commit,
-        created_at: rfc3339(info.created_at),
-        bytes: info.bytes,
-        entries: info.entries,
-        schema_version: info.schema_version,
-        program: info.program_version,
-    })
-}
-
-fn told(found: &OfFile) -> String {
-    format!(
-        "{}\n{} records at commit {}, {}, made {} by {}\nstore {}, schema {}",
-        found.file.display(),
-        found.entries,
-        found.commit,
-        mib(found.bytes),
-        found.created_at,
-        found.program,
-        found.store_id,
-        found.schema_version,
-    )
 }
 
 fn listing(target: &dyn Target) -> Result<Listing, CliError> {

@@ -10,7 +10,7 @@ use nonos_storage::{
 use serde::Serialize;
 
 use crate::args::{Args, Verb};
-use crate::cmd::backup::{is_file, now};
+use crate::cmd::backup::{Of, decrypted, is_file, now};
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib, push_line};
@@ -25,6 +25,8 @@ struct Restored {
     bytes: u64,
     /// The backup's schema, if it was an older one.
     migrated_from: Option<u32>,
+    /// Secrets and the node's identity were left out of the backup.
+    redacted: bool,
     /// Where the database is that was there before.
     kept: Option<PathBuf>,
     /// Nothing was changed.
@@ -45,6 +47,9 @@ pub(crate) fn restore(args: &Args) -> Result<(), CliError> {
         );
         if let Some(version) = done.migrated_from {
             push_line(&mut text, format_args!("migrated from schema {version}"));
+        }
+        if done.redacted {
+            push_line(&mut text, format_args!("secrets and the node's identity were left out of the backup"));
         }
         if let Some(kept) = &done.kept {
             let kept = kept.display();
@@ -121,6 +126,7 @@ fn make(args: &Args) -> Result<Restored, CliError> {
         entries: report.entries,
         bytes: report.bytes,
         migrated_from: report.migrated_from,
+        redacted: report.is_redacted,
         kept,
         dry_run: *dry_run,
     })
@@ -137,6 +143,7 @@ fn stage(
         at,
         name,
         store,
+        identity,
         ..
     } = &args.verb
     else {
@@ -144,17 +151,22 @@ fn stage(
             name: String::new(),
         });
     };
+    let identity = identity.as_deref();
     if let Some(file) = from.as_deref().filter(|from| is_file(from)) {
-        return Ok(NodeStorage::restore_backup(file, staged.clone())?);
+        let of = Of::new(args, settings);
+        return decrypted(of, Path::new(file), identity, |plain| {
+            Ok(NodeStorage::restore_backup(plain, staged.clone())?)
+        });
     }
-    let target = targets::existing(args, settings, from.as_deref())?;
+    let keys = targets::keys(args, settings, &[], identity)?;
+    let target = targets::existing(args, settings, from.as_deref(), keys)?;
     let wanted = match (at, name) {
         (Some(time_ms), _) => Wanted::At(*time_ms),
         (None, Some(name)) => Wanted::Named(name.clone()),
         (None, None) => Wanted::Newest,
     };
     Ok(NodeStorage::restore_from(
-        &*target,
+        &target,
         *store,
         &wanted,
         staged.clone(),

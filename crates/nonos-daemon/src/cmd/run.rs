@@ -97,7 +97,13 @@ fn back_up(
     } else {
         Some(Backups {
             storage: Arc::clone(storage),
-            target: targets::open(args, settings, None)?,
+            target: targets::open(
+                args,
+                settings,
+                None,
+                targets::keys(args, settings, &[], None)?,
+            )?,
+            is_remote: targets::is_remote(args, settings)?,
             settings: settings.backup.clone(),
             config: settings.storage.clone(),
             scratch: scratch(settings)?,

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nonos_daemon::encryption::EncryptedTarget;
 use nonos_storage::{
     BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped, StorageConfig,
-    Target,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -21,7 +21,9 @@ use crate::settings::BackupSettings;
 #[derive(Debug)]
 pub(crate) struct Backups {
     pub(crate) storage: Arc<NodeStorage>,
-    pub(crate) target: Box<dyn Target>,
+    pub(crate) target: EncryptedTarget,
+    /// Whether it is on another machine.
+    pub(crate) is_remote: bool,
     pub(crate) settings: BackupSettings,
     pub(crate) config: StorageConfig,
     /// Where files on their way lie.
@@ -57,6 +59,13 @@ async fn ship(backups: Arc<Backups>) -> Result<(), CliError> {
 async fn drill(backups: Arc<Backups>) -> Result<(), CliError> {
     let seconds = backups.settings.drill_every_secs;
     if seconds == 0 {
+        return std::future::pending().await;
+    }
+    if backups.target.is_sealed_to_others() {
+        tracing::warn!(
+            "backups are encrypted, and no identity is here that opens them: `nonos backup drill --identity \
+             FILE` is to be run where there is one"
+        );
         return std::future::pending().await;
     }
     let mut turns = every(seconds, Duration::from_secs(seconds));
@@ -98,14 +107,23 @@ impl Backups {
             settings,
             ..
         } = self;
-        let made = storage.ship(&**target, shipped)?;
+        let plain = storage.plain_secrets()?;
+        if plain > 0 && self.is_remote && !target.encrypts() {
+            tracing::error!(
+                plain,
+                "not backed up: secrets that are not sealed do not leave this machine; give the node its keys, \
+                 or set backup.recipients"
+            );
+            return Ok(());
+        }
+        let made = storage.ship(target, shipped)?;
         if made.iter().any(|backup| backup.kind == BackupKind::Full) {
             let keep = Keep {
                 last: settings.keep_last,
                 daily: settings.keep_daily,
             };
             let store_id = Some(storage.store_id().0);
-            for removed in NodeStorage::prune_backups(&**target, store_id, keep, false)? {
+            for removed in NodeStorage::prune_backups(target, store_id, keep, false)? {
                 let name = removed.name();
                 tracing::info!(name, "removed an old backup");
             }
@@ -119,7 +137,7 @@ impl Backups {
 
     fn drill(&self) -> NonosResult<()> {
         let store_id = Some(self.storage.store_id().0);
-        let drill = NodeStorage::drill(&*self.target, store_id, &self.scratch, &self.config)?;
+        let drill = NodeStorage::drill(&self.target, store_id, &self.scratch, &self.config)?;
         let (commit, entries) = (drill.backup.commit, drill.entries);
         if drill.is_sound {
             tracing::info!(

@@ -6,6 +6,7 @@
 
 mod backup;
 mod docs;
+mod encrypted;
 mod migrate;
 #[cfg(feature = "object-store")]
 mod object_target;

@@ -240,7 +240,7 @@ fn done<T>(result: Result<T, CatalogError>) -> NonosResult<T> {
 }
 
 /// Where files on their way from this database or to it lie: on its disk.
-fn scratch_of(data_path: &Path) -> PathBuf {
+pub(super) fn scratch_of(data_path: &Path) -> PathBuf {
     let parent = data_path.parent().filter(|p| !p.as_os_str().is_empty());
     parent.unwrap_or(Path::new(".")).to_owned()
 }

@@ -216,6 +216,33 @@ impl NodeStorage {
         self.done(storage_ops::export_backup(&self.db, path.as_ref()))
     }
 
+    /// [`export_backup`](Self::export_backup) without the secrets, the node's identity, and what secrets are
+    /// sealed with: a file that can be given to somebody who looks for a fault. Restored, it is a database
+    /// without them. The audit log keeps the names of secrets.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn export_redacted(&self, path: impl AsRef<Path>) -> NonosResult<u64> {
+        let scratch = super::backups::scratch_of(&self.data_path);
+        let redacted = storage_ops::in_scratch(&scratch, |directory| {
+            let whole = directory.join("whole.nonos");
+            self.done(storage_ops::export_backup(&self.db, &whole))?;
+            let redacted = storage_ops::redact_backup(&whole, path.as_ref());
+            Ok(redacted.map_err(StorageError::from)?)
+        });
+        redacted.map_err(StorageError::from)?
+    }
+
+    /// Secrets that lie in the database as they were given, with the node's key: so they are in its backups.
+    ///
+    /// # Errors
+    ///
+    /// `POISONED`, `IO`.
+    pub fn plain_secrets(&self) -> NonosResult<u64> {
+        self.done(storage_ops::plain_secrets(&self.db.view()))
+    }
+
     /// Reads a backup file whole, down to the hash of it all, and says what it holds.
     ///
     /// # Errors

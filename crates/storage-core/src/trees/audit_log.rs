@@ -22,7 +22,7 @@ mod chain;
 mod head;
 mod verify;
 
-pub use head::{Head, HeadSealer, SealedHead, head, open_head, seal_head};
+pub use head::{HEAD_KEY, Head, HeadSealer, SealedHead, head, open_head, seal_head, without_seal};
 pub use verify::{ChainFault, ChainFinding, ChainReport, follows_its_seal, verify};
 
 use chain::Link;

@@ -19,11 +19,12 @@ use super::report::Code;
 type Found = Vec<(Code, String)>;
 
 /// The keys of the tree `schema`.
-const SCHEMA_KEYS: [&[u8]; 7] = [
+const SCHEMA_KEYS: [&[u8]; 8] = [
     crate::origin::KEY,
+    crate::redact::KEY,
     b"__schema_version__",
     b"__migration__",
-    b"__audit_head__",
+    audit_log::HEAD_KEY,
     b"__keyring__",
     b"__secrets_manifest__",
     b"__purge_needed__",
@@ -91,7 +92,7 @@ fn schema(key: &[u8], frame: &[u8], found: &mut Found) -> Result<(), CoreError> 
     {
         found.push((Code::SchemaRecord, fault(&error).1));
     }
-    if key == b"__audit_head__" {
+    if key == audit_log::HEAD_KEY {
         audit_log::open_head(frame)?;
     }
     Ok(())

@@ -24,7 +24,8 @@ use crate::frame::{self, Encoding};
 use crate::tree::TreeId;
 use crate::view::Read;
 
-const HEAD_KEY: &[u8] = b"__audit_head__";
+/// Its key in the tree `schema`.
+pub const HEAD_KEY: &[u8] = b"__audit_head__";
 const ADOPTING: u8 = 1;
 const SEALED: u8 = 2;
 
@@ -163,11 +164,25 @@ pub(super) fn store(commit: &mut Commit, head: &Head) -> Result<(), CoreError> {
             tag,
         });
     }
-    let (tree, body) = (TreeId::Schema, bytes(&head));
-    let version = tree.record_version();
-    let frame = frame::seal(tree, HEAD_KEY, Encoding::Raw, version, &body, false)?;
-    commit.put(tree, HEAD_KEY.to_vec(), frame);
+    commit.put(TreeId::Schema, HEAD_KEY.to_vec(), framed(&head)?);
     Ok(())
+}
+
+fn framed(head: &Head) -> Result<Vec<u8>, CoreError> {
+    let tree = TreeId::Schema;
+    let version = tree.record_version();
+    frame::seal(tree, HEAD_KEY, Encoding::Raw, version, &bytes(head), false)
+}
+
+/// The stored value of a head as it is if nobody ever vouched for it.
+///
+/// # Errors
+///
+/// [`CoreError::Corrupt`].
+pub fn without_seal(frame: &[u8]) -> Result<Vec<u8>, CoreError> {
+    let mut head = open_head(frame)?;
+    head.sealed = None;
+    framed(&head)
 }
 
 /// Seals the head as it is, if there is one and somebody can.
