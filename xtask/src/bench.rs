@@ -14,6 +14,7 @@ use storage_journal::disk::{Disk, DiskFile, RealDisk, Space};
 
 use crate::Error;
 
+mod beside;
 mod crypto;
 mod operations;
 
@@ -29,6 +30,7 @@ pub(crate) fn run() -> Result<bool, Error> {
     one_thread(directory.path())?;
     eight_threads(directory.path())?;
     operations::run(directory.path())?;
+    beside::run(directory.path())?;
     Ok(true)
 }
 

@@ -54,6 +54,8 @@ pub(crate) enum CliError {
     Encrypted { path: PathBuf, source: CryptError },
     #[error("{count} secrets are not sealed: a backup would hold them as they are")]
     PlainSecrets { count: u64 },
+    #[error("another restore works in {}", path.display())]
+    Restoring { path: PathBuf },
     #[error("{what}")]
     Usage { what: &'static str },
     #[cfg(feature = "encrypted-storage")]
@@ -119,6 +121,7 @@ impl CliError {
             #[cfg(feature = "encrypted-storage")]
             Self::Rotating { .. } => "ROTATING",
             Self::WhichNode { .. } => "WHICH_NODE",
+            Self::Restoring { .. } => ErrorCode::Locked.name(),
             Self::PlainSecrets { .. } => "PLAIN_SECRETS",
             Self::BackupKeys(_) => "BACKUP_KEYS",
             Self::Encrypted { source, .. } => match source {
@@ -165,6 +168,7 @@ impl CliError {
                 "name it relative to the data directory in config.toml, or use `nonos restore --into`",
             ),
             Self::Exists { .. } => Some("name a directory that does not exist"),
+            Self::Restoring { .. } => Some("wait until it ends"),
             Self::PlainSecrets { .. } => Some(
                 "give the node its keys, which seals them; or encrypt the backup with --recipient; or leave \
                  them out with --redact secrets",

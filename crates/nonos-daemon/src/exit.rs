@@ -62,6 +62,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
             CryptError::Damaged | CryptError::Differs => BACKUP_INVALID,
             _ => UNEXPECTED,
         },
+        CliError::Restoring { .. } => LOCKED,
         CliError::WhichNode { .. } | CliError::PlainSecrets { .. } => REFUSED,
         CliError::Head
         | CliError::NoTree { .. }

@@ -269,6 +269,12 @@ pub enum CoreError {
         /// Where it is.
         path: PathBuf,
     },
+    /// The name of a database to be exchanged is not one line of UTF-8, which an intent can hold.
+    #[error("the name of {} is not one line of UTF-8", path.display())]
+    Name {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The database is being exchanged for another one, or that was interrupted.
     #[error("the database is being exchanged for another one: {}", path.display())]
     Exchanging {
@@ -348,6 +354,7 @@ impl CoreError {
             | Self::TooLarge { .. }
             | Self::Exists { .. }
             | Self::Elsewhere { .. }
+            | Self::Name { .. }
             | Self::Reentrant => ErrorCode::InvalidArgument,
             Self::NoSuch { .. } => ErrorCode::NotFound,
             Self::Serialization { .. } => ErrorCode::Serialization,

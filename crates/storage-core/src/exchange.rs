@@ -28,7 +28,7 @@ const MAX_LEN: usize = 4096;
 /// # Errors
 ///
 /// [`CoreError::Locked`], [`CoreError::Exists`] if something is at `kept`, [`CoreError::Journal`] if no
-/// database is at `staged`, [`CoreError::Elsewhere`]: nothing changed. [`CoreError::Io`]: the next
+/// database is at `staged`, [`CoreError::Elsewhere`], [`CoreError::Name`]: nothing changed. [`CoreError::Io`]: the next
 /// opening finishes.
 pub fn exchange(options: &DbOptions, staged: &Path, kept: &Path) -> Result<(), CoreError> {
     let path = resolve(&options.path.components().collect::<PathBuf>())?;
@@ -37,6 +37,14 @@ pub fn exchange(options: &DbOptions, staged: &Path, kept: &Path) -> Result<(), C
     if let Some(other) = [&staged, &kept].into_iter().find(|other| !is_beside(other)) {
         let path = other.clone();
         return Err(CoreError::Elsewhere { path });
+    }
+    let is_line = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| !name.contains('\n'))
+    };
+    if let Some(other) = [&staged, &kept].into_iter().find(|other| !is_line(other)) {
+        let path = other.clone();
+        return Err(CoreError::Name { path });
     }
     let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
     let _of_staged = Lock::take(&staged, options.lock_timeout, options.now())?;

@@ -9,6 +9,7 @@ use storage_journal::{Journal, Scan};
 use crate::db::Db;
 use crate::db::recovery::{Accept, random, records};
 use crate::error::CoreError;
+use crate::exchange::pending;
 use crate::index::home::{OLD, SledHome};
 use crate::index::{IndexHome, IndexReader};
 use crate::lock::Lock;
@@ -50,8 +51,8 @@ fn replaced_index(path: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 ///
-/// [`CoreError::Locked`], [`CoreError::Journal`], [`CoreError::Exists`] where a database is, errors of
-/// the file system and of `records`, [`CoreError::Cancelled`]: there is no new database.
+/// [`CoreError::Locked`], [`CoreError::Journal`], [`CoreError::Exists`] where a database is,
+/// [`CoreError::Exchanging`] where one is being put, errors of the file system and of `records`, [`CoreError::Cancelled`]: there is no new database.
 pub fn begin(
     about: &About,
     records: impl Iterator<Item = Result<Record, CoreError>>,
@@ -61,6 +62,9 @@ pub fn begin(
     create_directory(directory_of(&path))?;
     let path = resolve(&path)?;
     let _lock = Lock::take(&path, options.lock_timeout, options.now())?;
+    if let Some(path) = pending(&path) {
+        return Err(CoreError::Exchanging { path });
+    }
     if let Some(path) = remains(&path)? {
         return Err(CoreError::Exists { path });
     }

@@ -11,7 +11,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use storage_core::history::{
@@ -25,9 +24,12 @@ use crate::target::{Target, TargetError};
 
 mod note;
 mod retention;
+mod scratch;
 
 pub use note::{Backup, Kind};
 pub use retention::{Keep, prune};
+pub(crate) use scratch::Scratch;
+pub use scratch::in_scratch;
 
 /// An increment ends behind so many bytes, and the next one begins: each is read whole into memory.
 const INCREMENT_SIZE: u64 = 16 * 1024 * 1024;
@@ -529,16 +531,6 @@ pub fn newest(listing: &Listing) -> Result<Backup, CatalogError> {
     })
 }
 
-/// Does something in a directory of its own within `scratch`, which is removed.
-///
-/// # Errors
-///
-/// [`CatalogError::Core`] if it cannot be made.
-pub fn in_scratch<R>(scratch: &Path, f: impl FnOnce(&Path) -> R) -> Result<R, CatalogError> {
-    let scratch = Scratch::within(scratch)?;
-    Ok(f(&scratch.path))
-}
-
 /// Fetches backups into a directory, as the journal that they are; each is compared with its note.
 pub(crate) fn fetch(
     target: &dyn Target,
@@ -620,59 +612,4 @@ pub(crate) fn state(
         return Err(invalid(format!("it ends with commit {}", state.through())));
     }
     Ok(state)
-}
-
-const SCRATCH: &str = ".scratch-";
-/// What is so old was left by a program that was killed.
-const LEFT_AFTER: std::time::Duration = std::time::Duration::from_hours(48);
-
-/// Removes what programs that were killed left of files on their way.
-fn remove_left(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let is_scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
-        let changed = entry.metadata().and_then(|found| found.modified());
-        let age = changed.ok().and_then(|changed| changed.elapsed().ok());
-        if is_scratch && age.is_some_and(|age| age > LEFT_AFTER) {
-            // The next one tries again.
-            let _removed = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A directory for files on their way, removed at drop.
-#[derive(Debug)]
-pub(crate) struct Scratch {
-    pub(crate) path: PathBuf,
-}
-
-impl Scratch {
-    pub(crate) fn new(target: &dyn Target, or: &Path) -> Result<Self, CatalogError> {
-        Self::within(target.scratch().unwrap_or(or))
-    }
-
-    /// The name begins with a dot: no target lists it.
-    pub(crate) fn within(directory: &Path) -> Result<Self, CatalogError> {
-        remove_left(directory);
-        let name = format!("{SCRATCH}{}", hex(&storage_core::new_store_id()?));
-        let path = directory.join(name);
-        let created = fs::create_dir_all(directory).and_then(|()| {
-            use std::os::unix::fs::DirBuilderExt as _;
-            fs::DirBuilder::new().mode(0o700).create(&path)
-        });
-        created.map_err(|source| CoreError::Io {
-            action: "create",
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            let path = self.path.display();
-            tracing::warn!(%path, %error, "files on their way are left");
-        }
-    }
 }

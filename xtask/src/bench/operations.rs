@@ -90,7 +90,7 @@ pub(crate) fn run(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn peer(number: usize) -> (String, StoredPeerInfo) {
+pub(super) fn peer(number: usize) -> (String, StoredPeerInfo) {
     let peer_id = format!("12D3KooW{number:036}");
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let peer = StoredPeerInfo {

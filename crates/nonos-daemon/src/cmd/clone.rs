@@ -65,6 +65,11 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
     if cfg!(feature = "encrypted-storage") {
         files.extend([&settings.secrets.key_file, &settings.secrets.anchor_file]);
     }
+    let identity = places.data_dir.join(&settings.backup.identity_file);
+    if !settings.backup.identity_file.has_root() {
+        // One elsewhere is read by both.
+        files.push(&identity);
+    }
     for file in files.into_iter().filter(|file| file.is_file()) {
         beside.push((file.clone(), inside(file)?));
     }

@@ -1,7 +1,8 @@
 //! `nonos restore`: a database of a backup, made beside, verified, and put in place.
 
-use std::fs;
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nonos_storage::{
@@ -95,6 +96,7 @@ fn make(args: &Args) -> Result<Restored, CliError> {
     if there_is && !dry_run {
         confirm(args, &format!("replacing {}", config.path.display()))?;
     }
+    let _alone = alone(&config.path)?;
     let staged = StorageConfig {
         path: with_ending(&config.path, ".restored"),
         ..config.clone()
@@ -130,6 +132,30 @@ fn make(args: &Args) -> Result<Restored, CliError> {
         kept,
         dry_run: *dry_run,
     })
+}
+
+/// Holds the directory of a database, so that another restore does not take what this one stages for left.
+fn alone(path: &Path) -> Result<File, CliError> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let io = |source| CliError::Io {
+        action: "lock",
+        path: directory.to_owned(),
+        source,
+    };
+    let mut make = DirBuilder::new();
+    make.recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(io)?;
+    let held = File::open(directory).map_err(io)?;
+    match held.try_lock() {
+        Ok(()) => Ok(held),
+        Err(TryLockError::WouldBlock) => Err(CliError::Restoring {
+            path: directory.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
 }
 
 /// Makes the database beside the one that it is to replace.

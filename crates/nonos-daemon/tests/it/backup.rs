@@ -342,5 +342,32 @@ fn killed_at_any_moment_there_is_a_database_and_what_lists_is_whole() -> TestRes
         node.json(&["backup", "verify", name, "-o", "json"], 0)?;
     }
     assert!(killed >= 10 && killed + completed == 48, "{killed} killed");
+
+    // What they left of files on their way, the next ones remove.
+    node.json(&create, 0)?;
+    node.json(&restore, 0)?;
+    for directory in [node.path(""), node.path("backups")] {
+        for entry in fs::read_dir(directory)? {
+            let name = entry?.file_name();
+            assert!(!name.to_string_lossy().starts_with(".scratch"), "{name:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The second would take what the first one made so far for what a killed one left.
+#[test]
+fn one_restore_at_a_time_works_in_a_directory() -> TestResult {
+    let node = node()?;
+    node.json(&["backup", "create", "-o", "json"], 0)?;
+    let held = fs::File::open(node.path(""))?;
+    held.lock()?;
+    for more in [&[][..], &["--dry-run"]] {
+        let restore = [&["restore", "--yes", "-o", "json"][..], more].concat();
+        let refused = node.json(&restore, 4)?;
+        assert_eq!(refused["findings"][0]["code"], "LOCKED", "{refused}");
+    }
+    drop(held);
+    node.json(&["restore", "--yes", "-o", "json"], 0)?;
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Exchanging a database for one made beside it, interrupted after every step.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use storage_core::exchange;
+use storage_core::{CoreError, exchange};
 
 use crate::workload::{Random, State, TestResult, change, contents, open, options};
 
@@ -96,6 +98,14 @@ fn what_cannot_be_exchanged_is_left_as_it_is() -> TestResult {
         refused.is_err(),
         "on another file system it would be no rename"
     );
+    let odd = OsStr::from_bytes(b"kept\xff.sled");
+    for name in [odd, OsStr::new("kept\n.sled")] {
+        let refused = exchange(&by, &staged, &root.path().join(name));
+        assert!(
+            matches!(refused, Err(CoreError::Name { .. })),
+            "{refused:?}"
+        );
+    }
     fs::create_dir(&kept)?;
     assert!(exchange(&by, &staged, &kept).is_err(), "something is kept");
     fs::remove_dir(&kept)?;

@@ -8,6 +8,7 @@
 mod exchange;
 mod kept;
 mod linked;
+mod scratch;
 mod soak;
 mod targets;
 mod time_travel;
