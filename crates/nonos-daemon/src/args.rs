@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nonos_storage::TreeId;
 
 mod backup;
+mod records;
 
 pub(crate) use backup::{BackupVerb, CreateArgs, PruneBackupsArgs};
+pub(crate) use records::{DiffArgs, ListArgs, LsArgs, MetricsVerb, tree};
 
 /// The storage of a NONOS node: its daemon, and what an operator does with it.
 #[derive(Debug, Parser)]
@@ -155,6 +158,39 @@ pub(crate) enum Verb {
     },
     /// Show schema, records, size and the newest sample
     Status,
+    /// The trees, or the records of one, decoded
+    Ls(LsArgs),
+    /// One record, decoded
+    Get {
+        /// Its tree
+        #[arg(value_name = "TREE", value_parser = tree)]
+        tree: TreeId,
+        /// Its key: a name, an epoch, or a time as 2026-01-31T12:00:00Z or a number
+        key: String,
+    },
+    /// The hash of the content: the same for the same records, compressed or not
+    Hash {
+        /// Only this tree
+        #[arg(long, value_name = "TREE", value_parser = tree)]
+        tree: Option<TreeId>,
+    },
+    /// The records in which another database, or a backup file, differs from this one
+    Diff(DiffArgs),
+    /// The peers, by their ids
+    Peers(ListArgs),
+    /// The samples of this host, newest first, or drawn
+    Metrics {
+        #[command(subcommand)]
+        what: Option<MetricsVerb>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// The epochs, newest first
+    Epochs(ListArgs),
+    /// The claims, newest first
+    Claims(ListArgs),
+    /// The configuration values in the database
+    Config(ListArgs),
     /// Show the schema version, the migrations that were applied, or what the next one would do
     Schema {
         #[command(subcommand)]
@@ -184,12 +220,15 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         old_key: Option<PathBuf>,
     },
-    /// Write everything to a file of another program
+    /// Write everything, or a tree, to a file for other programs
     Export {
-        /// Which program's
+        /// Which form
         #[arg(long = "as", value_enum)]
         form: Form,
-        /// The file; one that exists is replaced, which asks
+        /// Only this tree; for CSV there must be one
+        #[arg(long, value_name = "TREE", value_parser = tree)]
+        tree: Option<TreeId>,
+        /// The file, or - for standard output; one that exists is replaced, which asks
         file: PathBuf,
     },
     /// Read the records and say what is not as it was written; beside the daemon as well
@@ -295,6 +334,18 @@ pub(crate) enum Verb {
     Audit {
         #[command(subcommand)]
         what: AuditVerb,
+    },
+    /// Write a script that completes these verbs in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual, or its pages to a directory
+    Man {
+        /// The directory
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
     },
     /// Show the versions of this program and its formats
     Version,
@@ -429,6 +480,10 @@ pub(crate) enum SchemaVerb {
 pub(crate) enum Form {
     /// The backup file of the first implementation
     FirstImplementation,
+    /// A JSON object a line: tree, key, value; without secrets
+    Ndjson,
+    /// A table of one tree, with a header line
+    Csv,
 }
 
 /// How progress is shown.

@@ -39,7 +39,6 @@ pub(crate) enum CliError {
     #[cfg(feature = "encrypted-storage")]
     #[error("a secret is not part of a JSON result")]
     NeedsFile,
-    #[cfg(feature = "encrypted-storage")]
     #[error("there is no {what} {name:?}")]
     NoSuch { what: &'static str, name: String },
     #[error("{what}")]
@@ -113,7 +112,6 @@ impl CliError {
             Self::KeyFile(_) | Self::KeysNotInFile => "KEY_FILE",
             #[cfg(feature = "encrypted-storage")]
             Self::OnTerminal | Self::NeedsFile => "USAGE",
-            #[cfg(feature = "encrypted-storage")]
             Self::NoSuch { .. } => ErrorCode::NotFound.name(),
             Self::Findings { .. } => "FINDINGS",
             Self::NoBackup { .. } | Self::NoPlace { .. } => ErrorCode::NotFound.name(),

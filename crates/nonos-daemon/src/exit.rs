@@ -51,7 +51,6 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::KeyFile(_) | CliError::KeysNotInFile => KEY,
         #[cfg(feature = "encrypted-storage")]
         CliError::OnTerminal | CliError::NeedsFile => USAGE,
-        #[cfg(feature = "encrypted-storage")]
         CliError::NoSuch { .. } => UNEXPECTED,
         CliError::BackupKeys(EncryptionError::Recipient { .. } | EncryptionError::NotBuiltIn) => {
             USAGE

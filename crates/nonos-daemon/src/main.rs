@@ -17,7 +17,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Verb};
+use nonos_storage::TreeId;
+
+use crate::args::{Args, MetricsVerb, Verb};
 use crate::error::CliError;
 
 /// Returns memory after long work, where the C library's keeps twice as much, and is faster under the
@@ -51,7 +53,29 @@ fn main() -> ExitCode {
         Verb::Schema { what } => cmd::schema::schema(&args, what),
         Verb::Migrate { .. } => cmd::migrate::migrate(&args),
         Verb::Import { ref path, .. } => cmd::import::import(&args, path),
-        Verb::Export { form, ref file } => cmd::export::export(&args, form, file),
+        Verb::Export {
+            form,
+            tree,
+            ref file,
+        } => cmd::export::export(&args, form, tree, file),
+        Verb::Ls(ref what) => cmd::records::ls(&args, what),
+        Verb::Get { tree, ref key } => cmd::records::get(&args, tree, key),
+        Verb::Hash { tree } => cmd::hash::hash(&args, tree),
+        Verb::Diff(ref what) => cmd::diff::diff(&args, what),
+        Verb::Peers(ref what) => cmd::records::of_tree(&args, TreeId::Peers, what),
+        Verb::Metrics {
+            what: None,
+            ref list,
+        } => cmd::records::of_tree(&args, TreeId::Metrics, list),
+        Verb::Metrics {
+            what: Some(MetricsVerb::Plot { ref field, since }),
+            ..
+        } => cmd::plot::plot(&args, field, since),
+        Verb::Epochs(ref what) => cmd::records::of_tree(&args, TreeId::Epochs, what),
+        Verb::Claims(ref what) => cmd::records::of_tree(&args, TreeId::Claims, what),
+        Verb::Config(ref what) => cmd::records::of_tree(&args, TreeId::Config, what),
+        Verb::Completions { shell } => cmd::completions::completions(shell),
+        Verb::Man { ref to } => cmd::completions::man(to.as_deref()),
         Verb::Status => cmd::status::status(&args),
         Verb::Prune {
             ref tree,
@@ -90,6 +114,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // What there is to do was told.
         Err(CliError::WorkToDo) => exit::code(&CliError::WorkToDo).into(),
         Err(error) => {
             output::diagnose(&error);

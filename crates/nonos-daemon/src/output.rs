@@ -26,15 +26,32 @@ struct Envelope<'a, T> {
     started_at: String,
     duration_ms: u128,
     data: Option<T>,
-    findings: Vec<Finding<'a>>,
+    findings: &'a [Finding],
 }
 
-#[derive(Debug, Serialize)]
-struct Finding<'a> {
-    code: &'a str,
-    severity: &'static str,
-    detail: String,
-    fix: Option<&'a str>,
+/// Something that is not as it should be: why a verb failed, or what it found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) code: String,
+    pub(crate) severity: &'static str,
+    pub(crate) tree: Option<&'static str>,
+    pub(crate) key_hex: Option<String>,
+    pub(crate) detail: String,
+    /// The command that helps, or what else does.
+    pub(crate) fix: Option<String>,
+}
+
+impl Finding {
+    fn of(error: &CliError) -> Self {
+        Self {
+            code: error.code().to_owned(),
+            severity: "error",
+            tree: None,
+            key_hex: None,
+            detail: chain(error),
+            fix: error.remedy().map(str::to_owned),
+        }
+    }
 }
 
 /// A verb's result on its way to standard output.
@@ -63,13 +80,35 @@ impl Report {
         result: Result<T, CliError>,
         table: impl FnOnce(&T) -> String,
     ) -> Result<(), CliError> {
+        self.judged(result, |_| (None, Vec::new()), table)
+    }
+
+    /// [`finish`](Self::finish) of what may be done and be no success all the same: `judge` says so, and what was
+    /// found.
+    pub(crate) fn judged<T: Serialize>(
+        self,
+        result: Result<T, CliError>,
+        judge: impl FnOnce(&T) -> (Option<CliError>, Vec<Finding>),
+        table: impl FnOnce(&T) -> String,
+    ) -> Result<(), CliError> {
+        let (data, error, mut findings) = match result {
+            Ok(data) => {
+                let (error, findings) = judge(&data);
+                (Some(data), error, findings)
+            }
+            Err(error) => (None, Some(error), Vec::new()),
+        };
         if self.output == Output::Table {
-            return print(&table(&result?));
+            if let Some(data) = &data {
+                print(&table(data))?;
+            }
+            return error.map_or(Ok(()), Err);
         }
-        match result {
-            Ok(data) => self.envelope(Some(data), None),
-            Err(error) => {
-                self.envelope(None::<T>, Some(&error))?;
+        findings.extend(error.iter().filter(|_| data.is_none()).map(Finding::of));
+        self.envelope(data, error.as_ref(), &findings)?;
+        match error {
+            None => Ok(()),
+            Some(error) => {
                 let source = Box::new(error);
                 Err(CliError::Reported { source })
             }
@@ -80,13 +119,8 @@ impl Report {
         &self,
         data: Option<T>,
         error: Option<&CliError>,
+        findings: &[Finding],
     ) -> Result<(), CliError> {
-        let finding = |error| Finding {
-            code: CliError::code(error),
-            severity: "error",
-            detail: chain(error),
-            fix: error.remedy(),
-        };
         let envelope = Envelope {
             schema: self.schema,
             ok: error.is_none(),
@@ -94,7 +128,7 @@ impl Report {
             started_at: self.started_at.clone(),
             duration_ms: self.started.elapsed().as_millis(),
             data,
-            findings: error.map(finding).into_iter().collect(),
+            findings,
         };
         let text = match self.output {
             Output::Json => serde_json::to_string_pretty(&envelope),
@@ -137,7 +171,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     match written {

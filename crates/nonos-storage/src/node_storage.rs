@@ -17,6 +17,7 @@ use crate::secrets::Secrets;
 use crate::update::Update;
 
 mod backups;
+mod browse;
 mod maintenance;
 mod migration;
 mod records;

@@ -1,6 +1,7 @@
 //! Operations on a whole database: pruning, sizes, backup and restore.
 
 mod backup;
+mod browse;
 mod catalog;
 mod hex;
 mod integrity;
@@ -15,6 +16,7 @@ mod sizes;
 mod target;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
+pub use browse::{Record, Selection, browse, content_hash, encode_key, record};
 pub use catalog::{
     Backup, CatalogError, Create, Keep, Kind as BackupKind, Listing, Shipped, Wanted, create,
     in_scratch, list, newest, note_verified, prune as prune_backups, ship,

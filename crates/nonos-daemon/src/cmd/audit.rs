@@ -61,15 +61,12 @@ pub(crate) fn audit(args: &Args, what: &AuditVerb) -> Result<(), CliError> {
         }
         AuditVerb::Verify { since, head } => {
             let report = Report::start("nonos.audit-verify/1", args.output);
-            let chain = verify(args, *since, head.as_deref());
-            let is_faulty = chain.as_ref().is_ok_and(|chain| chain.faults > 0);
-            report.finish(chain, verified)?;
-            if is_faulty {
-                return Err(CliError::Findings {
-                    what: "the audit log is not the one that was written",
-                });
-            }
-            Ok(())
+            let judge = |chain: &Chain| {
+                let what = "the audit log is not the one that was written";
+                let error = (chain.faults > 0).then_some(CliError::Findings { what });
+                (error, Vec::new())
+            };
+            report.judged(verify(args, *since, head.as_deref()), judge, verified)
         }
         AuditVerb::Export { file } => {
             let report = Report::start("nonos.audit-export/1", args.output);

@@ -119,18 +119,16 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             let drilled = of
                 .target(from.as_deref(), identity.as_deref())
                 .and_then(|target| drill(of.settings, &target, *store));
-            let is_unsound = drilled.as_ref().is_ok_and(|drilled| !drilled.is_sound);
-            report.finish(drilled, |drill| {
+            let judge = |drill: &Drill| {
+                let what = "records in the backup are not as they were written";
+                let error = (!drill.is_sound).then_some(CliError::Findings { what });
+                (error, Vec::new())
+            };
+            report.judged(drilled, judge, |drill| {
                 let (errors, warnings) = (drill.errors, drill.warnings);
                 let (name, entries) = (&drill.backup.name, drill.entries);
                 format!("restored {name}: {entries} records, {errors} errors, {warnings} warnings")
-            })?;
-            if is_unsound {
-                return Err(CliError::Findings {
-                    what: "records in the backup are not as they were written",
-                });
-            }
-            Ok(())
+            })
         }
     }
 }

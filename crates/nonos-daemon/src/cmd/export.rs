@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use nonos_storage::TreeId;
+
 use crate::args::{Args, Form};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib};
 use crate::settings::Places;
+
+mod text;
 
 #[derive(Debug, Serialize)]
 struct Written {
@@ -22,10 +26,33 @@ struct Written {
     widened: Vec<String>,
 }
 
-pub(crate) fn export(args: &Args, form: Form, file: &Path) -> Result<(), CliError> {
+pub(crate) fn export(
+    args: &Args,
+    form: Form,
+    tree: Option<TreeId>,
+    file: &Path,
+) -> Result<(), CliError> {
+    let written = match form {
+        Form::FirstImplementation if tree.is_some() || file == Path::new("-") => {
+            Err(CliError::Usage {
+                what: "a backup of the first implementation is a file of all trees",
+            })
+        }
+        Form::FirstImplementation => write(args, file),
+        Form::Ndjson => text::write(args, &text::Form::Ndjson, tree, file),
+        Form::Csv => match tree {
+            Some(tree) => text::write(args, &text::Form::Csv, Some(tree), file),
+            None => Err(CliError::Usage {
+                what: "CSV has the columns of one tree: name it with --tree",
+            }),
+        },
+    };
+    if file == Path::new("-") {
+        // The records are what is on standard output.
+        return written.map(drop);
+    }
     let report = Report::start("nonos.export/1", args.output);
-    let Form::FirstImplementation = form;
-    report.finish(write(args, file), |written| {
+    report.finish(written, |written| {
         let mut text = format!(
             "{} records, {}, in {}",
             written.entries,

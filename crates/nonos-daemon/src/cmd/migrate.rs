@@ -46,14 +46,12 @@ pub(crate) fn migrate(args: &Args) -> Result<(), CliError> {
         return Ok(());
     };
     if dry_run {
-        let plan = schema::plan(args);
-        let is_work = matches!(&plan, Ok(Some(_)));
-        Report::start("nonos.migration-plan/1", args.output).finish(plan, schema::planned)?;
-        return if exit_code && is_work {
-            Err(CliError::WorkToDo)
-        } else {
-            Ok(())
+        let report = Report::start("nonos.migration-plan/1", args.output);
+        let judge = |plan: &Option<_>| {
+            let is_work = exit_code && plan.is_some();
+            (is_work.then_some(CliError::WorkToDo), Vec::new())
         };
+        return report.judged(schema::plan(args), judge, schema::planned);
     }
     if abort {
         let report = Report::start("nonos.migrate-abort/1", args.output);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use comfy_table::Table;
 #[cfg(feature = "encrypted-storage")]
 use nonos_storage::NodeStorage;
-use nonos_storage::{NonosError, StoredMetrics, holder};
+use nonos_storage::{NonosError, StoredMetrics, TreeSizes, holder};
 use serde::Serialize;
 
 use crate::args::Args;
@@ -68,17 +68,7 @@ fn read(args: &Args) -> Result<Status, CliError> {
     let config = places.load()?.storage;
     let storage = cmd::view(&config)?;
     let schema = storage.schema_info()?;
-    let sizes = storage.tree_sizes()?;
-    let trees = [
-        ("identity", sizes.identity),
-        ("peers", sizes.peers),
-        ("metrics", sizes.metrics),
-        ("epochs", sizes.epochs),
-        ("config", sizes.config),
-        ("claims", sizes.claims),
-        ("secrets", sizes.secrets),
-        ("audit_log", sizes.audit_log),
-    ];
+    let trees = sizes(&storage.tree_sizes()?);
     let newest = storage.load_latest_metrics(1)?.pop();
     let held_by = holder(storage.data_path()).map_err(NonosError::from)?;
     let status = Status {
@@ -103,6 +93,20 @@ fn read(args: &Args) -> Result<Status, CliError> {
     };
     storage.close()?;
     Ok(status)
+}
+
+/// How many records each tree has.
+pub(crate) fn sizes(sizes: &TreeSizes) -> [(&'static str, usize); 8] {
+    [
+        ("identity", sizes.identity),
+        ("peers", sizes.peers),
+        ("metrics", sizes.metrics),
+        ("epochs", sizes.epochs),
+        ("config", sizes.config),
+        ("claims", sizes.claims),
+        ("secrets", sizes.secrets),
+        ("audit_log", sizes.audit_log),
+    ]
 }
 
 #[cfg(feature = "encrypted-storage")]

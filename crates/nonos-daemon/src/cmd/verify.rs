@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
-use crate::output::{Report, push_line};
+use crate::output::{self, Report, push_line};
 use crate::settings::Places;
 
 /// How much is looked at.
@@ -32,7 +32,8 @@ struct Verified {
     errors: u64,
     warnings: u64,
     trees: Vec<Tree>,
-    findings: Vec<Found>,
+    #[serde(skip)]
+    findings: Vec<output::Finding>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,16 +43,6 @@ struct Tree {
     corrupted: usize,
 }
 
-#[derive(Debug, Serialize)]
-struct Found {
-    code: &'static str,
-    severity: &'static str,
-    tree: Option<&'static str>,
-    key_hex: String,
-    detail: String,
-    fix: Option<&'static str>,
-}
-
 pub(crate) fn verify(
     args: &Args,
     depth: Depth,
@@ -59,15 +50,12 @@ pub(crate) fn verify(
     max_errors: usize,
 ) -> Result<(), CliError> {
     let report = Report::start("nonos.verify/1", args.output);
-    let verified = read(args, depth, tree, max_errors);
-    let has_errors = verified.as_ref().is_ok_and(|found| found.errors > 0);
-    report.finish(verified, table)?;
-    if has_errors {
-        return Err(CliError::Findings {
-            what: "records are not as they were written",
-        });
-    }
-    Ok(())
+    let judge = |verified: &Verified| {
+        let what = "records are not as they were written";
+        let error = (verified.errors > 0).then_some(CliError::Findings { what });
+        (error, verified.findings.clone())
+    };
+    report.judged(read(args, depth, tree, max_errors), judge, table)
 }
 
 fn read(
@@ -131,14 +119,14 @@ fn read(
     Ok(verified)
 }
 
-fn told(found: Finding) -> Found {
-    Found {
-        code: found.code.name(),
+fn told(found: Finding) -> output::Finding {
+    output::Finding {
+        code: found.code.name().to_owned(),
         severity: found.code.severity().name(),
         tree: found.tree.map(TreeId::name),
-        key_hex: found.key_hex,
+        key_hex: Some(found.key_hex),
         detail: found.detail,
-        fix: found.code.fix(),
+        fix: found.code.fix().map(str::to_owned),
     }
 }
 
@@ -162,12 +150,13 @@ fn table(verified: &Verified) -> String {
     let mut text = table.to_string();
     for found in &verified.findings {
         let place = found.tree.unwrap_or("the database");
-        let (severity, code, key) = (found.severity, found.code, &found.key_hex);
+        let (severity, code) = (found.severity, &found.code);
+        let key = found.key_hex.as_deref().unwrap_or_default();
         push_line(
             &mut text,
             format_args!("{severity}: {code} {place} {key}: {}", found.detail),
         );
-        if let Some(fix) = found.fix {
+        if let Some(fix) = &found.fix {
             push_line(&mut text, format_args!("  help: `{fix}`"));
         }
     }

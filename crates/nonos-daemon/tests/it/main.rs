@@ -11,6 +11,7 @@ mod migrate;
 #[cfg(feature = "object-store")]
 mod object_target;
 mod program;
+mod records;
 mod repair;
 mod run;
 #[cfg(feature = "object-store")]

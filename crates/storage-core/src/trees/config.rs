@@ -57,12 +57,21 @@ pub fn store<T: Serialize + ?Sized>(
 /// fit, a missing field. [`CoreError::Key`], [`CoreError::Corrupt`], errors of the index.
 pub fn get<T: DeserializeOwned>(from: &dyn Read, name: &str) -> Result<Option<T>, CoreError> {
     let key = encode_key(name)?;
-    let Some(frame) = from.get(TREE, &key)? else {
-        return Ok(None);
-    };
-    let frame = codec::open_any(TREE, &key, &frame)?;
+    match from.get(TREE, &key)? {
+        Some(frame) => read(&key, &frame).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The value in a frame, as a `T`.
+///
+/// # Errors
+///
+/// As [`get`].
+pub fn read<T: DeserializeOwned>(key: &[u8], frame: &[u8]) -> Result<T, CoreError> {
+    let frame = codec::open_any(TREE, key, frame)?;
     let wrong_type = |stored, source: ValueError| CoreError::WrongType {
-        key: name.to_owned(),
+        key: String::from_utf8_lossy(key).into_owned(),
         stored,
         requested: any::type_name::<T>(),
         source,
@@ -70,21 +79,19 @@ pub fn get<T: DeserializeOwned>(from: &dyn Read, name: &str) -> Result<Option<T>
     match frame.encoding {
         Encoding::Cbor => {
             let stored = value::parse(&frame.body);
-            let stored = stored.map_err(|source| CoreError::corrupt(TREE, &key, source))?;
+            let stored = stored.map_err(|source| CoreError::corrupt(TREE, key, source))?;
             let value = value::read(&stored);
-            value
-                .map(Some)
-                .map_err(|e| wrong_type(value::kind(&stored), e))
+            value.map_err(|e| wrong_type(value::kind(&stored), e))
         }
         // Only the type asked for says what the bytes are; they must be all of one.
-        Encoding::Bincode => bincode::decode(&frame.body).map(Some).map_err(|e| {
+        Encoding::Bincode => bincode::decode(&frame.body).map_err(|e| {
             let source = serde::de::Error::custom(e);
             wrong_type("a value of the first implementation", source)
         }),
         found => {
             let expected = Encoding::Cbor;
             let source = FrameError::Encoding { found, expected };
-            Err(CoreError::corrupt(TREE, &key, source))
+            Err(CoreError::corrupt(TREE, key, source))
         }
     }
 }
