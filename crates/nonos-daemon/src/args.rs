@@ -145,6 +145,9 @@ pub(crate) enum Verb {
     },
     /// Run the daemon: sample this host into the database until SIGTERM or SIGINT
     Run {
+        /// Where the status page and /metrics are, as 127.0.0.1:9464 [default: server.listen]
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<std::net::SocketAddr>,
         /// Refuse a database of an older schema instead of migrating it
         #[arg(long)]
         no_migrate: bool,

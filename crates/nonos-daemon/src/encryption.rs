@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nonos_storage::{Target, TargetError, file_hash};
+use nonos_storage::{Target, TargetError, file_hash, in_scratch};
 
 #[cfg(feature = "backup-age")]
 #[path = "encryption/age.rs"]
@@ -34,11 +34,8 @@ pub const ENDING: &str = ".age";
 #[non_exhaustive]
 pub enum EncryptionError {
     /// Not the public key of a recipient.
-    #[error("{text:?} is no recipient: it begins with age1, as age-keygen prints it")]
-    Recipient {
-        /// What was given.
-        text: String,
-    },
+    #[error("what was given is no recipient: one begins with age1, as age-keygen prints it")]
+    Recipient,
     /// The file holds no identity, or something else.
     #[error("{} holds something else than identities, as age-keygen writes them", path.display())]
     Identity {
@@ -62,7 +59,7 @@ pub enum CryptError {
     #[error("it is encrypted, and no identity was given that opens it")]
     NoIdentity,
     /// Damaged, or not in the age format.
-    #[error("it is damaged, or not encrypted in the age format")]
+    #[error("it is damaged, or not encrypted in the binary format of age")]
     Damaged,
     /// What was encrypted is not what is decrypted.
     #[error("what was encrypted is not what is decrypted")]
@@ -75,6 +72,18 @@ pub enum CryptError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl CryptError {
+    /// The same, of a file at a place for backups.
+    fn at(self, action: &'static str, name: &str) -> TargetError {
+        let name = name.to_owned();
+        match self {
+            Self::NoIdentity => TargetError::Encrypted { name },
+            Self::Damaged | Self::Differs => TargetError::Differs { name },
+            Self::Io { source, .. } => TargetError::failed(action, &name, source),
+        }
+    }
 }
 
 /// To whom backups are encrypted, and who reads them here.
@@ -111,6 +120,11 @@ impl BackupKeys {
         !self.recipients.is_empty()
     }
 
+    /// The recipients, in order; `None` if there are none.
+    pub fn readers(&self) -> Option<String> {
+        self.encrypts().then(|| self.recipients.names())
+    }
+
     /// Whether what is encrypted can be read here, if it is for one of the identities.
     pub fn decrypts(&self) -> bool {
         !self.identities.is_empty()
@@ -133,18 +147,18 @@ impl BackupKeys {
     /// [`CryptError`]: no new file appears.
     pub fn publish(&self, from: &Path, to: &Path) -> Result<(), CryptError> {
         let io = |source| io_error(to, source);
-        let mut part = to.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        match fs::remove_file(&part) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(io(source)),
-            _ => {}
-        }
-        self.encrypt(from, &part)?;
-        fs::rename(&part, to).map_err(io)?;
         let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
-        let directory = File::open(parent.unwrap_or(Path::new("."))).map_err(io)?;
-        directory.sync_all().map_err(io)
+        let parent = parent.unwrap_or(Path::new("."));
+        // In a directory of its own: another one may be made under the same name.
+        let published = in_scratch(parent, |directory| {
+            let part = directory.join("encrypted");
+            self.encrypt(from, &part)?;
+            fs::rename(&part, to).map_err(io)?;
+            File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(io)
+        });
+        published.map_err(|error| io(io::Error::other(error)))?
     }
 
     /// Decrypts a file to another one, not durably.
@@ -220,20 +234,29 @@ impl Target for EncryptedTarget {
         if !self.keys.encrypts() || !is_content(name) {
             return self.place.upload(name, file, hash);
         }
-        let sent = beside(file);
-        let failed = |error| TargetError::failed("encrypt", name, error);
-        self.keys.encrypt(file, &sent).map_err(failed)?;
-        let uploaded = file_hash(&sent)
-            .map_err(|error| TargetError::failed("read", name, error))
-            .and_then(|hash| self.place.upload(&encrypted(name), &sent, &hash));
-        // It is in a directory that is removed in any case.
-        let _removed = fs::remove_file(&sent);
-        uploaded
+        // Where the place has room for files on their way, it takes this one by a rename: none is left there.
+        let beside = file.parent().unwrap_or(Path::new("."));
+        let sent = in_scratch(self.place.scratch().unwrap_or(beside), |directory| {
+            let sent = directory.join("encrypted");
+            let encrypted_file = self.keys.encrypt(file, &sent);
+            encrypted_file.map_err(|error| error.at("encrypt", name))?;
+            let hash =
+                file_hash(&sent).map_err(|error| TargetError::failed("read", name, error))?;
+            self.place.upload(&encrypted(name), &sent, &hash)
+        });
+        sent.map_err(|error| TargetError::failed("encrypt", name, error))?
     }
 
     fn download(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         if !is_content(name) {
             return self.place.download(name, file);
+        }
+        if !self.keys.decrypts() {
+            // There may be one that is not encrypted.
+            match self.place.download(name, file) {
+                Err(TargetError::Missing { .. }) => {}
+                downloaded => return downloaded,
+            }
         }
         let received = beside(file);
         match self.place.download(&encrypted(name), &received) {
@@ -242,15 +265,7 @@ impl Target for EncryptedTarget {
         }
         let decrypted = self.keys.decrypt(&received, file);
         let _removed = fs::remove_file(&received);
-        decrypted.map_err(|error| match error {
-            CryptError::NoIdentity => TargetError::Encrypted {
-                name: name.to_owned(),
-            },
-            CryptError::Damaged | CryptError::Differs => TargetError::Differs {
-                name: name.to_owned(),
-            },
-            error => TargetError::failed("decrypt", name, error),
-        })
+        decrypted.map_err(|error| error.at("decrypt", name))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TargetError> {
@@ -266,6 +281,14 @@ impl Target for EncryptedTarget {
             self.place.remove(&encrypted(name))?;
         }
         self.place.remove(name)
+    }
+
+    fn readers(&self) -> Option<String> {
+        self.keys.readers()
+    }
+
+    fn takes_plain_secrets(&self) -> bool {
+        self.keys.encrypts()
     }
 
     fn scratch(&self) -> Option<&Path> {

@@ -4,9 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use nonos_daemon::encryption::{CryptError, EncryptionError};
-use nonos_storage::{ConfigError, CryptoError, ErrorCode, NonosError};
+use nonos_storage::{CatalogError, ConfigError, CryptoError, ErrorCode, NonosError, StorageError};
 
 use crate::settings::SettingsError;
+
+/// The code of a backup that would hold secrets as they were given.
+const PLAIN_SECRETS: &str = "PLAIN_SECRETS";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -53,6 +56,15 @@ pub(crate) enum CliError {
     Encrypted { path: PathBuf, source: CryptError },
     #[error("{count} secrets are not sealed: a backup would hold them as they are")]
     PlainSecrets { count: u64 },
+    #[error("cannot listen at {address}")]
+    Listen {
+        address: std::net::SocketAddr,
+        source: io::Error,
+    },
+    #[error("{address} can be reached from elsewhere, and there is no token")]
+    Exposed { address: std::net::SocketAddr },
+    #[error("{} has no token of 16 characters or more in its first line", path.display())]
+    Token { path: PathBuf },
     #[error("another restore works in {}", path.display())]
     Restoring { path: PathBuf },
     #[error("{what}")]
@@ -72,6 +84,8 @@ pub(crate) enum CliError {
         "this database was restored to commit {commit}, and it was not said yet which node it is"
     )]
     WhichNode { commit: u64 },
+    #[error("the database has no identity: it is not the node that it was")]
+    NoNode,
     #[error("a head has 64 hexadecimal digits")]
     Head,
     #[error("{what} was not confirmed")]
@@ -105,6 +119,9 @@ impl CliError {
     /// The stable name of what happened.
     pub(crate) fn code(&self) -> &'static str {
         match self {
+            Self::Storage(NonosError::Storage(StorageError::Catalog(CatalogError::Plain {
+                ..
+            }))) => PLAIN_SECRETS,
             Self::Storage(NonosError::Storage(error)) => error.code().name(),
             Self::Storage(NonosError::Config(_)) | Self::Settings(_) => "CONFIG",
             Self::Storage(_) => "ENCRYPTION",
@@ -118,9 +135,11 @@ impl CliError {
             Self::Outside { .. } => "OUTSIDE",
             #[cfg(feature = "encrypted-storage")]
             Self::Rotating { .. } => "ROTATING",
-            Self::WhichNode { .. } => "WHICH_NODE",
+            Self::WhichNode { .. } | Self::NoNode => "WHICH_NODE",
+            Self::Listen { .. } => "LISTEN",
+            Self::Exposed { .. } | Self::Token { .. } => "CONFIG",
             Self::Restoring { .. } => ErrorCode::Locked.name(),
-            Self::PlainSecrets { .. } => "PLAIN_SECRETS",
+            Self::PlainSecrets { .. } => PLAIN_SECRETS,
             Self::BackupKeys(_) => "BACKUP_KEYS",
             Self::Encrypted { source, .. } => match source {
                 CryptError::NoIdentity => ErrorCode::KeyRequired.name(),
@@ -166,6 +185,13 @@ impl CliError {
                 "name it relative to the data directory in config.toml, or use `nonos restore --into`",
             ),
             Self::Exists { .. } => Some("name a directory that does not exist"),
+            Self::Listen { .. } => Some(
+                "end the program that has it, or give another one with --listen or as server.listen; \"\" is none",
+            ),
+            Self::Exposed { .. } => Some(
+                "name the file of a token as server.token_file in config.toml, or listen at 127.0.0.1",
+            ),
+            Self::Token { .. } => Some("`openssl rand -hex 32` makes one"),
             Self::Restoring { .. } => Some("wait until it ends"),
             Self::PlainSecrets { .. } => Some(
                 "give the node its keys, which seals them; or encrypt the backup with --recipient; or leave \
@@ -178,6 +204,7 @@ impl CliError {
                 source: CryptError::NoIdentity,
                 ..
             } => Some("name the file of an age identity with --identity"),
+            Self::NoNode => Some("`nonos run --new-identity` makes it another one"),
             Self::WhichNode { .. } => Some(
                 "if the node that it was runs nowhere any more, `nonos run --same-node`; if it does, \
                  `nonos run --new-identity`",

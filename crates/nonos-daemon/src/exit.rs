@@ -3,7 +3,7 @@
 use std::io;
 
 use nonos_daemon::encryption::{CryptError, EncryptionError};
-use nonos_storage::{CoreError, ErrorCode, NonosError, RestoreError, StorageError};
+use nonos_storage::{CatalogError, CoreError, ErrorCode, NonosError, RestoreError, StorageError};
 
 use crate::error::CliError;
 
@@ -31,6 +31,9 @@ pub(crate) fn code(error: &CliError) -> u8 {
             | StorageError::Target(_)
             | StorageError::Restore(RestoreError::Catalog(_)),
         )) if error.code() == ErrorCode::NotFound.name() => UNEXPECTED,
+        CliError::Storage(NonosError::Storage(StorageError::Catalog(CatalogError::Plain {
+            ..
+        }))) => REFUSED,
         CliError::Storage(NonosError::Storage(error)) => match error.code() {
             ErrorCode::Locked => LOCKED,
             ErrorCode::SchemaTooNew => TOO_NEW,
@@ -52,17 +55,19 @@ pub(crate) fn code(error: &CliError) -> u8 {
         #[cfg(feature = "encrypted-storage")]
         CliError::OnTerminal | CliError::NeedsFile => USAGE,
         CliError::NoSuch { .. } => UNEXPECTED,
-        CliError::BackupKeys(EncryptionError::Recipient { .. } | EncryptionError::NotBuiltIn) => {
-            USAGE
-        }
+        CliError::BackupKeys(EncryptionError::Recipient | EncryptionError::NotBuiltIn) => USAGE,
         CliError::BackupKeys(_) => KEY,
         CliError::Encrypted { source, .. } => match source {
             CryptError::NoIdentity => KEY,
             CryptError::Damaged | CryptError::Differs => BACKUP_INVALID,
+            CryptError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                DISK_FULL
+            }
             _ => UNEXPECTED,
         },
+        CliError::Exposed { .. } | CliError::Token { .. } => USAGE,
         CliError::Restoring { .. } => LOCKED,
-        CliError::WhichNode { .. } | CliError::PlainSecrets { .. } => REFUSED,
+        CliError::WhichNode { .. } | CliError::NoNode | CliError::PlainSecrets { .. } => REFUSED,
         CliError::Head
         | CliError::NoTree { .. }
         | CliError::Place(_)

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let done = match args.verb {
         Verb::Init { .. } => cmd::init::init(&args),
         Verb::Run {
+            listen,
             no_migrate,
             same_node,
             #[cfg(feature = "encrypted-storage")]
@@ -41,11 +42,11 @@ fn main() -> ExitCode {
             #[cfg(not(feature = "encrypted-storage"))]
             let new_identity = false;
             let node = match (same_node, new_identity) {
-                (true, _) => Some(cmd::run::Node::Same),
-                (false, true) => Some(cmd::run::Node::Other),
+                (true, _) => Some(cmd::run::Which::Same),
+                (false, true) => Some(cmd::run::Which::Other),
                 (false, false) => None,
             };
-            cmd::run::run(&args, !no_migrate, node)
+            cmd::run::run(&args, !no_migrate, node, listen)
         }
         Verb::Backup { ref what } => cmd::backup::backup(&args, what),
         Verb::Restore { .. } => cmd::restore::restore(&args),

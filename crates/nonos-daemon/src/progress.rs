@@ -41,6 +41,22 @@ pub(crate) fn opening(args: &Args, config: StorageConfig) -> OpenOptions {
     }
 }
 
+/// The same, for the daemon: `watch` is told as well, and ends the opening by breaking off.
+pub(crate) fn watched(
+    args: &Args,
+    config: StorageConfig,
+    watch: impl Fn(&Progress) -> ControlFlow<()> + Send + Sync + 'static,
+) -> OpenOptions {
+    let show = shown(args);
+    let options = OpenOptions::new(config).lock_timeout(args.lock_timeout);
+    options.on_progress(move |progress| {
+        if let Some(show) = &show {
+            show(progress);
+        }
+        watch(progress)
+    })
+}
+
 /// The same; SIGINT and SIGTERM cancel the work from now on, for as long as the program runs.
 pub(crate) fn cancellable(args: &Args, config: StorageConfig) -> Result<OpenOptions, CliError> {
     let options = OpenOptions::new(config).lock_timeout(args.lock_timeout);

@@ -15,7 +15,7 @@ use crate::error::CliError;
 const DOCUMENTED: &str = include_str!("config.toml");
 
 /// The tables of the file and the keys of each.
-const KNOWN: [(&str, &[&str]); 5] = [
+const KNOWN: [(&str, &[&str]); 6] = [
     (
         "storage",
         &[
@@ -29,6 +29,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
     ),
     ("secrets", &["key_file", "anchor_file"]),
     ("metrics", &["interval_secs"]),
+    ("server", &["listen", "token_file"]),
     (
         "maintenance",
         &[
@@ -58,6 +59,7 @@ pub(crate) struct Settings {
     pub(crate) storage: StorageConfig,
     pub(crate) secrets: SecretsSettings,
     pub(crate) metrics: MetricsSettings,
+    pub(crate) server: ServerSettings,
     pub(crate) backup: BackupSettings,
     pub(crate) maintenance: UpkeepSettings,
 }
@@ -92,6 +94,32 @@ pub(crate) struct MetricsSettings {
 impl Default for MetricsSettings {
     fn default() -> Self {
         Self { interval_secs: 60 }
+    }
+}
+
+/// The `[server]` table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServerSettings {
+    /// The address and the port of the status page; none if it is empty.
+    pub(crate) listen: String,
+    /// The file of the token that who asks from elsewhere must show; none if it is empty.
+    pub(crate) token_file: PathBuf,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9464".to_owned(),
+            token_file: PathBuf::new(),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Where to listen.
+    pub(crate) fn address(&self) -> Option<std::net::SocketAddr> {
+        self.listen.parse().ok()
     }
 }
 
@@ -173,6 +201,8 @@ pub(crate) enum SettingsError {
     CompactAbove { path: PathBuf, found: u8 },
     #[error("{}: backup.every_secs is {found}; give 0 to 86400", path.display())]
     BackupEvery { path: PathBuf, found: u64 },
+    #[error("{}: server.listen is {found:?}; give an address and a port, as 127.0.0.1:9464, or \"\"", path.display())]
+    Listen { path: PathBuf, found: String },
     #[error("{} begins with ~/, but HOME is not set", path.display())]
     NoHome { path: PathBuf },
 }
@@ -229,6 +259,10 @@ impl Places {
         secrets.key_file = self.data_dir.join(expand_home(&secrets.key_file)?);
         if !secrets.anchor_file.as_os_str().is_empty() {
             secrets.anchor_file = self.data_dir.join(expand_home(&secrets.anchor_file)?);
+        }
+        let server = &mut settings.server;
+        if !server.token_file.as_os_str().is_empty() {
+            server.token_file = self.data_dir.join(expand_home(&server.token_file)?);
         }
         Ok(settings)
     }
@@ -295,6 +329,10 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
     if settings.backup.every_secs > 86_400 {
         let found = settings.backup.every_secs;
         return Err(SettingsError::BackupEvery { path, found });
+    }
+    if !settings.server.listen.is_empty() && settings.server.address().is_none() {
+        let found = settings.server.listen;
+        return Err(SettingsError::Listen { path, found });
     }
     match settings.metrics.interval_secs {
         1..=86_400 => Ok(settings),

@@ -37,17 +37,25 @@ pub(crate) fn open(
     Ok(EncryptedTarget::new(place, keys))
 }
 
-/// To whom backups are encrypted, by the configuration if nobody is named, and who reads them here.
-pub(crate) fn keys(
-    args: &Args,
+/// To whom backups are encrypted: by the configuration, if nobody is named.
+pub(crate) fn writing_keys(
     settings: &Settings,
     recipients: &[String],
-    identity: Option<&Path>,
 ) -> Result<BackupKeys, CliError> {
     let recipients = match recipients {
         [] => &settings.backup.recipients,
         named => named,
     };
+    Ok(BackupKeys::new(recipients, None)?)
+}
+
+/// Who reads encrypted backups here, and to whom they are encrypted.
+pub(crate) fn reading_keys(
+    args: &Args,
+    settings: &Settings,
+    identity: Option<&Path>,
+) -> Result<BackupKeys, CliError> {
+    let recipients = &settings.backup.recipients;
     let configured = &settings.backup.identity_file;
     let identity = match identity {
         Some(named) => Some(expand_home(named)?),

@@ -41,9 +41,10 @@ pub use storage_core::trees::identity::NodeId;
 pub use storage_core::trees::metrics::StoredMetrics;
 pub use storage_core::trees::peers::StoredPeerInfo;
 pub use storage_core::{
-    CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, KeyRange,
-    MAX_BATCH_SIZE, OpeningReport, Order, Progress, RecordError, Salvaged, SourceCount, Sources,
-    Space, StorageMetrics, StorageMetricsSnapshot, TreeId, TreeSalvage, ValueError, holder,
+    Activity, CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, KeyRange,
+    Latencies, MAX_BATCH_SIZE, OpeningReport, Order, Progress, RecordError, Salvaged, SourceCount,
+    Sources, Space, StorageMetrics, StorageMetricsSnapshot, TreeActivity, TreeId, TreeSalvage,
+    ValueError, holder,
 };
 pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
@@ -52,7 +53,7 @@ pub use storage_ops::{
     Backup, BackupError, BackupInfo, BackupKind, CatalogError, Directory as BackupDirectory,
     Finding, FindingCode, HistoryId, Integrity, Keep, Listing, Origin, PruneError, Pruned, Record,
     RepairError, RepairOptions, RepairReport, RestoreError, Retention, Selection, Severity,
-    Shipped, Target, TargetError, TreeIntegrity, TreeSizes, Wanted, encode_key, file_hash,
+    Shipped, Target, TargetError, TreeIntegrity, TreeSizes, Upkeep, Wanted, encode_key, file_hash,
     in_scratch, is_name as is_backup_name,
 };
 pub use storage_schema::{

@@ -17,12 +17,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use storage_journal::checkpoint::{Checkpoint, Record};
 use storage_journal::digest::Digests;
 use storage_journal::disk::{Disk, RealDisk};
 use storage_journal::{JournalError, Merged};
 
+use crate::activity::Activity;
 use crate::background::Background;
 use crate::cache::Found;
 use crate::commit::Commit;
@@ -493,6 +495,7 @@ impl Db {
         f: impl FnOnce(&View<'_>, &mut Commit) -> Result<R, E>,
     ) -> Result<(R, u64), E> {
         let inner = &*self.inner;
+        let started = Instant::now();
         let turn = inner.take_turn()?;
         inner.check_writable()?;
         let view = View {
@@ -504,8 +507,14 @@ impl Db {
         let mut turn = turn;
         let number = inner.apply(&commit, durability, &mut turn.sequence)?;
         drop(turn);
-        if durability == Durability::Durable && !commit.is_empty() {
+        if commit.is_empty() {
+            return Ok((result, number));
+        }
+        if durability == Durability::Durable {
             inner.sync_through(number)?;
+            inner.activity.durable.note(started.elapsed());
+        } else {
+            inner.activity.buffered.note(started.elapsed());
         }
         Ok((result, number))
     }
@@ -616,6 +625,19 @@ impl Db {
         self.inner.checkpoint().map(drop)
     }
 
+    /// What happens in each tree, and how long writers wait.
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.inner.activity)
+    }
+
+    /// Commits that a power cut would lose now.
+    pub fn unsynced_commits(&self) -> u64 {
+        match &self.inner.durable {
+            Some(Durable { journal, .. }) => self.last_commit().saturating_sub(journal.synced()),
+            None => 0,
+        }
+    }
+
     /// The counters of this handle.
     pub fn counters(&self) -> Arc<StorageMetrics> {
         Arc::clone(&self.inner.counters)
@@ -694,6 +716,7 @@ impl Db {
             Ok::<_, CoreError>(Some((decode(&frame)?, frame.len())))
         })?;
         counters::add(&counters.reads, 1);
+        counters::add(&inner.activity.of(tree).reads, 1);
         match found {
             Found::Hit(record) => {
                 counters::add(&counters.cache_hits, 1);
@@ -743,9 +766,10 @@ impl Read for StateView {
 }
 
 impl View<'_> {
-    fn count(&self, key: &[u8], value: &[u8]) {
+    fn count(&self, tree: TreeId, key: &[u8], value: &[u8]) {
         if self.counted {
             let counters = &self.inner.counters;
+            counters::add(&self.inner.activity.of(tree).reads, 1);
             counters::add(&counters.reads, 1);
             counters::add(&counters.read_bytes, key.len() + value.len());
         }
@@ -755,7 +779,7 @@ impl View<'_> {
 impl Read for View<'_> {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         let value = self.inner.get(tree, key)?;
-        self.count(key, value.as_deref().unwrap_or_default());
+        self.count(tree, key, value.as_deref().unwrap_or_default());
         Ok(value)
     }
 
@@ -767,7 +791,7 @@ impl Read for View<'_> {
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
         self.inner.scan(tree, range, order, &mut |key, value| {
-            self.count(key, value);
+            self.count(tree, key, value);
             visit(key, value)
         })
     }

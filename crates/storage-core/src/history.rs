@@ -5,5 +5,7 @@ pub use storage_journal::checkpoint::{
 };
 pub use storage_journal::digest::{Digests, TreeDigest};
 pub use storage_journal::disk::{Disk, RealDisk, SimulatedDisk};
-pub use storage_journal::extract::{After, Extract, commit_at, hash_of, name as extract_name};
+pub use storage_journal::extract::{
+    After, Extract, commit_at, hash_of, name as extract_name, visit_puts,
+};
 pub use storage_journal::{Exported, JournalError, Merged};

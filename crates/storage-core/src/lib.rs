@@ -5,6 +5,7 @@
 //!
 //! This crate alone knows the engine, and no type of it is in a public signature.
 
+mod activity;
 mod background;
 mod batch;
 pub mod bincode;
@@ -34,6 +35,7 @@ pub mod trees;
 mod value;
 mod view;
 
+pub use activity::{Activity, Latencies, TreeActivity};
 pub use batch::MAX_BATCH_SIZE;
 pub use codec::{DecodeError, decode as decode_record};
 pub use commit::{Commit, Pending};

@@ -379,6 +379,18 @@ impl Checkpoint {
         }
     }
 
+    /// The records of one tree, in the order of keys.
+    ///
+    /// # Errors
+    ///
+    /// Each: [`JournalError::Checkpoint`] for a damaged block, [`JournalError::Io`]; then it ends.
+    pub fn records_of(
+        &self,
+        tree: u8,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), JournalError>> {
+        self.entries(tree, (Bound::Unbounded, Bound::Unbounded), false)
+    }
+
     /// All records, in the order of tree and key.
     pub fn records(&self) -> impl Iterator<Item = Result<Record, JournalError>> {
         (0..self.index.places.len()).flat_map(|number| {

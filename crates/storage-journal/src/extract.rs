@@ -110,7 +110,8 @@ fn go_on_from_checkpoint(
     }
     match Checkpoint::open(disk, &directory.join(checkpoint::name(commit))) {
         Ok(base) if base.about().content() == after.content => Ok(()),
-        Ok(_) => Err(JournalError::Another { after: commit }),
+        // What the commit was that it ends with, it does not say.
+        Ok(_) => Err(JournalError::Removed { after: commit }),
         Err(error) if error.is_damage() => Err(JournalError::Removed { after: commit }),
         Err(JournalError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             Err(JournalError::Removed { after: commit })
@@ -242,6 +243,34 @@ pub fn commit_at(disk: &dyn Disk, directory: &Path, time_ms: i64) -> Result<u64,
     })?;
     if walk.damage.is_empty() {
         return Ok(at);
+    }
+    let (directory, damage) = (directory.to_owned(), walk.damage);
+    Err(JournalError::Damaged { directory, damage })
+}
+
+/// Visits every change in the extract of commits from `first` on that lies in `directory` under its name: a tree, a
+/// key, and the value that was put.
+///
+/// # Errors
+///
+/// [`JournalError::Damaged`], [`JournalError::Io`].
+pub fn visit_puts(
+    disk: &dyn Disk,
+    directory: &Path,
+    first: u64,
+    mut visit: impl FnMut(u8, &[u8], &[u8]),
+) -> Result<(), JournalError> {
+    let mut walk = Walk::new(directory, None, first.saturating_sub(1), u64::MAX);
+    walk.run(disk, &[first], &mut |found| {
+        for change in commit::decode(found.body).flatten() {
+            if let Some(value) = change.value {
+                visit(change.tree, change.key, value);
+            }
+        }
+        Ok::<_, JournalError>(true)
+    })?;
+    if walk.damage.is_empty() {
+        return Ok(());
     }
     let (directory, damage) = (directory.to_owned(), walk.damage);
     Err(JournalError::Damaged { directory, damage })

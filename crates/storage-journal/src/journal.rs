@@ -782,11 +782,11 @@ impl Journal {
             let path = self.directory.join(checkpoint::name(*commit));
             remove_if_there(&*self.disk, &path).map_err(io)?;
         }
-        // A segment is needless once the one after it begins with a number that the oldest
-        // checkpoint already holds.
+        // A segment is needless once the one after it begins with a number that the oldest checkpoint already holds.
+        // The checkpoint's own commit stays: an increment tells by it whether it goes on from the same past.
         for pair in segments.windows(2) {
             if let [first, next] = pair
-                && *next <= oldest + 1
+                && *next <= oldest
             {
                 let path = self.directory.join(segment::name(*first));
                 remove_if_there(&*self.disk, &path).map_err(io)?;

@@ -20,6 +20,7 @@ use storage_schema::SchemaInfo;
 
 use crate::hex::hex;
 use crate::origin::{self, Origin};
+use crate::upkeep::{self, Upkeep};
 
 /// Records that are read between two looks at who else wants the database.
 const PAGE: usize = 512;
@@ -155,6 +156,7 @@ pub fn record(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Record, CoreErro
         TreeId::Identity | TreeId::Secrets => kept(tree, key, frame)?,
         TreeId::Schema if key == b"__schema_version__" => typed::<SchemaInfo>(tree, key, frame)?,
         TreeId::Schema if key == origin::KEY => typed::<Origin>(tree, key, frame)?,
+        TreeId::Schema if key == upkeep::KEY => typed::<Upkeep>(tree, key, frame)?,
         _ => json!({ "hex": hex(frame) }),
     };
     Ok(Record {

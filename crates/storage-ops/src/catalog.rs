@@ -14,12 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use storage_core::history::{
-    After, Checkpoint, JournalError, RealDisk, checkpoint_name, extract_name, hash_of,
+    After, Checkpoint, JournalError, RealDisk, checkpoint_name, extract_name, hash_of, visit_puts,
 };
-use storage_core::{CoreError, Db, ErrorCode};
+use storage_core::{CoreError, Db, ErrorCode, TreeId};
 
 use crate::hex::hex;
 use crate::origin::{HistoryId, origin};
+use crate::redact::is_plain;
 use crate::target::{Target, TargetError};
 
 mod note;
@@ -62,6 +63,12 @@ pub enum CatalogError {
         /// Their ids.
         stores: Vec<String>,
     },
+    /// Secrets in it are not sealed, and the target takes none that are not.
+    #[error("{count} secrets are not sealed: a backup would hold them as they are")]
+    Plain {
+        /// How many.
+        count: u64,
+    },
     /// A backup is not what its note says, or one that it goes on from is missing.
     #[error("the backup {name} is not valid: {what}")]
     Invalid {
@@ -79,7 +86,7 @@ impl CatalogError {
             Self::Target(error) => error.code(),
             Self::Core(error) => error.code(),
             Self::NoSuch { .. } => ErrorCode::NotFound,
-            Self::Several { .. } => ErrorCode::InvalidArgument,
+            Self::Several { .. } | Self::Plain { .. } => ErrorCode::InvalidArgument,
             Self::Invalid { .. } => ErrorCode::BackupInvalid,
         }
     }
@@ -90,6 +97,10 @@ impl CatalogError {
             Self::Core(error) => error.remedy(),
             Self::NoSuch { .. } => Some("`nonos backup list` shows what there is"),
             Self::Several { .. } => Some("name one with --store"),
+            Self::Plain { .. } => Some(
+                "give the node its keys, which seals them; or encrypt the backup with --recipient; or leave \
+                 them out of a backup file with --redact secrets",
+            ),
             Self::Invalid { .. } => Some("use another backup, and make a full one now"),
             Self::Target(error) => error.remedy(),
         }
@@ -166,9 +177,14 @@ pub fn ship(
             }
             _ => self::head(target, db.store_id(), history)?,
         };
-        // Of which past a backup is without a journal cannot be told.
-        head =
-            head.filter(|head| head.end.content.is_some() && head.end.commit <= db.last_commit());
+        // Of which past a backup is without a journal cannot be told; and who reads the increments has to read what
+        // they go on from.
+        let readers = target.readers();
+        head = head.filter(|head| {
+            head.end.content.is_some()
+                && head.end.commit <= db.last_commit()
+                && head.full.readers == readers
+        });
     }
     if let Some(head) = head.take_if(|head| !head.is_full_due()) {
         match increments(db, target, &scratch, &head.end, how.now) {
@@ -181,6 +197,8 @@ pub fn ship(
                      back to"
                 );
             }
+            // What is gone, or sealed since, is not in a full one.
+            Err(CatalogError::Plain { .. }) => {}
             made => {
                 let made = made?;
                 shipped.0 = Some((history, made.iter().fold(head, Head::with)));
@@ -191,6 +209,9 @@ pub fn ship(
     let file = scratch.path.join("full.nonos");
     let exported = db.export(&file)?;
     let about = Checkpoint::open(&RealDisk, &file).map_err(CoreError::from)?;
+    if !target.takes_plain_secrets() {
+        refuse_plain(&about)?;
+    }
     let backup = Backup {
         kind: Kind::Full,
         store_id: db.store_id(),
@@ -210,6 +231,7 @@ pub fn ship(
         schema_version: about.about().schema_version,
         hash: hash_of(&RealDisk, &file).map_err(CoreError::from)?,
         program: about.about().program.clone(),
+        readers: target.readers(),
         verified_at: None,
     };
     publish(target, &backup, &file)?;
@@ -219,6 +241,7 @@ pub fn ship(
         // What came between the last increment and this can be gone back to as well.
         match increments(db, target, &scratch, &head.end, how.now) {
             Err(error) if is_removed(&error) => {}
+            Err(CatalogError::Plain { .. }) => {}
             more => made.extend(more?),
         }
     }
@@ -253,8 +276,23 @@ fn increments(
 ) -> Result<Vec<Backup>, CatalogError> {
     let mut made: Vec<Backup> = Vec::new();
     let mut after = head.end();
-    let file = scratch.path.join("increment.log");
-    while let Some(extract) = db.extract(after, &file, INCREMENT_SIZE)? {
+    loop {
+        let first = after.commit + 1;
+        let file = scratch.path.join(extract_name(first));
+        let Some(extract) = db.extract(after, &file, INCREMENT_SIZE)? else {
+            return Ok(made);
+        };
+        if !target.takes_plain_secrets() {
+            let mut count = 0;
+            let visit = |tree, key: &[u8], frame: &[u8]| {
+                let tree = TreeId::from_number(tree);
+                count += u64::from(tree.is_some_and(|tree| is_plain(tree, key, frame)));
+            };
+            visit_puts(&RealDisk, &scratch.path, first, visit).map_err(CoreError::from)?;
+            if count > 0 {
+                return Err(CatalogError::Plain { count });
+            }
+        }
         let backup = Backup {
             kind: Kind::Increment,
             commit: extract.last.commit,
@@ -275,7 +313,21 @@ fn increments(
         after = backup.end();
         made.push(backup);
     }
-    Ok(made)
+}
+
+/// Whoever reads the file reads the secrets in it that are not sealed.
+fn refuse_plain(full: &Checkpoint) -> Result<(), CatalogError> {
+    let mut count = 0;
+    for tree in [TreeId::Identity, TreeId::Secrets] {
+        for record in full.records_of(tree.number()) {
+            let (key, frame) = record.map_err(CoreError::from)?;
+            count += u64::from(is_plain(tree, &key, &frame));
+        }
+    }
+    match count {
+        0 => Ok(()),
+        count => Err(CatalogError::Plain { count }),
+    }
 }
 
 /// The file first: without its note it is no backup.

@@ -14,6 +14,7 @@ mod retention;
 mod rewrite;
 mod sizes;
 mod target;
+mod upkeep;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
 pub use browse::{Record, Selection, browse, content_hash, encode_key, record};
@@ -35,3 +36,4 @@ pub use retention::{Pruned, Retention, cutoff as retention_cutoff, prune};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
 pub use sizes::{TreeSizes, tree_sizes};
 pub use target::{Directory, Target, TargetError, file_hash, is_name};
+pub use upkeep::{Upkeep, note_upkeep, upkeep};

@@ -65,10 +65,24 @@ fn is_secret((tree, key, _): &Record) -> bool {
     }
 }
 
-/// Whether secrets were left out of a backup.
+/// Whether secrets were left out of a backup, and none came since: a database that was restored from such a one keeps
+/// the note.
 pub(crate) fn is_redacted(checkpoint: &Checkpoint) -> Result<bool, BackupError> {
+    let digests = checkpoint.digests();
+    let count = |tree: TreeId| digests.of(tree.number()).count();
+    if count(TreeId::Secrets) + count(TreeId::Identity) > 0 {
+        return Ok(false);
+    }
     let found = checkpoint.get(TreeId::Schema.number(), KEY);
     Ok(found.map_err(backup::invalid)?.is_some())
+}
+
+/// Whether a record is a secret, or the node's key, as it was given.
+pub(crate) fn is_plain(tree: TreeId, key: &[u8], frame: &[u8]) -> bool {
+    let is_id = (tree, key) == (TreeId::Identity, identity::NODE_ID);
+    matches!(tree, TreeId::Secrets | TreeId::Identity)
+        && !is_id
+        && matches!(secrets::open(tree, key, frame), Ok(Stored::Plain(_)))
 }
 
 /// Secrets that lie in the database as they were given, with the node's key: a backup holds them so. One that
@@ -82,10 +96,7 @@ pub fn plain_secrets(from: &dyn Read) -> Result<u64, CoreError> {
     for tree in [TreeId::Secrets, TreeId::Identity] {
         let everything = (Bound::Unbounded, Bound::Unbounded);
         from.scan(tree, &everything, Order::Ascending, &mut |key, frame| {
-            let is_id = (tree, key) == (TreeId::Identity, identity::NODE_ID);
-            if !is_id && matches!(secrets::open(tree, key, frame), Ok(Stored::Plain(_))) {
-                count += 1;
-            }
+            count += u64::from(is_plain(tree, key, frame));
             Ok(true)
         })?;
     }

@@ -57,6 +57,16 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// [`TargetError::Failed`].
     fn remove(&self, name: &str) -> Result<(), TargetError>;
 
+    /// To whom files are encrypted there: the same text for the same readers; `None` if they are as they are.
+    fn readers(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether secrets that nobody sealed may be in the files there.
+    fn takes_plain_secrets(&self) -> bool {
+        true
+    }
+
     /// Where files are best made that are to be uploaded, if that is anywhere: from there they are moved.
     fn scratch(&self) -> Option<&Path> {
         None

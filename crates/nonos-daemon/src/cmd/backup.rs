@@ -64,7 +64,7 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
         BackupVerb::List { from } => {
             let report = of.start("nonos.backup_list/1");
             let listed = of
-                .target(from.as_deref(), None)
+                .listed(from.as_deref())
                 .and_then(|target| listing(&target));
             report.finish(listed.map(|l| all(l.backups, l.unreadable)), table)
         }
@@ -154,7 +154,13 @@ impl<'a> Of<'a> {
         named: Option<&str>,
         identity: Option<&Path>,
     ) -> Result<EncryptedTarget, CliError> {
-        let keys = targets::keys(self.args, self.settings, &[], identity)?;
+        let keys = targets::reading_keys(self.args, self.settings, identity)?;
+        targets::existing(self.args, self.settings, named, keys)
+    }
+
+    /// A place whose files are not read.
+    fn listed(self, named: Option<&str>) -> Result<EncryptedTarget, CliError> {
+        let keys = targets::writing_keys(self.settings, &[])?;
         targets::existing(self.args, self.settings, named, keys)
     }
 
@@ -175,7 +181,7 @@ impl<'a> Of<'a> {
                 what: "secrets are left out of a single file only: name one that ends in .nonos with --to",
             })
         } else {
-            targets::keys(self.args, self.settings, recipient, None)
+            targets::writing_keys(self.settings, recipient)
                 .and_then(|keys| self.back_up(to.as_deref(), *incremental, keys))
         };
         report.finish(made, |made| match made.backups.len() {
@@ -192,6 +198,7 @@ impl<'a> Of<'a> {
     ) -> Result<Backups, CliError> {
         let storage = cmd::view(&self.settings.storage)?;
         refuse_plain_secrets(&storage, &keys)?;
+        // What is in it is looked at as well: an increment holds what was removed since.
         let place = targets::open(self.args, self.settings, to, keys)?;
         Ok(all(storage.back_up(&place, is_incremental)?, Vec::new()))
     }
@@ -210,7 +217,7 @@ impl<'a> Of<'a> {
             daily: keep_daily.unwrap_or(0),
         };
         let removed = self
-            .target(from.as_deref(), None)
+            .listed(from.as_deref())
             .and_then(|target| prune(self.args, &target, *store, (keep, *dry_run)));
         report.finish(removed.map(|removed| all(removed, Vec::new())), |removed| {
             let bytes = removed.backups.iter().map(|b| b.bytes).sum();

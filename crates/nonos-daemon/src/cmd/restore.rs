@@ -1,8 +1,7 @@
 //! `nonos restore`: a database of a backup, made beside, verified, and put in place.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nonos_storage::{
@@ -136,18 +135,17 @@ fn make(args: &Args) -> Result<Restored, CliError> {
 
 /// Holds the directory of a database, so that another restore does not take what this one stages for left.
 fn alone(path: &Path) -> Result<File, CliError> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
+    // The nearest one that is there: nothing is made before it is known that there is something to restore.
+    let directory = path
+        .ancestors()
+        .skip(1)
+        .find(|directory| directory.is_dir());
     let directory = directory.unwrap_or(Path::new("."));
     let io = |source| CliError::Io {
         action: "lock",
         path: directory.to_owned(),
         source,
     };
-    let mut make = DirBuilder::new();
-    make.recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(io)?;
     let held = File::open(directory).map_err(io)?;
     match held.try_lock() {
         Ok(()) => Ok(held),
@@ -184,7 +182,7 @@ fn stage(
             Ok(NodeStorage::restore_backup(plain, staged.clone())?)
         });
     }
-    let keys = targets::keys(args, settings, &[], identity)?;
+    let keys = targets::reading_keys(args, settings, identity)?;
     let target = targets::existing(args, settings, from.as_deref(), keys)?;
     let wanted = match (at, name) {
         (Some(time_ms), _) => Wanted::At(*time_ms),

@@ -1,33 +1,46 @@
 //! `nonos run`: the daemon.
 
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use nonos_storage::{ErrorCode, NodeStorage, NonosError, Progress};
+use tokio::net::TcpListener;
 
 use crate::args::Args;
 use crate::cmd::backup::scratch;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
 use crate::daemon::backups::{self, Backups};
-use crate::daemon::{sampler, shutdown, upkeep};
+use crate::daemon::node::{Node, Phase};
+use crate::daemon::server::{Server, Token, status};
+use crate::daemon::{sampler, shutdown, supervisor, upkeep};
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
 use crate::progress;
 use crate::settings::{Places, Settings};
 use crate::targets;
-use nonos_storage::NodeStorage;
 
 /// How long work that is under way beside the database may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Which node a restored database is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Node {
+pub(crate) enum Which {
     Same,
     Other,
 }
 
-pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), CliError> {
+pub(crate) fn run(
+    args: &Args,
+    migrate: bool,
+    node: Option<Which>,
+    listen: Option<SocketAddr>,
+) -> Result<(), CliError> {
     let places = Places::of(args)?;
     let is_fresh = !places.load()?.storage.path.exists();
     let is_sealed = is_fresh && cfg!(feature = "encrypted-storage");
@@ -42,16 +55,147 @@ pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), 
             what: "the runtime",
             source,
         })?;
-    let done = runtime.block_on(async {
+    let daemon = Daemon {
+        args,
+        settings: &settings,
+        node: Arc::new(Node::new(settings.storage.flush_every_ms)),
+        listen: listen.or(settings.server.address()),
+        #[cfg(feature = "encrypted-storage")]
+        is_fresh,
+        migrate,
+        which: node,
+    };
+    let done = runtime.block_on(daemon.run());
+    // An upload or a drill that is under way ends with the program: what it leaves is no backup.
+    runtime.shutdown_timeout(GRACE);
+    done
+}
+
+/// One run of the daemon.
+struct Daemon<'a> {
+    args: &'a Args,
+    settings: &'a Settings,
+    node: Arc<Node>,
+    listen: Option<SocketAddr>,
+    #[cfg(feature = "encrypted-storage")]
+    is_fresh: bool,
+    migrate: bool,
+    which: Option<Which>,
+}
+
+impl Daemon<'_> {
+    async fn run(&self) -> Result<(), CliError> {
         // Signals are caught before the database is open: none may end it in the midst.
-        let stop = shutdown::signal()?;
-        let opening = progress::opening(args, settings.storage.clone()).migrate(migrate);
+        let mut stop = pin!(shutdown::signal()?);
+        let serving = self.server().await?;
+        let mut serving = pin!(async move {
+            match serving {
+                Some((server, listener)) => server.serve(listener).await,
+                None => std::future::pending().await,
+            }
+        });
+        let Some(storage) = self.open(stop.as_mut(), serving.as_mut()).await? else {
+            tracing::info!(
+                "stopped while the database was being opened; it goes on at the next start"
+            );
+            return Ok(());
+        };
+        let closing = Arc::clone(&storage);
+        let ended = match self.ready(&storage) {
+            Ok(()) => self.work(&storage, stop, serving).await,
+            failed => failed,
+        };
+        supervisor::stopping();
+        self.node.enter(Phase::Closing);
+        let closed = tokio::task::spawn_blocking(move || closing.shutdown()).await;
+        let closed = closed.map_err(|source| CliError::Task { source })?;
+        ended?;
+        closed?;
+        tracing::info!("the database is closed");
+        Ok(())
+    }
+
+    async fn server(&self) -> Result<Option<(Arc<Server>, TcpListener)>, CliError> {
+        let Some(address) = self.listen else {
+            return Ok(None);
+        };
+        let token_file = &self.settings.server.token_file;
+        let token = if token_file.as_os_str().is_empty() {
+            None
+        } else {
+            Some(Token::read(token_file)?)
+        };
+        let place = status::Place {
+            data_dir: Places::of(self.args)?.data_dir,
+            database: self.settings.storage.path.clone(),
+            backup_every_secs: self.settings.backup.every_secs,
+        };
+        let server = Arc::new(Server::new(Arc::clone(&self.node), place, token));
+        let listener = server.listen(address).await?;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "the status page");
+        }
+        Ok(Some((server, listener)))
+    }
+
+    /// Opens the database on another thread: meanwhile it is told how far that is, and a signal ends it where it
+    /// can go on from. `None` if one did.
+    async fn open(
+        &self,
+        stop: Pin<&mut impl Future<Output = &'static str>>,
+        serving: Pin<&mut impl Future<Output = CliError>>,
+    ) -> Result<Option<Arc<NodeStorage>>, CliError> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let (flag, node) = (Arc::clone(&cancelled), Arc::clone(&self.node));
+        let watch = move |progress: &Progress| {
+            node.enter(Phase::Opening(Some(*progress)));
+            supervisor::opening(progress);
+            if flag.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let config = self.settings.storage.clone();
+        let opening = progress::watched(self.args, config, watch).migrate(self.migrate);
         #[cfg(feature = "encrypted-storage")]
-        let opening = keys::guarded(opening, &settings);
-        let storage = Arc::new(opening.open()?);
+        let opening = keys::guarded(opening, self.settings);
+        let mut opening = tokio::task::spawn_blocking(move || opening.open());
+        let failed = |source| CliError::Task { source };
+        tokio::select! {
+            opened = &mut opening => Ok(Some(Arc::new(opened.map_err(failed)??))),
+            error = serving => {
+                cancelled.store(true, Ordering::Relaxed);
+                drop(opening.await);
+                Err(error)
+            }
+            signal = stop => {
+                tracing::info!(signal, "stopping");
+                cancelled.store(true, Ordering::Relaxed);
+                match opening.await.map_err(failed)? {
+                    Ok(storage) => {
+                        let closed = tokio::task::spawn_blocking(move || storage.close()).await;
+                        closed.map_err(failed)??;
+                        Ok(None)
+                    }
+                    Err(NonosError::Storage(error)) if error.code() == ErrorCode::Cancelled => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Keys are set and it is known which node this is: from here on it works.
+    fn ready(&self, storage: &Arc<NodeStorage>) -> Result<(), CliError> {
+        if self.which == Some(Which::Same)
+            && is_unsettled(storage)?
+            && storage.load_node_id()?.is_none()
+        {
+            return Err(CliError::NoNode);
+        }
         #[cfg(feature = "encrypted-storage")]
-        unlock(args, &settings, &storage, is_fresh)?;
-        settle(&storage, node)?;
+        unlock(self.args, self.settings, storage, self.is_fresh)?;
+        settle(storage, self.which)?;
         let schema = storage.schema_version()?;
         let path = storage.data_path().display();
         for step in storage.migrations_taken() {
@@ -59,12 +203,26 @@ pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), 
             tracing::info!(from, to, records = step.converted, "migrated the database");
         }
         tracing::info!(database = %path, schema, "the database is open");
+        self.node.enter(Phase::Open(Arc::clone(storage)));
+        supervisor::ready();
+        Ok(())
+    }
+
+    /// Until a signal, or something fails that the daemon cannot be without.
+    async fn work(
+        &self,
+        storage: &Arc<NodeStorage>,
+        stop: Pin<&mut impl Future<Output = &'static str>>,
+        serving: Pin<&mut impl Future<Output = CliError>>,
+    ) -> Result<(), CliError> {
+        let settings = self.settings;
         let interval = Duration::from_secs(settings.metrics.interval_secs);
-        let sampling = sampler::run(Arc::clone(&storage), interval);
-        let backing_up = back_up(args, &settings, &storage)?;
-        let scrubbing = upkeep::scrub(Arc::clone(&storage), settings.maintenance.clone());
-        let compacting = upkeep::compact(Arc::clone(&storage), settings.maintenance.clone());
-        let ended = tokio::select! {
+        let sampling = sampler::run(Arc::clone(storage), interval);
+        let backing_up = self.back_up(storage)?;
+        let upkeep = settings.maintenance.clone();
+        let scrubbing = upkeep::scrub(Arc::clone(storage), Arc::clone(&self.node), upkeep.clone());
+        let compacting = upkeep::compact(Arc::clone(storage), upkeep);
+        tokio::select! {
             signal = stop => {
                 tracing::info!(signal, "stopping");
                 Ok(())
@@ -73,71 +231,78 @@ pub(crate) fn run(args: &Args, migrate: bool, node: Option<Node>) -> Result<(), 
             failed = backing_up => failed,
             failed = scrubbing => failed,
             failed = compacting => failed,
+            error = serving => Err(error),
+        }
+    }
+
+    /// Backs up for as long as the daemon runs, if it is told to.
+    fn back_up(
+        &self,
+        storage: &Arc<NodeStorage>,
+    ) -> Result<impl Future<Output = Result<(), CliError>> + use<>, CliError> {
+        let (args, settings) = (self.args, self.settings);
+        let is_remote = targets::is_remote(args, settings)?;
+        let ships = settings.backup.every_secs > 0;
+        let backups = if ships || !is_remote {
+            let keys = targets::reading_keys(args, settings, None).or_else(|error| {
+                // A place that cannot be reached does not stop the node, and making backups needs no identity.
+                let reason = crate::output::chain(&error);
+                tracing::warn!(%reason, "backups are not drilled");
+                targets::writing_keys(settings, &[])
+            })?;
+            // Who does not ship only looks at what is there.
+            let target = if ships {
+                Some(targets::open(args, settings, None, keys)?)
+            } else {
+                targets::existing(args, settings, None, keys).ok()
+            };
+            let scratch = scratch(settings)?;
+            target.map(|target| Backups {
+                storage: Arc::clone(storage),
+                node: Arc::clone(&self.node),
+                target,
+                settings: settings.backup.clone(),
+                config: settings.storage.clone(),
+                scratch,
+            })
+        } else {
+            None
         };
-        let closing = tokio::task::spawn_blocking(move || storage.shutdown());
-        let closed = closing.await.map_err(|source| CliError::Task { source })?;
-        ended?;
-        closed?;
-        tracing::info!("the database is closed");
-        Ok(())
-    });
-    // An upload or a drill that is under way ends with the program: what it leaves is no backup.
-    runtime.shutdown_timeout(GRACE);
-    done
+        Ok(async {
+            match backups {
+                Some(backups) => backups::run(backups).await,
+                None => std::future::pending().await,
+            }
+        })
+    }
 }
 
-/// Backs up for as long as the daemon runs, if it is told to.
-fn back_up(
-    args: &Args,
-    settings: &Settings,
-    storage: &Arc<NodeStorage>,
-) -> Result<impl Future<Output = Result<(), CliError>> + use<>, CliError> {
-    let backups = if settings.backup.every_secs == 0 {
-        None
-    } else {
-        Some(Backups {
-            storage: Arc::clone(storage),
-            target: targets::open(
-                args,
-                settings,
-                None,
-                targets::keys(args, settings, &[], None)?,
-            )?,
-            is_remote: targets::is_remote(args, settings)?,
-            settings: settings.backup.clone(),
-            config: settings.storage.clone(),
-            scratch: scratch(settings)?,
-        })
-    };
-    Ok(async {
-        match backups {
-            Some(backups) => backups::run(backups).await,
-            None => std::future::pending().await,
-        }
-    })
+/// Whether it was restored and not said yet which node it is.
+fn is_unsettled(storage: &NodeStorage) -> Result<bool, CliError> {
+    Ok(storage.origin()?.is_some_and(|origin| !origin.is_settled))
 }
 
 /// Two nodes with one identity would each claim what the other earned: somebody has to say once which of
 /// them a restored database is.
-fn settle(storage: &NodeStorage, node: Option<Node>) -> Result<(), CliError> {
+fn settle(storage: &NodeStorage, which: Option<Which>) -> Result<(), CliError> {
     let Some(origin) = storage.origin()?.filter(|origin| !origin.is_settled) else {
         return Ok(());
     };
-    match node {
+    match which {
         None => {
             let commit = origin.commit;
             return Err(CliError::WhichNode { commit });
         }
-        Some(Node::Same) => storage.settle_origin(None)?,
+        Some(Which::Same) => storage.settle_origin(None)?,
         #[cfg(feature = "encrypted-storage")]
-        Some(Node::Other) => {
+        Some(Which::Other) => {
             let identity = nonos_storage::NodeIdentity::generate().map_err(keys::encryption)?;
             let id = nonos_storage::NodeId(identity.node_id);
             storage.settle_origin(Some((&id, identity.expose_seed())))?;
             tracing::info!(%id, "made a new identity for this node");
         }
         #[cfg(not(feature = "encrypted-storage"))]
-        Some(Node::Other) => storage.settle_origin(None)?,
+        Some(Which::Other) => storage.settle_origin(None)?,
     }
     Ok(())
 }

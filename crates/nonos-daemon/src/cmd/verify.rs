@@ -119,7 +119,7 @@ fn read(
     Ok(verified)
 }
 
-fn told(found: Finding) -> output::Finding {
+pub(crate) fn told(found: Finding) -> output::Finding {
     output::Finding {
         code: found.code.name().to_owned(),
         severity: found.code.severity().name(),

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use nonos_daemon::encryption::EncryptedTarget;
 use nonos_storage::{
-    BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped, StorageConfig,
+    Backup, BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped,
+    StorageConfig,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use crate::daemon::node::{LastBackup, Node, now};
 use crate::error::CliError;
 use crate::output::chain;
 use crate::settings::BackupSettings;
@@ -21,9 +23,8 @@ use crate::settings::BackupSettings;
 #[derive(Debug)]
 pub(crate) struct Backups {
     pub(crate) storage: Arc<NodeStorage>,
+    pub(crate) node: Arc<Node>,
     pub(crate) target: EncryptedTarget,
-    /// Whether it is on another machine.
-    pub(crate) is_remote: bool,
     pub(crate) settings: BackupSettings,
     pub(crate) config: StorageConfig,
     /// Where files on their way lie.
@@ -40,16 +41,21 @@ pub(crate) async fn run(backups: Backups) -> Result<(), CliError> {
 }
 
 async fn ship(backups: Arc<Backups>) -> Result<(), CliError> {
+    let known = Arc::clone(&backups);
+    let looked = tokio::task::spawn_blocking(move || known.look()).await;
+    looked.map_err(|source| CliError::Task { source })?;
+    if backups.settings.every_secs == 0 {
+        return std::future::pending().await;
+    }
     let mut turns = every(backups.settings.every_secs, Duration::ZERO);
     let mut shipped = Shipped::default();
     loop {
         turns.tick().await;
         let backups = Arc::clone(&backups);
         let turn = tokio::task::spawn_blocking(move || {
-            told(
-                backups.ship(&mut shipped),
-                "no backup could be made; it is tried again",
-            );
+            let made = backups.ship(&mut shipped);
+            let failed = told(made, "no backup could be made; it is tried again");
+            backups.node.note(|done| done.backup_failed = failed);
             shipped
         });
         shipped = turn.await.map_err(|source| CliError::Task { source })?;
@@ -58,7 +64,7 @@ async fn ship(backups: Arc<Backups>) -> Result<(), CliError> {
 
 async fn drill(backups: Arc<Backups>) -> Result<(), CliError> {
     let seconds = backups.settings.drill_every_secs;
-    if seconds == 0 {
+    if seconds == 0 || backups.settings.every_secs == 0 {
         return std::future::pending().await;
     }
     if backups.target.is_sealed_to_others() {
@@ -73,7 +79,10 @@ async fn drill(backups: Arc<Backups>) -> Result<(), CliError> {
         turns.tick().await;
         let backups = Arc::clone(&backups);
         let turn = tokio::task::spawn_blocking(move || {
-            told(backups.drill(), "the newest backup cannot be restored");
+            let failed = told(backups.drill(), "the newest backup cannot be restored");
+            if failed.is_some() {
+                backups.node.note(|done| done.drill_failed = failed);
+            }
         });
         turn.await.map_err(|source| CliError::Task { source })?;
     }
@@ -86,20 +95,41 @@ fn every(seconds: u64, first: Duration) -> Interval {
     turns
 }
 
-fn told(result: NonosResult<()>, what: &'static str) {
+/// Logs why it failed, if it did, and returns that.
+fn told(result: NonosResult<()>, what: &'static str) -> Option<String> {
     match result {
         Err(NonosError::Storage(error)) if error.code() == ErrorCode::Poisoned => {
             tracing::debug!(%error, "the database is closed");
+            None
         }
         Err(error) => {
             let reason = chain(&error);
             tracing::error!(%reason, "{what}");
+            Some(reason)
         }
-        Ok(()) => {}
+        Ok(()) => None,
     }
 }
 
 impl Backups {
+    /// Notes the newest backup that there is.
+    fn look(&self) {
+        let store_id = Some(self.storage.store_id().0);
+        match NodeStorage::newest_backup(&self.target, store_id) {
+            Ok(newest) => self.note(&newest),
+            Err(error) => tracing::debug!(%error, "no backup is known"),
+        }
+    }
+
+    fn note(&self, backup: &Backup) {
+        let last = LastBackup {
+            at: backup.created_at,
+            commit: backup.commit,
+            verified_at: backup.verified_at,
+        };
+        self.node.note(|done| done.backup = Some(last));
+    }
+
     fn ship(&self, shipped: &mut Shipped) -> NonosResult<()> {
         let Self {
             storage,
@@ -107,15 +137,6 @@ impl Backups {
             settings,
             ..
         } = self;
-        let plain = storage.plain_secrets()?;
-        if plain > 0 && self.is_remote && !target.encrypts() {
-            tracing::error!(
-                plain,
-                "not backed up: secrets that are not sealed do not leave this machine; give the node its keys, \
-                 or set backup.recipients"
-            );
-            return Ok(());
-        }
         let made = storage.ship(target, shipped)?;
         if made.iter().any(|backup| backup.kind == BackupKind::Full) {
             let keep = Keep {
@@ -129,6 +150,7 @@ impl Backups {
             }
         }
         if let Some(last) = made.last() {
+            self.note(last);
             let (commit, count) = (last.commit, made.len());
             tracing::info!(commit, count, "backed up");
         }
@@ -140,6 +162,10 @@ impl Backups {
         let drill = NodeStorage::drill(&self.target, store_id, &self.scratch, &self.config)?;
         let (commit, entries) = (drill.backup.commit, drill.entries);
         if drill.is_sound {
+            self.note(&drill.backup);
+            self.node.note(|done| done.drill_failed = None);
+            self.storage
+                .note_upkeep(|upkeep| upkeep.drilled_at = Some(now()))?;
             tracing::info!(
                 commit,
                 entries,
@@ -148,6 +174,8 @@ impl Backups {
         } else {
             let (name, errors) = (drill.backup.name(), drill.integrity.errors);
             tracing::error!(name, errors, "records in the newest backup are damaged");
+            let failed = format!("{errors} records in {name} are damaged");
+            self.node.note(|done| done.drill_failed = Some(failed));
         }
         Ok(())
     }

@@ -10,22 +10,40 @@ use std::time::Duration;
 use nonos_storage::{ErrorCode, NodeStorage, NonosError, NonosResult};
 use tokio::time::{MissedTickBehavior, interval_at};
 
+use crate::cmd::verify::told as told_finding;
+use crate::daemon::node::{Node, now};
 use crate::error::CliError;
 use crate::output::chain;
 use crate::settings::UpkeepSettings;
 
+/// Findings of a scrub that are shown.
+const LISTED: usize = 20;
+
 /// Scrubs over and over, for as long as the daemon runs.
 pub(crate) async fn scrub(
     storage: Arc<NodeStorage>,
+    node: Arc<Node>,
     settings: UpkeepSettings,
 ) -> Result<(), CliError> {
     let Some(rate) = NonZero::new(settings.scrub_bytes_per_sec) else {
         return std::future::pending().await;
     };
     every(settings.scrub_every_secs, move || {
-        let storage = Arc::clone(&storage);
+        let (storage, node) = (Arc::clone(&storage), Arc::clone(&node));
         told("scrub", || {
             let found = storage.scrub(rate)?;
+            storage.note_upkeep(|upkeep| {
+                upkeep.scrubbed_at = Some(now());
+                upkeep.scrub_errors = found.errors;
+            })?;
+            let listed = found
+                .findings
+                .iter()
+                .take(LISTED)
+                .cloned()
+                .map(told_finding);
+            let listed = listed.collect();
+            node.note(|done| done.findings = listed);
             let entries: usize = found.trees.iter().map(|tree| tree.entries).sum();
             if found.errors > 0 {
                 let (errors, first) = (found.errors, found.findings.first());
@@ -58,6 +76,7 @@ pub(crate) async fn compact(
         let storage = Arc::clone(&storage);
         told("compact", || {
             if let Some(done) = storage.compact_above(percent)? {
+                storage.note_upkeep(|upkeep| upkeep.compacted_at = Some(now()))?;
                 let (before, after) = (done.bytes_before, done.bytes_after);
                 tracing::info!(before, after, "compacted the index");
             }

@@ -22,18 +22,24 @@ pub(super) struct Identities(Vec<Identity>);
 
 impl Recipients {
     pub(super) fn parse(texts: &[String]) -> Result<Self, EncryptionError> {
+        // What was given may be a private key: it is not shown.
         let parse = |text: &String| {
-            let text = text.trim();
-            text.parse()
-                .map_err(|_what: &str| EncryptionError::Recipient {
-                    text: text.to_owned(),
-                })
+            let parsed = text.trim().parse();
+            parsed.map_err(|_what: &str| EncryptionError::Recipient)
         };
         texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All of them, in order.
+    pub(super) fn names(&self) -> String {
+        let mut names: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        names.sort();
+        names.dedup();
+        names.join(" ")
     }
 
     /// Encrypts what is in `from` to `file`, which is at `to`.
@@ -54,7 +60,11 @@ impl Recipients {
             file.get_ref().sync_all()
         });
         written.map_err(|source| io_error(to, source))?;
-        let mut decrypted = Identities(vec![witness]).reader(to)?;
+        let decrypted = Identities(vec![witness]).reader(to);
+        let mut decrypted = decrypted.map_err(|error| match error {
+            CryptError::NoIdentity | CryptError::Damaged => CryptError::Differs,
+            error => error,
+        })?;
         let mut original = open(from)?;
         if !is_equal(&mut decrypted, &mut original).map_err(|source| io_error(to, source))? {
             return Err(CryptError::Differs);

@@ -25,6 +25,10 @@ impl Recipients {
         self.0.is_none()
     }
 
+    pub(super) fn names(&self) -> String {
+        self.0.map_or_else(String::new, |key| match key {})
+    }
+
     pub(super) fn encrypt(&self, _: &Path, _: File, _: &Path) -> Result<(), CryptError> {
         self.0
             .map_or(Err(CryptError::NoIdentity), |key| match key {})

@@ -110,6 +110,69 @@ fn secrets_that_are_not_sealed_are_refused_or_left_out() -> TestResult {
     Ok(())
 }
 
+/// What was removed since the last backup is in the commits of an increment.
+#[cfg(feature = "encrypted-storage")]
+#[test]
+fn an_increment_holds_no_plain_secret_that_was_removed() -> TestResult {
+    let node = with_a_plain_secret()?;
+    let open = || {
+        NodeStorage::open(StorageConfig {
+            path: node.path("data.sled"),
+            compression_enabled: false,
+            ..StorageConfig::default()
+        })
+    };
+    let storage = open()?;
+    storage.delete_secret("wallet")?;
+    storage.close()?;
+    let create = ["backup", "create", "--incremental", "-o", "json"];
+    node.json(&create, 0)?;
+    let storage = open()?;
+    storage.store_secret("wallet", PLAIN)?;
+    storage.store_config("motto", &"between the two")?;
+    storage.close()?;
+    node.json(&create, 10)?;
+    let storage = open()?;
+    storage.delete_secret("wallet")?;
+    storage.close()?;
+    let made = node.json(&create, 0)?;
+    assert_eq!(
+        made["data"]["backups"].as_array().map(Vec::len),
+        Some(1),
+        "{made}"
+    );
+    assert_eq!(made["data"]["backups"][0]["kind"], "full", "{made}");
+    for file in files(&node.path("backups"))? {
+        assert!(!holds(&file, PLAIN)?, "{}", file.display());
+    }
+    let storage = open()?;
+    storage.store_config("motto", &"and from there on")?;
+    storage.close()?;
+    let made = node.json(&create, 0)?;
+    assert_eq!(made["data"]["backups"][0]["kind"], "increment", "{made}");
+    Ok(())
+}
+
+#[cfg(feature = "encrypted-storage")]
+#[test]
+fn a_database_of_a_redacted_backup_is_another_node_and_its_backups_are_complete() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let given = node.path("given.nonos").display().to_string();
+    let create = ["backup", "create", "--to", &given, "--redact", "secrets"];
+    node.json(&[&create[..], &["-o", "json"]].concat(), 0)?;
+    node.json(&["restore", "--from", &given, "--yes", "-o", "json"], 0)?;
+    let refused = node.output(&["run", "--same-node"])?;
+    assert_eq!(refused.status.code(), Some(10), "{refused:?}");
+    let mut daemon = crate::run::Daemon::start_with(&node, &["--new-identity"])?;
+    daemon.wait_for("the database is open", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    let whole = node.path("whole.nonos").display().to_string();
+    let made = node.json(&["backup", "create", "--to", &whole, "-o", "json"], 0)?;
+    assert_eq!(made["data"]["redacted"], false, "{made}");
+    Ok(())
+}
+
 #[cfg(feature = "encrypted-storage")]
 #[test]
 fn a_sealed_node_is_given_away_without_its_keyring_and_identity() -> TestResult {
@@ -447,6 +510,83 @@ mod with_age {
         of.run(&["backup", "verify", "--identity", &of.identity()], 9)?;
         assert!(!of.node.path("backups").exists());
         assert!(!Path::new(&named).exists() && !Path::new(&plain).exists());
+        Ok(())
+    }
+
+    /// Who reads the increments must be able to read what they go on from.
+    #[test]
+    fn other_recipients_begin_with_a_full_backup() -> TestResult {
+        let of = Encrypted::new()?;
+        let other = of.node.path("other.identity");
+        let recipient = identity_of(&other)?;
+        let create = |recipient: &str| {
+            of.run(
+                &[
+                    "backup",
+                    "create",
+                    "--incremental",
+                    "--recipient",
+                    recipient,
+                ],
+                0,
+            )
+        };
+        create(&of.recipient)?;
+        of.node.json(&["compact", "-o", "json"], 0)?;
+        let made = create(&recipient)?;
+        assert_eq!(made["data"]["backups"][0]["kind"], "full", "{made}");
+        of.run(
+            &[
+                "backup",
+                "verify",
+                "--identity",
+                &other.display().to_string(),
+            ],
+            0,
+        )?;
+        Ok(())
+    }
+
+    #[test]
+    fn an_identity_that_is_not_there_stops_only_who_reads() -> TestResult {
+        let of = Encrypted::new()?;
+        let config = fs::read_to_string(of.node.path("config.toml"))?;
+        let config = config
+            .replace(
+                "recipients = []",
+                &format!("recipients = [\"{}\"]", of.recipient),
+            )
+            .replace(
+                "identity_file = \"\"",
+                "identity_file = \"/nonexistent/stick\"",
+            );
+        of.node.write_config(&config)?;
+        of.run(&["backup", "create"], 0)?;
+        of.run(&["backup", "list"], 0)?;
+        of.run(&["backup", "prune", "--keep-last", "1"], 0)?;
+        of.run(&["backup", "verify"], 9)?;
+        let mut daemon = Daemon::start(&of.node)?;
+        daemon.wait_for("the database is open", 1)?;
+        assert_eq!(daemon.end("-TERM")?, Some(0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_private_key_that_is_given_as_recipient_is_not_shown() -> TestResult {
+        let of = Encrypted::new()?;
+        let text = fs::read_to_string(&of.identity)?;
+        let key = text
+            .lines()
+            .find(|line| line.starts_with("AGE-SECRET"))
+            .ok_or("no key")?;
+        for form in ["table", "json"] {
+            let output = of
+                .node
+                .output(&["backup", "create", "--recipient", key, "-o", form])?;
+            assert_eq!(output.status.code(), Some(2));
+            let shown = [output.stdout, output.stderr].concat();
+            assert!(!String::from_utf8_lossy(&shown).contains(key));
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod backup;
 mod docs;
 mod encrypted;
+mod http;
 mod migrate;
 #[cfg(feature = "object-store")]
 mod object_target;

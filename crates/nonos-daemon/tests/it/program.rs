@@ -36,6 +36,10 @@ impl Node {
             .env_remove("NONOS_DATA_DIR")
             .args(args)
             .stdin(Stdio::null());
+        if args.first() == Some(&"run") && !args.contains(&"--listen") {
+            // Other tests run daemons as well.
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command
     }
 

@@ -20,9 +20,19 @@ impl<'n> Daemon<'n> {
 
     /// Reads the log until `count` lines have `message`; the log of a daemon that ends is an error.
     pub(crate) fn wait_for(&mut self, message: &str, count: usize) -> TestResult {
+        self.last_of(message, count).map(drop)
+    }
+
+    /// The fields of the last of `count` lines that have `message`.
+    pub(crate) fn last_of(
+        &mut self,
+        message: &str,
+        count: usize,
+    ) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
         let log = self.0.stderr.take().ok_or("the log was taken")?;
         let mut log = BufReader::new(log);
         let (mut seen, mut line) = (0, String::new());
+        let mut fields = serde_json::Value::Null;
         while seen < count {
             line.clear();
             if log.read_line(&mut line)? == 0 {
@@ -30,10 +40,13 @@ impl<'n> Daemon<'n> {
             }
             self.1.look(line.as_bytes());
             let entry: serde_json::Value = serde_json::from_str(&line)?;
-            seen += usize::from(entry["fields"]["message"] == message);
+            if entry["fields"]["message"] == message {
+                seen += 1;
+                fields = entry["fields"].clone();
+            }
         }
         self.0.stderr = Some(log.into_inner());
-        Ok(())
+        Ok(fields)
     }
 
     /// Sends a signal and returns the exit code.

@@ -2,10 +2,11 @@
 
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use storage_core::{Space, TreeId};
-use storage_ops::{BackupInfo, Integrity, Pruned, Retention, TreeSizes, VerifyOptions};
+use storage_core::{Activity, Space, TreeId};
+use storage_ops::{BackupInfo, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions};
 
 use super::NodeStorage;
 use crate::clock;
@@ -102,6 +103,55 @@ impl NodeStorage {
     /// As there.
     pub fn scrub(&self, bytes_per_second: NonZero<u64>) -> NonosResult<Integrity> {
         self.verify(None, MAX_FINDINGS, true, Some(bytes_per_second))
+    }
+
+    /// When the database was last looked after, as [`note_upkeep`](Self::note_upkeep) was told.
+    ///
+    /// # Errors
+    ///
+    /// `CORRUPT`, `POISONED`, `IO`.
+    pub fn upkeep(&self) -> NonosResult<Upkeep> {
+        self.done(storage_ops::upkeep(&self.db.view()))
+    }
+
+    /// Notes when something was done. Buffered.
+    ///
+    /// # Errors
+    ///
+    /// `CORRUPT`, `READ_ONLY`, `POISONED`, `IO`, `DISK_FULL`: it is not noted.
+    pub fn note_upkeep(&self, change: impl FnOnce(&mut Upkeep)) -> NonosResult<()> {
+        self.update(false, |update| {
+            Ok(storage_ops::note_upkeep(
+                update.view,
+                update.commit,
+                change,
+            )?)
+        })
+        .map(drop)
+    }
+
+    /// What happens in each tree, and how long writers wait, since this was opened.
+    pub fn activity(&self) -> Arc<Activity> {
+        self.db.activity()
+    }
+
+    /// Commits that a power cut would lose now: those that were buffered since the last sync.
+    pub fn unsynced_commits(&self) -> u64 {
+        self.db.unsynced_commits()
+    }
+
+    /// Bytes that may still be written where the database is; plenty in memory.
+    ///
+    /// # Errors
+    ///
+    /// `IO`.
+    pub fn free_bytes(&self) -> NonosResult<u64> {
+        self.done(self.db.free_bytes())
+    }
+
+    /// The number of the last commit.
+    pub fn last_commit(&self) -> u64 {
+        self.db.last_commit()
     }
 
     /// Removes from `metrics`, `epochs`, `peers` or `audit_log` what is not kept, oldest first, in commits of

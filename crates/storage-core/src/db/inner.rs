@@ -17,6 +17,7 @@ use super::compact::Old;
 use super::reading::give_up;
 use super::recovery::chain;
 use super::reserve::Reserve;
+use crate::activity::Activity;
 use crate::cache::RecordCache;
 use crate::commit::{Audit, Commit};
 use crate::counters::{self, StorageMetrics};
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(super) counts: PerTree<AtomicUsize>,
     pub(super) cache: RecordCache,
     pub(super) counters: Arc<StorageMetrics>,
+    pub(super) activity: Arc<Activity>,
     pub(super) failure: OnceLock<String>,
     /// Why the index is given up, if it is: then the journal answers, and nothing is written.
     pub(super) index_failure: Mutex<Option<String>>,
@@ -144,6 +146,7 @@ impl Inner {
             counts: PerTree::default(),
             cache: RecordCache::new(options.cache_capacity_bytes / 4),
             counters: Arc::default(),
+            activity: Arc::default(),
             failure: OnceLock::new(),
             index_failure: Mutex::new(None),
             maintenance: Mutex::new(()),
@@ -305,9 +308,11 @@ impl Inner {
                 counters::add(&counters.writes, 1);
                 counters::add(&counters.write_bytes, key.len() + value.len());
             }
+            counters::add(&self.activity.of(tree).writes, 1);
             count.fetch_add(usize::from(!existed), Ordering::AcqRel);
         } else {
             counters::add(&counters.deletes, 1);
+            counters::add(&self.activity.of(tree).deletes, 1);
             count.fetch_sub(usize::from(existed), Ordering::AcqRel);
         }
     }

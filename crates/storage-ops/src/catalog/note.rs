@@ -62,6 +62,8 @@ pub struct Backup {
     pub hash: [u8; 32],
     /// The program that made it.
     pub program: String,
+    /// To whom its file is encrypted, as the target names them; `None` if it is as it is.
+    pub readers: Option<String>,
     /// When it was last read whole and found to be what it says, in Unix seconds.
     pub verified_at: Option<i64>,
 }
@@ -87,6 +89,7 @@ struct Note {
     schema_version: u32,
     blake2b_256: String,
     program: String,
+    readers: Option<String>,
     verified_at: Option<i64>,
     /// The crc32 of this line where these eight digits are zeros.
     crc32: String,
@@ -153,6 +156,7 @@ impl Backup {
             schema_version: self.schema_version,
             blake2b_256: hex(&self.hash),
             program: self.program.clone(),
+            readers: self.readers.clone(),
             verified_at: self.verified_at,
             crc32: NO_SUM.to_owned(),
         };
@@ -187,6 +191,7 @@ impl Backup {
             schema_version: note.schema_version,
             hash: parse(&note.blake2b_256)?,
             program: note.program,
+            readers: note.readers,
             verified_at: note.verified_at,
         };
         (backup.encode().as_bytes() == text).then_some(backup)
@@ -223,6 +228,7 @@ mod tests {
             schema_version: 2,
             hash: [9; 32],
             program: "nonos 0.1.0".to_owned(),
+            readers: Some("0123".to_owned()),
             verified_at: Some(1_770_000_002),
         };
         let text = backup.encode().into_bytes();

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use storage_core::CoreError;
 
@@ -13,6 +14,10 @@ use crate::target::Target;
 
 /// How their names begin: with a dot, as no target lists those.
 const BEGINNING: &str = ".scratch-";
+/// Digits of a name that tell which system made it.
+const BOOT_DIGITS: usize = 16;
+/// What nobody changed for so long was left.
+const LEFT_AFTER: Duration = Duration::from_hours(48);
 
 /// Does something in a directory of its own within `scratch`, which is removed.
 ///
@@ -40,9 +45,11 @@ impl Scratch {
     pub(crate) fn within(directory: &Path) -> Result<Self, CatalogError> {
         remove_left(directory);
         loop {
-            let name = format!("{BEGINNING}{}", hex(&storage_core::new_store_id()?));
-            let path = directory.join(name);
-            let made = fs::create_dir_all(directory).and_then(|()| make(&path));
+            let random = hex(&storage_core::new_store_id()?);
+            let path = directory.join(format!("{BEGINNING}{}-{random}", this_boot()));
+            let mut parents = DirBuilder::new();
+            let parents = parents.recursive(true).mode(0o700).create(directory);
+            let made = parents.and_then(|()| make(&path));
             match made {
                 Ok(Some(locked)) => {
                     return Ok(Self {
@@ -81,10 +88,30 @@ fn make(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes what programs that were killed left.
+/// Which system runs, since its last start: on a disk that several machines share, a lock is known to the machine that
+/// has it only.
+fn this_boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = id.chars().filter(char::is_ascii_hexdigit);
+    let digits: String = digits.take(BOOT_DIGITS).collect();
+    format!("{digits:0>BOOT_DIGITS$}")
+}
+
+/// Whether it is a directory that this module made, and whether its lock tells anything here.
+fn parse(name: &str) -> Option<bool> {
+    let (boot, random) = name.strip_prefix(BEGINNING)?.split_once('-')?;
+    let is_hex = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
+    (is_hex(boot, BOOT_DIGITS) && is_hex(random, 32)).then(|| boot == this_boot())
+}
+
+/// Removes what programs that were killed left: here at once, what another machine or an earlier start of this one
+/// made once it is old.
 fn remove_left(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(BEGINNING) {
+        let Some(is_of_this_boot) = parse(&entry.file_name().to_string_lossy()) else {
+            continue;
+        };
+        if !is_of_this_boot && !is_old(&entry.path()) {
             continue;
         }
         let Ok(file) = File::open(entry.path()) else {
@@ -101,6 +128,21 @@ fn remove_left(directory: &Path) {
             }
         }
     }
+}
+
+/// Whether nothing in it changed for long.
+fn is_old(directory: &Path) -> bool {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let paths = files
+        .map(|entry| entry.path())
+        .chain([directory.to_owned()]);
+    let is_young = |path: PathBuf| {
+        let changed = fs::metadata(path).and_then(|found| found.modified());
+        // A clock that is behind tells nothing.
+        let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+        age.is_none_or(|age| age < LEFT_AFTER)
+    };
+    !paths.into_iter().any(is_young)
 }
 
 impl Drop for Scratch {

@@ -19,8 +19,9 @@ use super::report::Code;
 type Found = Vec<(Code, String)>;
 
 /// The keys of the tree `schema`.
-const SCHEMA_KEYS: [&[u8]; 8] = [
+const SCHEMA_KEYS: [&[u8]; 9] = [
     crate::origin::KEY,
+    crate::upkeep::KEY,
     crate::redact::KEY,
     b"__schema_version__",
     b"__migration__",

@@ -31,9 +31,8 @@ pub(super) struct OfFile {
 
 /// Whether a name is that of a single backup file, not of a place for backups.
 pub(crate) fn is_file(name: &str) -> bool {
-    let plain = name.strip_suffix(encryption::ENDING).unwrap_or(name);
-    let is_local = !name.contains("://");
-    is_local && Path::new(plain).extension().is_some_and(|e| e == "nonos")
+    let ending = Path::new(name).extension();
+    !name.contains("://") && ending.is_some_and(|ending| ending == "nonos" || ending == "age")
 }
 
 fn is_encrypted(file: &Path) -> bool {
@@ -51,7 +50,7 @@ pub(super) fn create(
         // To be given away: not to who reads the node's own backups.
         BackupKeys::default()
     } else {
-        targets::keys(of.args, of.settings, recipients, None)?
+        targets::writing_keys(of.settings, recipients)?
     };
     if keys.encrypts() != is_encrypted(file) {
         return Err(CliError::Usage {
@@ -108,7 +107,7 @@ pub(crate) fn decrypted<R>(
     if !is_encrypted(file) {
         return f(file);
     }
-    let keys = targets::keys(of.args, of.settings, &[], identity)?;
+    let keys = targets::reading_keys(of.args, of.settings, identity)?;
     beside_database(of.settings, |directory| {
         let plain = directory.join("plain.nonos");
         let decrypted = keys.decrypt(file, &plain);
@@ -120,12 +119,14 @@ pub(crate) fn decrypted<R>(
     })
 }
 
-/// Does something in a directory beside the database, which is removed.
+/// Does something in a directory beside the database, or with other temporary files where there is none yet; it is
+/// removed.
 fn beside_database<R>(
     settings: &Settings,
     f: impl FnOnce(&Path) -> Result<R, CliError>,
 ) -> Result<R, CliError> {
-    let done = nonos_storage::in_scratch(&scratch(settings)?, f);
+    let beside = Some(scratch(settings)?).filter(|directory| directory.is_dir());
+    let done = nonos_storage::in_scratch(&beside.unwrap_or_else(std::env::temp_dir), f);
     done.map_err(|error| NonosError::from(StorageError::from(error)))?
 }
 

@@ -1,0 +1,106 @@
+//! What the parts of the daemon know of each other: how far it is, and what was done last.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use nonos_storage::{Health, NodeStorage, Progress};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::output::Finding;
+
+/// The daemon, as its parts share it.
+#[derive(Debug)]
+pub(crate) struct Node {
+    phase: Mutex<Phase>,
+    done: Mutex<Done>,
+    pub(crate) started: Instant,
+    /// Milliseconds until a buffered write survives a power cut.
+    pub(crate) flush_every_ms: Option<u64>,
+}
+
+/// How far the daemon is.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// The database is being opened: recovered, or migrated.
+    Opening(Option<Progress>),
+    /// The database is open.
+    Open(Arc<NodeStorage>),
+    /// The database is being closed.
+    Closing,
+}
+
+/// What was done since the daemon started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Done {
+    /// The newest backup that is known.
+    pub(crate) backup: Option<LastBackup>,
+    /// Why the last backup failed, if it did.
+    pub(crate) backup_failed: Option<String>,
+    /// Why the last drill failed, if it did.
+    pub(crate) drill_failed: Option<String>,
+    /// What the last scrub found.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A backup that was made, or found.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct LastBackup {
+    /// When it was made, in Unix seconds.
+    pub(crate) at: i64,
+    /// Its last commit.
+    pub(crate) commit: u64,
+    /// When it was read whole, in Unix seconds.
+    pub(crate) verified_at: Option<i64>,
+}
+
+impl Node {
+    pub(crate) fn new(flush_every_ms: Option<u64>) -> Self {
+        Self {
+            phase: Mutex::new(Phase::Opening(None)),
+            done: Mutex::default(),
+            started: Instant::now(),
+            flush_every_ms,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        let phase = self.phase.lock();
+        phase.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    pub(crate) fn done(&self) -> Done {
+        let done = self.done.lock();
+        done.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Done)) {
+        change(&mut self.done.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether it answers and takes writes; if not, why.
+    pub(crate) fn readiness(&self) -> Result<(), String> {
+        match self.phase() {
+            Phase::Opening(Some(progress)) => Err(format!(
+                "{}: {} of {}",
+                progress.operation, progress.done, progress.total
+            )),
+            Phase::Opening(None) => Err("the database is being opened".to_owned()),
+            Phase::Closing => Err("the database is being closed".to_owned()),
+            Phase::Open(storage) => match storage.health() {
+                Health::Poisoned { reason } => {
+                    Err(format!("the database takes no writes: {reason}"))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+pub(crate) fn now() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp()
+}

@@ -1,0 +1,316 @@
+//! How the node is: what the page, `/api/v1/status` and Prometheus tell, from one reading.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use nonos_storage::{Health, NodeStorage, Progress, StorageMetricsSnapshot, StoredMetrics, TreeId};
+use serde::Serialize;
+
+use crate::cmd::status::sizes;
+use crate::daemon::node::{Done, LastBackup, Node, Phase, now};
+use crate::error::CliError;
+use crate::output::{Finding, rfc3339};
+
+/// Less free space than this is told, in bytes.
+const LOW_SPACE: u64 = 256 * 1024 * 1024;
+/// Backups are old after so many seconds: a week, or two turns of the daemon's.
+const OLD_BACKUP: u64 = 7 * 24 * 3600;
+
+/// Where the node is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) database: PathBuf,
+    /// How often the daemon backs up, in seconds; 0 for never.
+    pub(crate) backup_every_secs: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    pub(super) version: &'static str,
+    data_dir: PathBuf,
+    database: PathBuf,
+    /// Unix seconds.
+    pub(super) time: i64,
+    pub(super) uptime_secs: u64,
+    /// `opening`, `open` or `closing`.
+    pub(super) phase: &'static str,
+    opening: Option<Opening>,
+    pub(super) open: Option<Open>,
+    pub(super) findings: Vec<Finding>,
+}
+
+#[derive(Debug, Serialize)]
+struct Opening {
+    operation: &'static str,
+    done: u64,
+    total: u64,
+    eta_s: Option<u64>,
+}
+
+/// What there is to tell of an open database.
+#[derive(Debug, Serialize)]
+pub(crate) struct Open {
+    /// `ok`, `degraded` or `poisoned`.
+    pub(super) health: &'static str,
+    reason: Option<String>,
+    pub(super) schema_version: u32,
+    pub(super) last_commit: u64,
+    /// Commits that a power cut would lose now.
+    pub(super) unsynced_commits: u64,
+    /// Milliseconds until a buffered write survives one at the latest.
+    flush_every_ms: Option<u64>,
+    pub(super) trees: Vec<Tree>,
+    pub(super) size_on_disk_bytes: u64,
+    pub(super) free_bytes: u64,
+    pub(super) counters: Counters,
+    newest_sample: Option<Sample>,
+    pub(super) backup: Option<Event>,
+    pub(super) backup_commit: Option<u64>,
+    pub(super) verified_backup: Option<Event>,
+    pub(super) drill: Option<Event>,
+    pub(super) scrub: Option<Event>,
+    pub(super) scrub_errors: u64,
+    pub(super) compaction: Option<Event>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Tree {
+    pub(super) name: &'static str,
+    pub(super) entries: usize,
+    pub(super) reads: u64,
+    pub(super) writes: u64,
+    pub(super) deletes: u64,
+}
+
+/// Since the daemon started.
+#[derive(Debug, Serialize)]
+pub(super) struct Counters {
+    pub(super) reads: u64,
+    pub(super) writes: u64,
+    pub(super) deletes: u64,
+    pub(super) flushes: u64,
+    pub(super) read_bytes: u64,
+    pub(super) write_bytes: u64,
+    pub(super) errors: u64,
+    pub(super) cache_hits: u64,
+    pub(super) cache_misses: u64,
+}
+
+impl From<StorageMetricsSnapshot> for Counters {
+    fn from(of: StorageMetricsSnapshot) -> Self {
+        Self {
+            reads: of.reads,
+            writes: of.writes,
+            deletes: of.deletes,
+            flushes: of.flushes,
+            read_bytes: of.read_bytes,
+            write_bytes: of.write_bytes,
+            errors: of.errors,
+            cache_hits: of.cache_hits,
+            cache_misses: of.cache_misses,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Sample {
+    time: String,
+    #[serde(flatten)]
+    metrics: StoredMetrics,
+}
+
+/// Something that was done, and how long ago.
+#[derive(Debug, Serialize)]
+pub(super) struct Event {
+    at: String,
+    pub(super) age_secs: u64,
+}
+
+impl Event {
+    fn new(at: i64) -> Self {
+        Self {
+            at: rfc3339(at),
+            age_secs: u64::try_from(now().saturating_sub(at)).unwrap_or(0),
+        }
+    }
+}
+
+pub(crate) fn of(node: &Node, place: &Place) -> Result<Status, CliError> {
+    let done = node.done();
+    let mut status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        data_dir: place.data_dir.clone(),
+        database: place.database.clone(),
+        time: now(),
+        uptime_secs: node.started.elapsed().as_secs(),
+        phase: "closing",
+        opening: None,
+        open: None,
+        findings: Vec::new(),
+    };
+    match node.phase() {
+        Phase::Opening(progress) => {
+            status.phase = "opening";
+            status.opening = progress.map(|progress: Progress| Opening {
+                operation: progress.operation,
+                done: progress.done,
+                total: progress.total,
+                eta_s: progress.remaining().map(|left: Duration| left.as_secs()),
+            });
+        }
+        Phase::Open(storage) => {
+            status.phase = "open";
+            let open = open(&storage, node, &done)?;
+            status.findings = findings(&storage, &open, &done, place)?;
+            status.open = Some(open);
+        }
+        Phase::Closing => {}
+    }
+    Ok(status)
+}
+
+fn open(storage: &NodeStorage, node: &Node, done: &Done) -> Result<Open, CliError> {
+    let (health, reason) = match storage.health() {
+        Health::Ok => ("ok", None),
+        Health::Degraded { reason } => ("degraded", Some(reason)),
+        Health::Poisoned { reason } => ("poisoned", Some(reason)),
+        _ => ("degraded", None),
+    };
+    let activity = storage.activity();
+    let trees = sizes(&storage.tree_sizes()?).map(|(name, entries)| {
+        let of = TreeId::ALL.into_iter().find(|tree| tree.name() == name);
+        let counted = of.map(|tree| activity.of(tree));
+        let get = |counter: fn(&nonos_storage::TreeActivity) -> &std::sync::atomic::AtomicU64| {
+            counted.map_or(0, |of| counter(of).load(Relaxed))
+        };
+        Tree {
+            name,
+            entries,
+            reads: get(|of| &of.reads),
+            writes: get(|of| &of.writes),
+            deletes: get(|of| &of.deletes),
+        }
+    });
+    let upkeep = storage.upkeep()?;
+    let newest = storage.load_latest_metrics(1)?.pop();
+    let backup: Option<LastBackup> = done.backup;
+    Ok(Open {
+        health,
+        reason,
+        schema_version: storage.schema_version()?,
+        last_commit: storage.last_commit(),
+        unsynced_commits: storage.unsynced_commits(),
+        flush_every_ms: node.flush_every_ms,
+        trees: trees.into(),
+        size_on_disk_bytes: storage.size_on_disk()?,
+        free_bytes: storage.free_bytes()?,
+        counters: storage.storage_metrics().snapshot().into(),
+        newest_sample: newest.map(|(time, metrics)| Sample {
+            time: rfc3339(time),
+            metrics,
+        }),
+        backup: backup.map(|backup| Event::new(backup.at)),
+        backup_commit: backup.map(|backup| backup.commit),
+        verified_backup: backup.and_then(|backup| backup.verified_at).map(Event::new),
+        drill: upkeep.drilled_at.map(Event::new),
+        scrub: upkeep.scrubbed_at.map(Event::new),
+        scrub_errors: upkeep.scrub_errors,
+        compaction: upkeep.compacted_at.map(Event::new),
+    })
+}
+
+/// What somebody has to do something about, with the command that does it.
+fn findings(
+    storage: &NodeStorage,
+    open: &Open,
+    done: &Done,
+    place: &Place,
+) -> Result<Vec<Finding>, CliError> {
+    let mut found = Vec::new();
+    let mut add = |code: &str, severity, detail: String, fix: &str| {
+        found.push(Finding {
+            code: code.to_owned(),
+            severity,
+            tree: None,
+            key_hex: None,
+            detail,
+            fix: Some(fix.to_owned()),
+        });
+    };
+    if let Some(reason) = &open.reason {
+        let severity = if open.health == "poisoned" {
+            "error"
+        } else {
+            "warning"
+        };
+        add(
+            "HEALTH",
+            severity,
+            reason.clone(),
+            "restart the daemon: opening recovers",
+        );
+    }
+    if open.free_bytes < LOW_SPACE {
+        let detail = format!("{} bytes are free", open.free_bytes);
+        add(
+            "DISK_LOW",
+            "error",
+            detail,
+            "free disk space, or `nonos prune --compact`",
+        );
+    }
+    let plain = storage.plain_secrets()?;
+    if plain > 0 {
+        let detail = format!("{plain} secrets are not sealed");
+        add(
+            "PLAIN_SECRETS",
+            "warning",
+            detail,
+            "give the node its key file, which seals them",
+        );
+    }
+    #[cfg(feature = "encrypted-storage")]
+    if storage.secrets_status()?.purge_needed {
+        let detail = "files may hold what was not sealed, or was sealed anew since".to_owned();
+        add("PURGE_NEEDED", "warning", detail, "nonos compact --purge");
+    }
+    let old = match place.backup_every_secs {
+        0 => OLD_BACKUP,
+        every => every.saturating_mul(2).max(600),
+    };
+    match &open.backup {
+        None => {
+            let detail = "no backup is known".to_owned();
+            add("BACKUP_MISSING", "warning", detail, "nonos backup create");
+        }
+        Some(event) if event.age_secs > old && open.backup_commit < Some(open.last_commit) => {
+            let detail = format!("the newest backup is of {}", event.at);
+            add("BACKUP_OLD", "warning", detail, "nonos backup create");
+        }
+        Some(_) => {}
+    }
+    if let Some(reason) = &done.backup_failed {
+        add(
+            "BACKUP_FAILED",
+            "error",
+            reason.clone(),
+            "nonos backup create",
+        );
+    }
+    if let Some(reason) = &done.drill_failed {
+        add(
+            "DRILL_FAILED",
+            "error",
+            reason.clone(),
+            "nonos backup drill",
+        );
+    }
+    if open.scrub_errors > 0 && done.findings.is_empty() {
+        let detail = format!("the last scrub found {} errors", open.scrub_errors);
+        add("SCRUB", "error", detail, "nonos verify --deep");
+    }
+    found.extend(done.findings.iter().cloned());
+    Ok(found)
+}

@@ -1,0 +1,236 @@
+//! What the daemon tells over HTTP.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::program::{Node, TestResult};
+use crate::run::Daemon;
+
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// A node whose daemon runs, and where its page is.
+fn served<'n>(node: &'n Node, more: &[&str]) -> Fallible<(Daemon<'n>, SocketAddr)> {
+    let mut daemon = Daemon::start_with(node, more)?;
+    let fields = daemon.last_of("the status page", 1)?;
+    let address = fields["address"].as_str().ok_or("no address")?.parse()?;
+    daemon.wait_for("the database is open", 1)?;
+    Ok((daemon, address))
+}
+
+/// The status, the head and the body of an answer.
+fn ask(address: SocketAddr, request: &str) -> Fallible<(u16, String, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no head")?;
+    let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
+    Ok((status, head.to_lowercase(), body.to_owned()))
+}
+
+fn get(address: SocketAddr, path: &str) -> Fallible<(u16, String, String)> {
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+    )
+}
+
+#[test]
+fn the_page_its_numbers_and_the_metrics_say_the_same() -> TestResult {
+    let node = Node::new()?;
+    let (daemon, address) = served(&node, &[])?;
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/page.css", "text/css"),
+        ("/page.js", "text/javascript"),
+        ("/api/v1/status", "application/json"),
+        ("/api/v1/history", "application/json"),
+        ("/metrics", "application/openmetrics-text"),
+        ("/healthz", "text/plain"),
+        ("/readyz", "text/plain"),
+    ] {
+        let (status, head, body) = get(address, path)?;
+        assert_eq!(status, 200, "{path}: {body}");
+        assert!(
+            head.contains(&format!("content-type: {kind}")),
+            "{path}: {head}"
+        );
+        assert!(
+            head.contains("content-security-policy: default-src 'none'"),
+            "{path}"
+        );
+        assert!(head.contains("x-content-type-options: nosniff"), "{path}");
+        assert!(
+            !body.contains("http://") && !body.contains("https://") || path == "/page.js",
+            "{path}"
+        );
+    }
+    let (_, _, status) = get(address, "/api/v1/status")?;
+    let status: Value = serde_json::from_str(&status)?;
+    assert_eq!(status["phase"], "open");
+    assert_eq!(status["open"]["health"], "ok");
+    let trees = status["open"]["trees"].as_array().ok_or("no trees")?;
+    assert_eq!(trees.len(), 8);
+    let (_, _, metrics) = get(address, "/metrics")?;
+    for tree in trees {
+        let name = tree["name"].as_str().ok_or("no name")?;
+        if name == "metrics" {
+            // A sample may come in between.
+            continue;
+        }
+        let line = format!("nonos_records{{tree=\"{name}\"}} {}", tree["entries"]);
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}: {metrics}"
+        );
+    }
+    for name in [
+        "nonos_poisoned 0",
+        "nonos_opening 0",
+        "nonos_commit_seconds_count{class=\"durable\"} ",
+        "nonos_commit_seconds_bucket{le=\"+Inf\",class=\"buffered\"} ",
+        "nonos_tree_writes_total{tree=\"identity\"} 2",
+        "# EOF",
+    ] {
+        assert!(
+            metrics.lines().any(|line| line.starts_with(name)),
+            "{name}: {metrics}"
+        );
+    }
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn what_is_not_asked_properly_is_refused() -> TestResult {
+    let node = Node::new()?;
+    let (daemon, address) = served(&node, &[])?;
+    for (request, expected) in [
+        (format!("POST / HTTP/1.1\r\nHost: {address}\r\n\r\n"), 405),
+        (
+            format!("DELETE /api/v1/status HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+            405,
+        ),
+        (
+            format!("GET /nothing HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+            404,
+        ),
+        (
+            format!("GET /../etc/passwd HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+            404,
+        ),
+        (
+            format!("GET /api/v1/history?hours=0 HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+            400,
+        ),
+        // A page of the web that resolves its own name to this address.
+        (
+            "GET /api/v1/status HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_owned(),
+            421,
+        ),
+        (
+            "GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1.evil.example:80\r\n\r\n".to_owned(),
+            421,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost:9464\r\n\r\n".to_owned(),
+            200,
+        ),
+        ("GET / HTTP/1.1\r\nHost: [::1]:9464\r\n\r\n".to_owned(), 200),
+        ("nonsense\r\n\r\n".to_owned(), 400),
+        (
+            format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(40_000)),
+            431,
+        ),
+    ] {
+        let (status, _, body) = ask(address, &request)?;
+        assert_eq!(
+            status,
+            expected,
+            "{}: {body}",
+            request.lines().next().unwrap_or_default()
+        );
+    }
+    let head = ask(
+        address,
+        &format!("HEAD / HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+    )?;
+    assert_eq!((head.0, head.2.as_str()), (200, ""));
+    // Who says nothing keeps nobody else from asking.
+    let silent: Vec<TcpStream> = (0..20)
+        .map(|_| TcpStream::connect(address))
+        .collect::<Result<_, _>>()?;
+    assert_eq!(get(address, "/readyz")?.0, 200);
+    drop(silent);
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn who_asks_from_elsewhere_needs_a_token() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let exposed = node.output(&["run", "--listen", "0.0.0.0:0"])?;
+    assert_eq!(exposed.status.code(), Some(2), "{exposed:?}");
+
+    let token = node.path("token");
+    let config = std::fs::read_to_string(node.path("config.toml"))?;
+    node.write_config(&config.replace("token_file = \"\"", "token_file = \"token\""))?;
+    assert_eq!(
+        node.output(&["run"])?.status.code(),
+        Some(9),
+        "there is none"
+    );
+    std::fs::write(&token, "short\n")?;
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600))?;
+    assert_eq!(
+        node.output(&["run"])?.status.code(),
+        Some(2),
+        "it can be guessed"
+    );
+    std::fs::write(&token, "a-token-of-enough-length\n")?;
+
+    let (daemon, address) = served(&node, &[])?;
+    let with = |header: &str, path: &str| {
+        ask(
+            address,
+            &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{header}\r\n"),
+        )
+    };
+    for path in ["/", "/metrics", "/api/v1/status", "/page.js"] {
+        let (status, head, _) = with("", path)?;
+        assert_eq!(status, 401, "{path}");
+        assert!(head.contains("www-authenticate: basic"), "{path}");
+        assert_eq!(
+            with("Authorization: Bearer wrong-token-of-length\r\n", path)?.0,
+            401
+        );
+        assert_eq!(
+            with("Authorization: Bearer a-token-of-enough-length\r\n", path)?.0,
+            200
+        );
+    }
+    // What a supervisor asks says nothing about the node.
+    assert_eq!(with("", "/healthz")?.0, 200);
+    assert_eq!(with("", "/readyz")?.0, 200);
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_before_the_database_is_touched() -> TestResult {
+    let node = Node::new()?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let refused = node.output(&["run", "--listen", &address])?;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("--listen"), "{told}");
+    assert!(!node.path("data.sled.journal").exists());
+    Ok(())
+}
