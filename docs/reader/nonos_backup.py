@@ -1,474 +1,616 @@
 #!/usr/bin/env python3
-"""Reads a backup of a NONOS node, and needs nothing but Python 3.9.
+"""Reads a backup (*.nonos, a checkpoint) and prints it as JSON, one object a line.
 
-    nonos_backup.py FILE
+    python3 -I -S -B nonos_backup.py FILE
 
-prints one JSON object a line: what the file says of itself, then each record as tree, key and
-stored value (both hexadecimal), and the decoded "value" where docs/FORMAT.md says how. Secrets and
-the identity are never decoded. Every checksum of the file is checked before the first line is printed: if anything
-is wrong, the exit code is 1, stderr says what and at which offset, and nothing is on stdout.
-
-Numbers that JSON readers may round, those over 64 bits, are decimal text.
+Written from FORMAT.md alone. What the file says about itself is checked before the first line is
+printed. If anything is wrong nothing is printed, stderr has one line that says what and at which
+offset, and the exit code is 1. Not checked: the chain of the audit log and what is sealed.
 """
 
+import decimal
 import hashlib
 import json
-import math
 import struct
 import sys
 import zlib
 
-TREES = ["schema", "identity", "peers", "metrics", "epochs", "config", "claims", "secrets", "audit_log"]
+TREES = ("schema", "identity", "peers", "metrics", "epochs", "config", "claims", "secrets", "audit_log")
+ALL_TREES = 16                        # trees in the index; those without a name are empty
+SCHEMA = 2                            # the one that FORMAT.md describes; below, values have no frames
+MAX_PROGRAM = 256
+MAX_PLAIN = 96 << 20                  # bytes of a block
+MAX_BODY, MAX_SECRET_BODY = 1 << 20, 80 << 10
+MAX_DEPTH = 512                       # of nested CBOR; FORMAT.md has no limit
 RAW, POSTCARD, CBOR, BINCODE, SEALED = range(5)
-MAX_BLOCK, MAX_BODY = 96 << 20, 1 << 20
-STORED_ONLY = object()
+TRAILER = struct.Struct("<QQ32s8s")
+BLOCK = struct.Struct("<BBIII")
 
 
-class Damaged(Exception):
-    """What is wrong with the file."""
+class Wrong(Exception):
+    """Something at an offset of the file is not as it must be."""
+
+    def __init__(self, text, offset):
+        super().__init__("at offset %d: %s" % (offset, text))
 
 
-def require(condition, message):
-    if not condition:
-        raise Damaged(message)
+class Cursor:
+    """Reads `data` and never behind its end. place(text, at) makes an error of the file."""
 
+    def __init__(self, data, place=Wrong, at=0, end=None):
+        self.data, self.place, self.at = data, place, at
+        self.end = len(data) if end is None else end
 
-class Fields:
-    """Bytes that are taken one after the other, and never more than there are."""
+    def wrong(self, text, at=None):
+        return self.place(text, self.at if at is None else at)
 
-    def __init__(self, data, at=0, end=None):
-        self.data, self.at, self.end = data, at, len(data) if end is None else end
+    def left(self):
+        return self.end - self.at
 
-    def take(self, size):
-        require(0 <= size <= self.end - self.at, f"offset {self.at}: it ends too early")
+    def take(self, size, what):
+        if size > self.left():
+            raise self.wrong("%s: %d bytes wanted, %d left" % (what, size, self.left()))
         self.at += size
-        return bytes(self.data[self.at - size : self.at])
+        return bytes(self.data[self.at - size:self.at])
 
-    def number(self, code, order="<"):
-        """A number of fixed size; `code` is that of the module `struct`."""
-        return struct.unpack(order + code, self.take(struct.calcsize("<" + code)))[0]
+    def int(self, size, what, order="little", signed=False):
+        return int.from_bytes(self.take(size, what), order, signed=signed)
 
-    def u128(self):
-        return int.from_bytes(self.take(16), "little")
-
-    def sized(self):
-        return self.take(self.number("I"))
-
-
-# The file
-
-
-def read(data):
-    """What the file says of itself, and its records: (tree, key, stored, value or STORED_ONLY)."""
-    about, header_end = header(data)
-    require(len(data) >= header_end + 56, f"offset {len(data)}: it ends before its trailer")
-    trailer = len(data) - 56
-    fields = Fields(data, trailer)
-    index_at, index_size = fields.number("Q"), fields.number("Q")
-    stated_hash, magic = fields.take(32), fields.take(8)
-    require(magic == b"NONOSEND", f"offset {len(data) - 8}: the file does not end in NONOSEND")
-    require(header_end <= index_at and index_at + index_size == trailer, f"offset {trailer}: the index is elsewhere")
-    require(about["schema"] <= 2, f"offset 36: schema {about['schema']} is unknown")
-    blocks, stated = index(data, index_at, trailer)
-
-    records, found, last, at = [], [[0, 0] for _ in stated], None, header_end
-    for number, (offset, tree, first_key) in enumerate(blocks):
-        require(offset == at, f"offset {index_at}: block {number} is said to be at {offset}, it is at {at}")
+    def text(self, size, what):
+        at = self.at
         try:
-            at, of_tree, entries = block(data, at, index_at)
-            require(of_tree == tree and entries[0][0] == first_key, "it is not the one of the index")
-            require(tree < len(TREES) and tree < len(found), f"there is no tree {tree}")
-            for key, stored in entries:
-                require(last is None or last < (tree, key), f"key {key.hex()} is out of order")
-                last = (tree, key)
-                try:
-                    # Before schema 2, values have no frame.
-                    value = decode(tree, key, stored) if about["schema"] == 2 else STORED_ONLY
-                except Damaged as error:
-                    raise Damaged(f"{TREES[tree]}, key {key.hex()}: {error}") from error
-                records.append((TREES[tree], key, stored, value))
-                found[tree][0] += 1
-                found[tree][1] += xxh3_128(struct.pack("<Q", len(key)) + key + stored)
-        except Damaged as error:
-            raise Damaged(f"block at offset {offset}: {error}") from error
-    require(at == index_at, f"offset {at}: the index knows of no block here")
-    for tree, (count, digest) in enumerate(found):
-        same = stated[tree] == (count, digest % 2**128)
-        require(same, f"offset {index_at}: count or digest of tree {tree} is not that of its records")
-    whole = hashlib.blake2b(data[: trailer + 16], digest_size=32).digest()
-    require(whole == stated_hash, f"offset {trailer + 16}: the hash is not that of the file")
-    about["records"] = {name: found[tree][0] if tree < len(found) else 0 for tree, name in enumerate(TREES)}
-    return about, records
+            return self.take(size, what).decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.wrong("%s: not UTF-8" % what, at) from None
+
+    def done(self, what):
+        if self.left():
+            raise self.wrong("%s: %d bytes are left" % (what, self.left()))
 
 
-def header(data):
-    fields = Fields(data)
-    require(fields.take(8) == b"NONOSCKP", "offset 0: this is no backup of NONOS")
-    version = fields.number("I")
-    require(version == 1, f"offset 8: format {version} is unknown, or damaged")
-    about = {
-        "store_id": fields.take(16).hex(),
-        "term": fields.number("Q"),
-        "schema": fields.number("I"),
-        "commit": fields.number("Q"),
-        "created_at": fields.number("q"),
-        "program": fields.sized().decode("utf-8", "replace"),
-    }
-    end = fields.at
-    require(fields.number("I") == zlib.crc32(data[:end]), f"offset {end}: the checksum of the header is wrong")
-    return about, fields.at
+def crc32(*parts):
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc
 
 
-def index(data, at, trailer):
-    """Where each block is, (offset, tree, first key), and for each tree (records, digest)."""
-    require(trailer - at >= 4, f"offset {at}: there is no index")
-    sound = zlib.crc32(data[at : trailer - 4]) == Fields(data, trailer - 4).number("I")
-    require(sound, f"offset {trailer - 4}: the checksum of the index is wrong")
-    fields = Fields(data, at, trailer - 4)
-    blocks = [(fields.number("Q"), fields.number("B"), fields.sized()) for _ in range(fields.number("I"))]
-    trees = [(fields.number("Q"), fields.u128()) for _ in range(fields.number("B"))]
-    require(fields.at == fields.end, f"offset {fields.at}: bytes follow the index")
-    return blocks, trees
+# ---------------------------------------------------------------- LZ4
+
+def run_length(source, length, at):
+    if length == 15:
+        while source[at] == 255:
+            length, at = length + 255, at + 1
+        length, at = length + source[at], at + 1
+    return length, at
 
 
-def block(data, at, limit):
-    """Where the next block is, this one's tree, and its entries (key, value)."""
-    fields = Fields(data, at, limit)
-    tree, packed, records = fields.number("B"), fields.number("B"), fields.number("I")
-    plain_size, stored_size, checksum = fields.number("I"), fields.number("I"), fields.number("I")
-    stored = fields.take(stored_size)
-    require(checksum == zlib.crc32(stored, zlib.crc32(data[at : at + 14])), "its checksum is wrong")
-    require(packed < 2 and plain_size <= MAX_BLOCK, "its header is not understood")
-    plain = Fields(lz4(stored, plain_size) if packed else stored)
-    require(plain.end == plain_size, "its length is not the stated one")
-    entries = []
-    while plain.at < plain.end:
-        entries.append((plain.sized(), plain.sized()))
-    require(records == len(entries) > 0, "it has not as many records as stated")
-    return fields.at, tree, entries
-
-
-# A record
-
-
-def decode(tree, key, stored):
-    """Checks the value frame; the value as JSON has it, or STORED_ONLY."""
-    fields = Fields(stored)
-    tag, version, checksum = fields.number("B"), fields.number("B"), fields.number("I")
-    body = stored[6:]
-    bound = struct.pack("<BI", tree, len(key)) + key + stored[:2] + body
-    require(checksum == zlib.crc32(bound), "the checksum of the value is wrong")
-    encoding = tag >> 1 & 15
-    require(tag >> 5 == 1 and encoding <= SEALED, f"unknown tag {tag:#04x}")
-    if tag & 1:
-        size = fields.number("I")
-        require(size <= MAX_BODY, "the body is too long")
-        body = lz4(stored[fields.at :], size)
-    name = TREES[tree]
-    if (name, key) == ("schema", b"__migration__"):
-        return STORED_ONLY
-    require(version == 2, f"record version {version} is unknown")
-    if encoding == CBOR:
-        return whole(Fields(body), cbor)
-    if encoding != POSTCARD:
-        return STORED_ONLY
-    if name == "schema":
-        return whole(Fields(body), SCHEMA if key == b"__schema_version__" else None)
-    if name != "audit_log":
-        return whole(Fields(body), SHAPES.get(name))
-    fields = Fields(body)
-    value = AUDIT(fields)
-    if fields.at < fields.end:
-        value["number"] = int.from_bytes(fields.take(8), "big")
-        value["hash"] = fields.take(32).hex()
-    require(fields.at == fields.end, "bytes follow the entry")
-    return value
-
-
-def whole(fields, shape):
-    require(shape is not None, "no record of this tree is encoded so")
-    value = shape(fields)
-    require(fields.at == fields.end, "bytes follow the record")
-    return value
-
-
-# postcard: https://postcard.jamesmunns.com/wire-format
-
-
-def unsigned(bits):
-    def of(fields):
-        value = shift = 0
-        while True:
-            byte = fields.number("B")
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-            require(shift < bits, "a number is too long")
-        require(value >> bits == 0, "a number is too large")
-        return value if bits <= 64 else str(value)
-
-    return of
-
-
-def signed(fields):
-    value = unsigned(64)(fields)
-    return value >> 1 ^ -(value & 1)
-
-
-def flag(fields):
-    byte = fields.number("B")
-    require(byte < 2, "neither true nor false, neither some nor none")
-    return byte == 1
-
-
-def byte(fields):
-    return fields.number("B")
-
-
-def text(fields):
-    return utf8(fields.take(unsigned(64)(fields)))
-
-
-def utf8(data):
+def lz4(source, size, place):
+    """The content of a bare LZ4 block, which has exactly `size` bytes."""
+    out, at = bytearray(), 0
     try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise Damaged("text is not UTF-8") from error
-
-
-def floating(code):
-    return lambda fields: json_float(fields.number(code))
-
-
-def json_float(value):
-    return value if math.isfinite(value) else {"float": str(value)}
-
-
-def option(of):
-    return lambda fields: of(fields) if flag(fields) else None
-
-
-def many(of):
-    return lambda fields: [of(fields) for _ in range(unsigned(64)(fields))]
-
-
-def record(**members):
-    return lambda fields: {name: of(fields) for name, of in members.items()}
-
-
-u32, u64, u128, f32, f64 = unsigned(32), unsigned(64), unsigned(128), floating("f"), floating("d")
-STEP = record(from_version=u32, to_version=u32, applied_at=signed, duration_ms=u64, success=flag)
-SCHEMA = record(version=u32, created_at=signed, last_migration=option(signed), migrations_applied=many(STEP))
-AUDIT = record(timestamp=signed, tree=text, operation=text, details=option(text))
-SHAPES = {
-    "peers": record(
-        peer_id=text, addresses=many(text), last_seen=signed, avg_latency_ms=option(u32), connection_count=u32,
-        is_bootstrap=flag, reputation=byte, protocol_version=option(text), capabilities=option(many(text)),
-        first_seen=option(signed), last_failure=option(signed), failure_count=u32,
-    ),
-    "metrics": record(
-        total_requests=u64, successful_requests=u64, error_count=u64, avg_latency_ms=u32, peer_count=u64,
-        quality_score=f64, uptime_secs=u64, cpu_usage=option(f32), memory_usage=option(f32),
-        network_bytes_sent=option(u64), network_bytes_received=option(u64),
-    ),
-    "epochs": record(
-        epoch=u64, start_time=signed, end_time=signed, total_emission=u128, our_reward=u128, quality_score=f64,
-        participated=flag, streak=u32,
-    ),
-    "claims": record(epoch=u64, amount=u128, claimed_at=signed, tx_hash=option(text), claimant=text),
-}
-
-
-# CBOR: RFC 8949
-
-
-def cbor(fields, depth=0):
-    """One item. What JSON does not have is an object of one member: bytes, float, tag, map, simple."""
-    require(depth < 300, "values are nested too deep")
-    first = fields.number("B")
-    major, short = first >> 5, first & 31
-    require(short < 28 or short == 31, "reserved length of CBOR")
-    if major == 7:
-        if short in (25, 26, 27):
-            return json_float(fields.number("efd"[short - 25], ">"))
-        simple = fields.number("B") if short == 24 else short
-        require(simple != 31, "a break without a beginning")
-        return {20: False, 21: True, 22: None}.get(simple, {"simple": simple})
-    endless = short == 31
-    require(not endless or major in (2, 3, 4, 5), "reserved length of CBOR")
-    size = None if endless else fields.number("BHIQ"[short - 24], ">") if short >= 24 else short
-
-    def items():
-        count = 0
-        while not ended(count):
-            part = fields.data[fields.at] if fields.at < fields.end else 0
-            require(major not in (2, 3) or part >> 5 == major and part & 31 < 28, "a part of another kind")
-            yield cbor(fields, depth + 1)
-            count += 1
-
-    def ended(count):
-        if not endless:
-            return count >= size
-        require(fields.at < fields.end, "a break is missing")
-        if fields.data[fields.at] != 255:
-            return False
-        fields.at += 1
-        return True
-
-    if major == 0:
-        return size
-    if major == 1:
-        return -1 - size if size < 2**63 else {"int": str(-1 - size)}
-    if major == 2:
-        parts = [part["bytes"] for part in items()] if endless else [fields.take(size).hex()]
-        return {"bytes": "".join(parts)}
-    if major == 3:
-        return "".join(items()) if endless else utf8(fields.take(size))
-    if major == 4:
-        return list(items())
-    if major == 6:
-        return {"tag": size, "value": cbor(fields, depth + 1)}
-    pairs, count = [], 0
-    while not ended(count):
-        pairs.append([cbor(fields, depth + 1), cbor(fields, depth + 1)])
-        count += 1
-    plain = all(isinstance(name, str) for name, _ in pairs) and len({name for name, _ in pairs}) == len(pairs)
-    return dict(pairs) if plain else {"map": pairs}
-
-
-# LZ4 block: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
-
-
-def lz4(data, size):
-    fields, out = Fields(data), bytearray()
-
-    def length(short):
-        more = 255 if short == 15 else 0
-        while more == 255:
-            more = fields.number("B")
-            short += more
-        return short
-
-    while True:
-        token = fields.number("B")
-        out += fields.take(length(token >> 4))
-        if fields.at == fields.end:
-            break
-        back = fields.number("H")
-        count = length(token & 15) + 4
-        require(0 < back <= len(out) and len(out) + count <= size, "LZ4: a match is out of bounds")
-        seen = bytes(out[len(out) - back :][:count])
-        out += (seen * (count // len(seen) + 1))[:count]
-    require(len(out) == size, "LZ4: the length is not the stated one")
+        while True:
+            token = source[at]
+            length, at = run_length(source, token >> 4, at + 1)
+            if length > min(len(source) - at, size - len(out)):
+                raise place("LZ4: literals are too long", at)
+            out += source[at:at + length]
+            at += length
+            if at == len(source):                       # the last sequence has no match
+                break
+            offset = source[at] | source[at + 1] << 8
+            length, at = run_length(source, token & 15, at + 2)
+            length += 4
+            if not 0 < offset <= len(out) or length > size - len(out):
+                raise place("LZ4: match of %d bytes, %d back, does not fit" % (length, offset), at)
+            piece = bytes(out[len(out) - offset:len(out) - offset + length])
+            out += (piece * (length // offset + 1))[:length]    # it may overlap what it makes
+    except IndexError:
+        raise place("LZ4: it ends inside a sequence", len(source)) from None
+    if len(out) != size:
+        raise place("LZ4: %d bytes instead of the %d said" % (len(out), size), at)
     return bytes(out)
 
 
-# XXH3-128, seed 0: https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
+# ---------------------------------------------------------------- XXH3-128, seed 0
 
-MASK = 2**64 - 1
+M32, M64 = (1 << 32) - 1, (1 << 64) - 1
 P32_1, P32_2, P32_3 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D
 P64_1, P64_2, P64_3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 P64_4, P64_5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+MX1, MX2 = 0x165667919E3779F9, 0x9FB21C651E98DF25
 SECRET = bytes.fromhex(
     "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671fcb79e64eccc0e578825ad07dccff7221"
     "b8084674f743248ee03590e6813a264c3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9deacd8"
     "a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364eac5ac8334d3ebc3c581a0fffa1363eb"
-    "170ddd51b7f0da49d316552629d4689e2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e"
-)
-
-
-def word(data, at):
-    return int.from_bytes(data[at : at + 8], "little")
+    "170ddd51b7f0da49d316552629d4689e2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e")
+WORD = [int.from_bytes(SECRET[i:i + 8], "little") for i in range(len(SECRET) - 7)]   # WORD[i]: at byte i
+STRIPE_KEYS = [struct.unpack_from("<8Q", SECRET, 8 * i) for i in range(16)]
+LAST_KEY = struct.unpack_from("<8Q", SECRET, 192 - 64 - 7)
+SCRAMBLE_KEY = struct.unpack_from("<8Q", SECRET, 192 - 64)
 
 
 def fold(a, b):
     product = a * b
-    return product & MASK ^ product >> 64
+    return (product & M64) ^ (product >> 64)
 
 
-def avalanche(x):
-    x = (x ^ x >> 37) * 0x165667919E3779F9 & MASK
-    return x ^ x >> 32
-
-
-def mix(data, at, key):
-    return fold(word(data, at) ^ word(SECRET, key), word(data, at + 8) ^ word(SECRET, key + 8))
+def avalanche(h):
+    h = ((h ^ h >> 37) * MX1) & M64
+    return h ^ h >> 32
 
 
 def xxh3_128(data):
-    """Of 9 bytes or more; what a digest is made of has 14 at least."""
-    size = len(data)
-    if size <= 16:
-        low, high = word(data, 0), word(data, size - 8)
-        flip_low = word(SECRET, 32) ^ word(SECRET, 40)
-        product = (low ^ high ^ flip_low) * P64_1
-        low = (product & MASK) + ((size - 1) << 54) & MASK
-        high ^= word(SECRET, 48) ^ word(SECRET, 56)
-        high = (product >> 64) + high + (high & 0xFFFFFFFF) * (P32_2 - 1) & MASK
+    """At least 4 bytes: what is hashed here begins with a length of 8."""
+    n = len(data)
+
+    def at(i):
+        return int.from_bytes(data[i:i + 8], "little")
+
+    if n <= 8:
+        both = int.from_bytes(data[:4], "little") | int.from_bytes(data[-4:], "little") << 32
+        product = (both ^ WORD[16] ^ WORD[24]) * (P64_1 + (n << 2))
+        low, high = product & M64, product >> 64
+        high = (high + (low << 1)) & M64
+        low ^= high >> 3
+        low = ((low ^ low >> 35) * MX2) & M64
+        return avalanche(high) << 64 | (low ^ low >> 28)
+    if n <= 16:
+        low, high = at(0), at(n - 8)
+        product = (low ^ high ^ WORD[32] ^ WORD[40]) * P64_1
+        high ^= WORD[48] ^ WORD[56]
+        low = ((product & M64) + ((n - 1) << 54)) & M64
+        high = ((product >> 64) + high + (high & M32) * (P32_2 - 1)) & M64
         low ^= int.from_bytes(high.to_bytes(8, "little"), "big")
         product = low * P64_2
-        return avalanche(product & MASK) | avalanche((product >> 64) + high * P64_2 & MASK) << 64
-    if size <= 240:
-        low, high = size * P64_1 & MASK, 0
+        high = ((product >> 64) + high * P64_2) & M64
+        return avalanche(high) << 64 | avalanche(product & M64)
+    if n <= 240:
+        low, high = (n * P64_1) & M64, 0
 
-        def pair(first, second, key):
+        def mix(one, two, key):
             nonlocal low, high
-            low = low + mix(data, first, key) & MASK ^ word(data, second) + word(data, second + 8) & MASK
-            high = high + mix(data, second, key + 16) & MASK ^ word(data, first) + word(data, first + 8) & MASK
+            a, b, c, d = at(one), at(one + 8), at(two), at(two + 8)
+            low = (low + fold(a ^ WORD[key], b ^ WORD[key + 8])) & M64 ^ (c + d) & M64
+            high = (high + fold(c ^ WORD[key + 16], d ^ WORD[key + 24])) & M64 ^ (a + b) & M64
 
-        if size <= 128:
-            for at in reversed(range((size - 1) // 32 + 1)):
-                pair(16 * at, size - 16 * (at + 1), 32 * at)
+        if n <= 128:
+            for i in range((n - 1) // 32, -1, -1):
+                mix(16 * i, n - 16 * (i + 1), 32 * i)
         else:
-            for at in range(4):
-                pair(32 * at, 32 * at + 16, 32 * at)
+            for i in range(0, 128, 32):
+                mix(i, i + 16, i)
             low, high = avalanche(low), avalanche(high)
-            for at in range(4, size // 32):
-                pair(32 * at, 32 * at + 16, 3 + 32 * (at - 4))
-            pair(size - 16, size - 32, 103)
-        last = low * P64_1 + high * P64_4 + size * P64_2 & MASK
-        return avalanche(low + high & MASK) | (-avalanche(last) & MASK) << 64
-    lanes = [P32_3, P64_1, P64_2, P64_3, P64_4, P32_2, P64_5, P32_1]
+            for i in range(128, n - 31, 32):
+                mix(i, i + 16, 3 + i - 128)
+            mix(n - 16, n - 32, 136 - 17 - 16)
+        last = (low * P64_1 + high * P64_4 + n * P64_2) & M64
+        return (-avalanche(last) & M64) << 64 | avalanche((low + high) & M64)
 
-    def stripe(at, key):
-        words, keys = struct.unpack_from("<8Q", data, at), struct.unpack_from("<8Q", SECRET, key)
-        for lane in range(8):
-            keyed = words[lane] ^ keys[lane]
-            lanes[lane ^ 1] = lanes[lane ^ 1] + words[lane] & MASK
-            lanes[lane] = lanes[lane] + (keyed & 0xFFFFFFFF) * (keyed >> 32) & MASK
+    acc = [P32_3, P64_1, P64_2, P64_3, P64_4, P32_2, P64_5, P32_1]
 
-    for number in range((size - 1) // 64):
-        stripe(64 * number, 8 * (number % 16))
-        if number % 16 == 15:
-            keys = struct.unpack_from("<8Q", SECRET, 128)
-            lanes = [(lane ^ lane >> 47 ^ key) * P32_1 & MASK for lane, key in zip(lanes, keys)]
-    stripe(size - 64, 121)
+    def stripe(offset, key):
+        words = struct.unpack_from("<8Q", data, offset)
+        for i in range(8):
+            mixed = words[i] ^ key[i]
+            acc[i] = (acc[i] + words[i ^ 1] + (mixed & M32) * (mixed >> 32)) & M64
 
-    def merged(key, start):
-        sums = (fold(lanes[i] ^ word(SECRET, key + 8 * i), lanes[i + 1] ^ word(SECRET, key + 8 * i + 8)) for i in (0, 2, 4, 6))
-        return avalanche(start + sum(sums) & MASK)
+    for i in range((n - 1) // 64):
+        stripe(64 * i, STRIPE_KEYS[i % 16])
+        if i % 16 == 15:
+            for j in range(8):
+                acc[j] = ((acc[j] ^ acc[j] >> 47 ^ SCRAMBLE_KEY[j]) * P32_1) & M64
+    stripe(n - 64, LAST_KEY)
 
-    return merged(11, size * P64_1 & MASK) | merged(117, ~(size * P64_2) & MASK) << 64
+    def merge(key, start):
+        for i in range(0, 8, 2):
+            start += fold(acc[i] ^ WORD[key + 8 * i], acc[i + 1] ^ WORD[key + 8 * i + 8])
+        return avalanche(start & M64)
+
+    return merge(192 - 64 - 11, ~(n * P64_2) & M64) << 64 | merge(11, (n * P64_1) & M64)
+
+
+# ---------------------------------------------------------------- numbers in JSON
+
+def number(n):
+    """A number of at most 64 bits, otherwise decimal text."""
+    if -(1 << 63) <= n < 1 << 64:
+        return n
+    context = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+
+    def convert(n, bits):                               # in halves: str() is slow, and refuses long ones
+        if bits <= 4096:
+            return decimal.Decimal(n)
+        half = bits >> 1
+        high, low = convert(n >> half, bits - half), convert(n & (1 << half) - 1, half)
+        return context.fma(high, context.power(decimal.Decimal(2), half), low)
+
+    return "-" * (n < 0) + format(convert(abs(n), n.bit_length()), "f")
+
+
+def real(x):
+    if x != x:
+        return "NaN"
+    return ("-Infinity" if x < 0 else "Infinity") if x in (float("inf"), float("-inf")) else x
+
+
+# ---------------------------------------------------------------- postcard: each reads (cursor, what)
+
+def varint(c, what, bits=64):
+    at, value = c.at, 0
+    for shift in range(0, bits, 7):
+        byte = c.int(1, what)
+        value |= (byte & 127) << shift
+        if byte < 128 and value >> bits == 0:
+            return value
+    raise c.wrong("%s: number of more than %d bits" % (what, bits), at)
+
+
+def u8(c, what):
+    return c.int(1, what)
+
+
+def u32(c, what):
+    return varint(c, what, 32)
+
+
+def u64(c, what):
+    return varint(c, what, 64)
+
+
+def u128(c, what):
+    return str(varint(c, what, 128))
+
+
+def i64(c, what):
+    value = varint(c, what, 64)
+    return value >> 1 ^ -(value & 1)
+
+
+def boolean(c, what):
+    value = c.int(1, what)
+    if value > 1:
+        raise c.wrong("%s: %d is neither 0 nor 1" % (what, value), c.at - 1)
+    return value == 1
+
+
+def f32(c, what):
+    return real(struct.unpack("<f", c.take(4, what))[0])
+
+
+def f64(c, what):
+    return real(struct.unpack("<d", c.take(8, what))[0])
+
+
+def text(c, what):
+    return c.text(varint(c, what), what)
+
+
+def option(read):
+    return lambda c, what: read(c, what) if boolean(c, what) else None
+
+
+def list_of(read):
+    def read_list(c, what):
+        count = varint(c, what)
+        if count > c.left():                            # each has at least a byte
+            raise c.wrong("%s: %d elements in %d bytes" % (what, count, c.left()))
+        return [read(c, what) for _ in range(count)]
+    return read_list
+
+
+def fields(**readers):
+    return lambda c, what: {name: read(c, what + "." + name) for name, read in readers.items()}
+
+
+SCHEMA_INFO = fields(
+    version=u32, created_at=i64, last_migration=option(i64), migrations_applied=list_of(fields(
+        from_version=u32, to_version=u32, applied_at=i64, duration_ms=u64, success=boolean)))
+PEER = fields(
+    peer_id=text, addresses=list_of(text), last_seen=i64, avg_latency_ms=option(u32), connection_count=u32,
+    is_bootstrap=boolean, reputation=u8, protocol_version=option(text), capabilities=option(list_of(text)),
+    first_seen=option(i64), last_failure=option(i64), failure_count=u32)
+METRICS = fields(
+    total_requests=u64, successful_requests=u64, error_count=u64, avg_latency_ms=u32, peer_count=u64,
+    quality_score=f64, uptime_secs=u64, cpu_usage=option(f32), memory_usage=option(f32),
+    network_bytes_sent=option(u64), network_bytes_received=option(u64))
+EPOCH = fields(
+    epoch=u64, start_time=i64, end_time=i64, total_emission=u128, our_reward=u128, quality_score=f64,
+    participated=boolean, streak=u32)
+CLAIM = fields(epoch=u64, amount=u128, claimed_at=i64, tx_hash=option(text), claimant=text)
+AUDIT_ENTRY = fields(timestamp=i64, tree=text, operation=text, details=option(text))
+
+
+def audit_entry(c, what):
+    """The entry, then its place in the chain, which one that is not chained yet has not."""
+    value = AUDIT_ENTRY(c, what)
+    chained = c.left() > 0
+    value["number"] = c.int(8, "number in the chain", "big") if chained else None
+    value["hash"] = c.take(32, "hash in the chain").hex() if chained else None
+    return value
+
+
+# ---------------------------------------------------------------- CBOR
+
+BREAK = object()
+
+
+def cbor(c, what, depth=0, may_break=False):
+    """One item as its JSON equivalent, or BREAK."""
+    start = c.at
+    first = c.int(1, what)
+    major, info = first >> 5, first & 31
+    if depth > MAX_DEPTH:
+        raise c.wrong("CBOR is nested deeper than %d" % MAX_DEPTH, start)
+    if 28 <= info <= 30 or info == 31 and (major in (0, 1, 6) or major == 7 and not may_break):
+        raise c.wrong("CBOR: byte %02x has no meaning here" % first, start)
+    if info == 31:
+        size = None
+    else:
+        size = info if info < 24 else c.int(1 << info - 24, what, "big")
+    if major == 0:
+        return size
+    if major == 1:
+        return number(-1 - size)
+    if major in (2, 3):
+        whole = cbor_string(c, what, major, size)
+        return list(whole) if major == 2 else whole
+    if major == 4:
+        return list(cbor_items(c, what, depth, size, False))
+    if major == 5:
+        flat = list(cbor_items(c, what, depth, size and 2 * size, True))
+        keys, values = flat[::2], flat[1::2]
+        names = {k if isinstance(k, str) else json.dumps(k) for k in keys if not isinstance(k, (list, dict))}
+        if len(names) < len(keys):                      # no JSON object has such keys
+            return [[k, v] for k, v in zip(keys, values)]
+        return {k if isinstance(k, str) else json.dumps(k): v for k, v in zip(keys, values)}
+    if major == 6:
+        if size not in (2, 3):                          # of other tags only what they tag
+            return cbor(c, what, depth + 1)
+        at, first = c.at, c.int(1, what)                # a big number is in a byte string
+        if first >> 5 != 2 or 28 <= first & 31 <= 30:
+            raise c.wrong("CBOR: big number is not in a byte string", at)
+        c.at = at
+        n = int.from_bytes(bytes(cbor(c, what, depth + 1)), "big")
+        return number(n if size == 2 else -1 - n)
+    if info == 31:
+        return BREAK
+    if info > 24:
+        return real(struct.unpack(">" + "efd"[info - 25], c.data[c.at - (1 << info - 24):c.at])[0])
+    if info == 24 and size < 32:
+        raise c.wrong("CBOR: simple value %d in two bytes" % size, start)
+    return {20: False, 21: True}.get(size)              # null, undefined, and those without a meaning
+
+
+def cbor_items(c, what, depth, count, pairs):
+    """The items of an array or a map (a key, a value, ...), to its break if count is None."""
+    done = 0
+    while count is None or done < count:
+        item = cbor(c, what, depth + 1, count is None and not (pairs and done % 2))
+        if item is BREAK:
+            return
+        yield item
+        done += 1
+
+
+def cbor_string(c, what, major, size):
+    read, pieces = (c.take if major == 2 else c.text), []
+    if size is not None:
+        return read(size, what)
+    while True:                                         # pieces of the same kind up to a break
+        at, first = c.at, c.int(1, what)
+        info = first & 31
+        if first == 255:
+            return (b"" if major == 2 else "").join(pieces)
+        if first >> 5 != major or info > 27:
+            raise c.wrong("CBOR: byte %02x has no meaning in a string" % first, at)
+        pieces.append(read(info if info < 24 else c.int(1 << info - 24, what, "big"), what))
+
+
+# ---------------------------------------------------------------- values
+
+# tree: (encodings, record version, decoder or None); a key of `schema` has its own
+KINDS = {
+    "identity": ((RAW, SEALED), 2, None), "secrets": ((RAW, SEALED), 2, None),
+    "peers": ((POSTCARD,), 2, PEER), "metrics": ((POSTCARD,), 2, METRICS), "epochs": ((POSTCARD,), 2, EPOCH),
+    "claims": ((POSTCARD,), 2, CLAIM), "audit_log": ((POSTCARD,), 2, audit_entry),
+    "config": ((CBOR, BINCODE), 2, cbor),               # nothing says of which type what is bincode is
+    b"__schema_version__": ((POSTCARD,), 2, SCHEMA_INFO), b"__origin__": ((POSTCARD,), 2, None),
+    b"__migration__": ((POSTCARD,), 1, None), b"__audit_head__": ((RAW,), 2, None),
+    b"__keyring__": ((RAW,), 2, None), b"__secrets_manifest__": ((RAW,), 2, None),
+    b"__purge_needed__": ((RAW,), 2, None), b"__redacted__": ((RAW,), 2, None),
+}
+UNKNOWN = (range(SEALED + 1), None, None)
+
+
+def check_key(tree, key, wrong):
+    if tree in ("peers", "config", "secrets"):
+        try:
+            good = 1 <= len(key) <= 1024 and key.decode("utf-8")
+        except UnicodeDecodeError:
+            good = False
+    elif tree in ("metrics", "audit_log"):
+        good = len(key) == 8 and key[0] < 128           # a time, not negative
+    else:
+        good = tree in ("schema", "identity") or len(key) == 8
+    if not good:
+        raise wrong("key of %d bytes is none of tree %s" % (len(key), tree), 0)
+
+
+def open_value(tree_number, key, frame, place):
+    """Checks a key and a value frame. Gives [] or, where FORMAT.md says how to decode it, [what it is]."""
+    tree = TREES[tree_number]
+    check_key(tree, key, place)
+    encodings, record_version, decode = KINDS.get(key, UNKNOWN) if tree == "schema" else KINDS[tree]
+    c = Cursor(frame, place)
+    tag, version, crc = c.int(1, "tag"), c.int(1, "record version"), c.int(4, "frame's CRC")
+    if crc != crc32(struct.pack("<BI", tree_number, len(key)), key, frame[:2], frame[6:]):
+        raise place("CRC of the value frame is wrong", 2)
+    encoding = tag >> 1 & 15
+    if tag >> 5 != 1 or encoding not in encodings:
+        raise place("frame of version %d, encoding %d in tree %s" % (tag >> 5, encoding, tree), 0)
+    if record_version not in (None, version):
+        raise place("record version %d is not known" % version, 1)
+    size = c.int(4, "length of the plain body") if tag & 1 else len(frame) - 6
+    if size > (MAX_SECRET_BODY if tree == "secrets" else MAX_BODY):
+        raise place("body of %d bytes is too long" % size, 6)
+    if tag & 1:
+        body = Cursor(lz4(frame[10:], size, lambda text, at: place(text, 10 + at)),
+                      lambda text, at: place("%s (byte %d of the plain body)" % (text, at), 6))
+    else:
+        body = Cursor(frame, place, 6)
+    if decode is None or encoding == BINCODE:
+        return []
+    value = decode(body, tree)
+    body.done("record")
+    return [value]
+
+
+# ---------------------------------------------------------------- the file
+
+class Backup:
+    def __init__(self, data):
+        self.data = data
+        self.read_header()
+        self.read_trailer()
+        self.read_index()
+        self.framed = self.header["schema"] >= SCHEMA
+
+    def read_header(self):
+        if self.data[:8] != b"NONOSCKP":
+            raise Wrong("not a backup: it does not begin with NONOSCKP", 0)
+        c = Cursor(self.data, at=8)
+        if c.int(4, "version") != 1:
+            raise Wrong("version of the file is not known", 8)
+        self.header = {
+            "store_id": c.take(16, "store id").hex(), "term": c.int(8, "term"), "schema": c.int(4, "schema"),
+            "commit": c.int(8, "commit"), "created_at": c.int(8, "created at", signed=True)}
+        at, size = c.at, c.int(4, "program length")
+        if size > MAX_PROGRAM:
+            raise Wrong("program of %d bytes is too long" % size, at)
+        program = Cursor(self.data, at=c.at)
+        c.take(size, "program")
+        at = c.at
+        if c.int(4, "header's CRC") != crc32(self.data[:at]):
+            raise Wrong("CRC of the header is wrong", at)
+        self.header["program"] = program.text(size, "program")
+        if self.header["schema"] > SCHEMA:
+            raise Wrong("schema %d is not known" % self.header["schema"], 36)
+        self.first_block = c.at
+
+    def read_trailer(self):
+        self.trailer = len(self.data) - TRAILER.size
+        if self.trailer < self.first_block or self.data[-8:] != b"NONOSEND":
+            raise Wrong("it does not end with NONOSEND: cut off, or something follows", max(0, len(self.data) - 8))
+        self.index, size, self.hash, _ = TRAILER.unpack_from(self.data, self.trailer)
+        if self.index < self.first_block or self.index + size != self.trailer:
+            raise Wrong("index at %d of %d bytes does not fit" % (self.index, size), self.trailer)
+
+    def read_index(self):
+        c = Cursor(self.data, Wrong, self.index, self.trailer - 4)
+        crc = Cursor(self.data, Wrong, max(self.index, c.end), self.trailer)
+        if crc.int(4, "index's CRC") != crc32(self.data[self.index:c.end]):
+            raise Wrong("CRC of the index is wrong", c.end)
+        self.blocks, self.trees = [], []
+        for _ in range(c.int(4, "number of blocks")):   # ends with the bytes of the index at the latest
+            entry = c.at
+            offset, tree = c.int(8, "block's offset"), c.int(1, "block's tree")
+            self.blocks.append((entry, offset, tree, c.take(c.int(4, "first key's length"), "first key")))
+        if c.int(1, "number of trees") != ALL_TREES:
+            raise Wrong("number of trees is not %d" % ALL_TREES, c.at - 1)
+        for _ in range(ALL_TREES):
+            self.trees.append((c.at, c.int(8, "tree's records"), c.int(16, "tree's digest")))
+        c.done("index")
+        self.header["records"] = {name: tree[1] for name, tree in zip(TREES, self.trees)}
+
+    def read_block(self, at, entry, tree, first_key):
+        """Checks all but the records of a block: (where it ends, how many it has, a cursor over them)."""
+        c = Cursor(self.data, Wrong, at, self.index)
+        prefix = c.take(BLOCK.size, "block")
+        number, packed, count, plain, stored = BLOCK.unpack(prefix)
+        crc, base = c.int(4, "block's CRC"), c.at
+        content = c.take(stored, "what the block stores")
+        if crc != crc32(prefix, content):
+            raise Wrong("CRC of the block is wrong", at)
+        if number != tree or number >= len(TREES):
+            raise Wrong("block of tree %d, in the index of tree %d" % (number, tree), at)
+        if packed > 1:
+            raise Wrong("LZ4 of the block is neither 0 nor 1", at + 1)
+        if count == 0:
+            raise Wrong("block without records", at + 2)
+        if plain > MAX_PLAIN or not packed and plain != stored:
+            raise Wrong("plain length %d of the block cannot be" % plain, at + 6)
+        if not packed:
+            return c.at, count, Cursor(self.data, Wrong, base, c.at)
+        content = lz4(content, plain, lambda text, where: Wrong(text, base + where))
+        return c.at, count, Cursor(
+            content, lambda text, where: Wrong("%s (byte %d of the plain block)" % (text, where), at))
+
+    def records(self):
+        """(tree's number, key, value, place of the value) of every record. Checks the blocks and the order."""
+        at, last = self.first_block, (-1, b"")
+        for entry, offset, tree, first_key in self.blocks:
+            if offset != at:
+                raise Wrong("the block begins at %d, in the index at %d" % (at, offset), entry)
+            at, count, c = self.read_block(at, entry, tree, first_key)
+            for i in range(count):
+                start = c.at
+                key = c.take(c.int(4, "key's length"), "key")
+                if i == 0 and key != first_key:
+                    raise Wrong("first key in the index is not that of the block", entry + 13)
+                if (tree, key) <= last:
+                    raise c.wrong("record is not behind the one before it", start)
+                last = (tree, key)
+                value = c.take(c.int(4, "value's length"), "value")
+                base = c.at - len(value)
+                yield tree, key, value, lambda text, where, c=c, base=base: c.wrong(text, base + where)
+            c.done("block")
+        if at != self.index:
+            raise Wrong("the blocks end, the index begins at %d" % self.index, at)
+
+    def check(self):
+        """Reads everything, and compares it with the index and the trailer."""
+        counts, digests = [0] * ALL_TREES, [0] * ALL_TREES
+        for tree, key, value, place in self.records():
+            counts[tree] += 1
+            digests[tree] = (digests[tree] + xxh3_128(struct.pack("<Q", len(key)) + key + value)) % (1 << 128)
+            if self.framed:
+                open_value(tree, key, value, place)
+        for tree, (at, count, digest) in enumerate(self.trees):
+            if counts[tree] != count:
+                raise Wrong("tree %d has %d records, not %d" % (tree, counts[tree], count), at)
+            if digests[tree] != digest:
+                raise Wrong("digest of tree %d is wrong" % tree, at + 8)
+        hashed = self.trailer + 16
+        if hashlib.blake2b(memoryview(self.data)[:hashed], digest_size=32).digest() != self.hash:
+            raise Wrong("BLAKE2b-256 of the file is wrong", hashed)
+
+    def lines(self):
+        yield self.header
+        for tree, key, value, place in self.records():
+            line = {"tree": TREES[tree], "key": key.hex(), "stored": value.hex()}
+            for decoded in open_value(tree, key, value, place) if self.framed else []:
+                line["value"] = decoded
+            yield line
 
 
 def main(arguments):
-    if len(arguments) != 2:
-        sys.exit("usage: nonos_backup.py FILE")
-    path = arguments[1]
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python3 -I -S -B nonos_backup.py FILE\n")
+        return 1
+    sys.setrecursionlimit(10000)                        # for CBOR of MAX_DEPTH
     try:
-        with open(path, "rb") as file:
-            about, records = read(file.read())
-        print(json.dumps(about))
-        for tree, key, stored, value in records:
-            line = {"tree": tree, "key": key.hex(), "stored": stored.hex()}
-            if value is not STORED_ONLY:
-                line["value"] = value
-            print(json.dumps(line))
-        sys.stdout.flush()
-    except (Damaged, OSError) as error:
-        sys.exit(f"{path}: {error}")
+        with open(arguments[0], "rb") as file:
+            backup = Backup(file.read())
+        backup.check()
+        with open(1, "wb", closefd=False) as out:
+            for line in backup.lines():
+                out.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        return 0
+    except (Wrong, OSError, MemoryError) as error:
+        sys.stderr.write("nonos_backup: %s: %s\n" % (ascii(arguments[0]), ascii(str(error) or "no memory")[1:-1]))
+        return 1
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ mod migrations;
 mod mount;
 mod oracle;
 mod power_cut;
+mod sample_node;
 mod tidy;
 mod writer;
 
@@ -48,6 +49,9 @@ trials, which need root and loop devices (skipped with a message otherwise):
   power-cut [TRIALS]  shuts a file system down under a writer, 100 times
   disk-full           fills a file system of 24 MB under a writer
 
+to look at:
+  sample-node DIR     fills the database of a data directory with a month of a node
+
 measurements:
   bench               what a durable commit costs, alone and with others, and a sealed secret; what
                       backup, verify, restore and rebuild move in a second
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Some("oracle") => oracle::run(&root(), argument.as_deref()),
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),
+        Some("sample-node") => sample_node::run(argument.as_deref()),
         Some("bench") => bench::run(),
         Some(writer::NAME) => writer::run(argument.as_deref(), false),
         Some(writer::COMPACTING) => writer::run(argument.as_deref(), true),

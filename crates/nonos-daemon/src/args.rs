@@ -160,7 +160,11 @@ pub(crate) enum Verb {
         new_identity: bool,
     },
     /// Show schema, records, size and the newest sample
-    Status,
+    Status {
+        /// Show it again and again, so often, as 5s
+        #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", value_parser = duration)]
+        watch: Option<Duration>,
+    },
     /// The trees, or the records of one, decoded
     Ls(LsArgs),
     /// One record, decoded
@@ -337,6 +341,12 @@ pub(crate) enum Verb {
     Audit {
         #[command(subcommand)]
         what: AuditVerb,
+    },
+    /// Look for what is wrong around the database, and say what helps
+    Doctor {
+        /// Write what somebody who helps wants to see to this file, a tar archive without secrets
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
     },
     /// Write a script that completes these verbs in a shell
     Completions {

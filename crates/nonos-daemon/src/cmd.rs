@@ -10,6 +10,7 @@ pub(crate) mod clone;
 pub(crate) mod compact;
 pub(crate) mod completions;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod hash;
 pub(crate) mod import;

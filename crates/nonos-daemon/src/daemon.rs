@@ -2,6 +2,7 @@
 
 pub(crate) mod backups;
 pub(crate) mod node;
+pub(crate) mod retention;
 pub(crate) mod sampler;
 pub(crate) mod server;
 pub(crate) mod shutdown;

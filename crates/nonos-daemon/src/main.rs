@@ -75,9 +75,10 @@ fn main() -> ExitCode {
         Verb::Epochs(ref what) => cmd::records::of_tree(&args, TreeId::Epochs, what),
         Verb::Claims(ref what) => cmd::records::of_tree(&args, TreeId::Claims, what),
         Verb::Config(ref what) => cmd::records::of_tree(&args, TreeId::Config, what),
+        Verb::Doctor { ref bundle } => cmd::doctor::doctor(&args, bundle.as_deref()),
         Verb::Completions { shell } => cmd::completions::completions(shell),
         Verb::Man { ref to } => cmd::completions::man(to.as_deref()),
-        Verb::Status => cmd::status::status(&args),
+        Verb::Status { watch } => cmd::status::status(&args, watch),
         Verb::Prune {
             ref tree,
             older_than,

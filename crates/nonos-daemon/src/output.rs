@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -171,12 +172,22 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Whether the reader of standard output has seen enough: what shows something again and again ends.
+pub(crate) fn nobody_reads() -> bool {
+    NOBODY_READS.load(Ordering::Relaxed)
+}
+
+static NOBODY_READS: AtomicBool = AtomicBool::new(false);
+
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     match written {
         // The reader has seen enough.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+            NOBODY_READS.store(true, Ordering::Relaxed);
+            Ok(())
+        }
         written => written.map_err(|source| CliError::Output { source }),
     }
 }

@@ -15,7 +15,7 @@ use crate::error::CliError;
 const DOCUMENTED: &str = include_str!("config.toml");
 
 /// The tables of the file and the keys of each.
-const KNOWN: [(&str, &[&str]); 6] = [
+const KNOWN: [(&str, &[&str]); 7] = [
     (
         "storage",
         &[
@@ -30,6 +30,15 @@ const KNOWN: [(&str, &[&str]); 6] = [
     ("secrets", &["key_file", "anchor_file"]),
     ("metrics", &["interval_secs"]),
     ("server", &["listen", "token_file"]),
+    (
+        "retention",
+        &[
+            "metrics_days",
+            "audit_log_days",
+            "epochs_days",
+            "peers_days",
+        ],
+    ),
     (
         "maintenance",
         &[
@@ -60,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) secrets: SecretsSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) server: ServerSettings,
+    pub(crate) retention: RetentionSettings,
     pub(crate) backup: BackupSettings,
     pub(crate) maintenance: UpkeepSettings,
 }
@@ -121,6 +131,24 @@ impl ServerSettings {
     pub(crate) fn address(&self) -> Option<std::net::SocketAddr> {
         self.listen.parse().ok()
     }
+}
+
+/// The `[retention]` table: days that are kept; 0 for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "keys of the file, which have their unit"
+)]
+pub(crate) struct RetentionSettings {
+    /// Of the samples.
+    pub(crate) metrics_days: u32,
+    /// Of the audit log.
+    pub(crate) audit_log_days: u32,
+    /// Of the epochs, by when they ended.
+    pub(crate) epochs_days: u32,
+    /// Of the peers, by when they were seen.
+    pub(crate) peers_days: u32,
 }
 
 /// The `[backup]` table.

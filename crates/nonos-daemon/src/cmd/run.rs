@@ -17,7 +17,7 @@ use crate::cmd::init::LOSING_IT;
 use crate::daemon::backups::{self, Backups};
 use crate::daemon::node::{Node, Phase};
 use crate::daemon::server::{Server, Token, status};
-use crate::daemon::{sampler, shutdown, supervisor, upkeep};
+use crate::daemon::{retention, sampler, shutdown, supervisor, upkeep};
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
@@ -208,30 +208,63 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// Until a signal, or something fails that the daemon cannot be without.
+    /// Until a signal, or something fails that the daemon cannot be without. SIGHUP has the configuration read again.
     async fn work(
         &self,
         storage: &Arc<NodeStorage>,
-        stop: Pin<&mut impl Future<Output = &'static str>>,
-        serving: Pin<&mut impl Future<Output = CliError>>,
+        mut stop: Pin<&mut impl Future<Output = &'static str>>,
+        mut serving: Pin<&mut impl Future<Output = CliError>>,
     ) -> Result<(), CliError> {
-        let settings = self.settings;
-        let interval = Duration::from_secs(settings.metrics.interval_secs);
-        let sampling = sampler::run(Arc::clone(storage), interval);
-        let backing_up = self.back_up(storage)?;
-        let upkeep = settings.maintenance.clone();
-        let scrubbing = upkeep::scrub(Arc::clone(storage), Arc::clone(&self.node), upkeep.clone());
-        let compacting = upkeep::compact(Arc::clone(storage), upkeep);
-        tokio::select! {
-            signal = stop => {
-                tracing::info!(signal, "stopping");
-                Ok(())
+        let mut hangups = shutdown::hangups()?;
+        let mut settings = self.settings.clone();
+        loop {
+            let interval = Duration::from_secs(settings.metrics.interval_secs);
+            let sampling = sampler::run(Arc::clone(storage), interval);
+            let backing_up = self.back_up(storage, &settings)?;
+            let upkeep = settings.maintenance.clone();
+            let node = Arc::clone(&self.node);
+            let scrubbing = upkeep::scrub(Arc::clone(storage), node, upkeep.clone());
+            let compacting = upkeep::compact(Arc::clone(storage), upkeep);
+            let retaining = retention::run(Arc::clone(storage), settings.retention.clone());
+            tokio::select! {
+                signal = &mut stop => {
+                    tracing::info!(signal, "stopping");
+                    return Ok(());
+                }
+                failed = sampling => return failed,
+                failed = backing_up => return failed,
+                failed = scrubbing => return failed,
+                failed = compacting => return failed,
+                failed = retaining => return failed,
+                error = &mut serving => return Err(error),
+                _ = hangups.recv() => {}
             }
-            failed = sampling => failed,
-            failed = backing_up => failed,
-            failed = scrubbing => failed,
-            failed = compacting => failed,
-            error = serving => Err(error),
+            settings = self.reload(settings);
+        }
+    }
+
+    /// The settings as they are in the file now; those that cannot be changed while the database is open stay.
+    fn reload(&self, before: Settings) -> Settings {
+        let loaded = Places::of(self.args).and_then(|places| places.load());
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let reason = crate::output::chain(&error);
+                tracing::error!(%reason, "the configuration stays as it was");
+                return before;
+            }
+        };
+        let is_kept = (&loaded.storage, &loaded.secrets, &loaded.server)
+            == (&before.storage, &before.secrets, &before.server);
+        if !is_kept {
+            tracing::warn!("changes of [storage], [secrets] and [server] need a restart");
+        }
+        tracing::info!("the configuration was read again");
+        Settings {
+            storage: before.storage,
+            secrets: before.secrets,
+            server: before.server,
+            ..loaded
         }
     }
 
@@ -239,8 +272,9 @@ impl Daemon<'_> {
     fn back_up(
         &self,
         storage: &Arc<NodeStorage>,
+        settings: &Settings,
     ) -> Result<impl Future<Output = Result<(), CliError>> + use<>, CliError> {
-        let (args, settings) = (self.args, self.settings);
+        let args = self.args;
         let is_remote = targets::is_remote(args, settings)?;
         let ships = settings.backup.every_secs > 0;
         let backups = if ships || !is_remote {

@@ -1,8 +1,10 @@
 //! `nonos status`: what is in the database, without changing it.
 
 #[cfg(feature = "encrypted-storage")]
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use comfy_table::Table;
 #[cfg(feature = "encrypted-storage")]
@@ -10,10 +12,10 @@ use nonos_storage::NodeStorage;
 use nonos_storage::{NonosError, StoredMetrics, TreeSizes, holder};
 use serde::Serialize;
 
-use crate::args::Args;
+use crate::args::{Args, Output};
 use crate::cmd;
 use crate::error::CliError;
-use crate::output::{Report, mib, rfc3339};
+use crate::output::{Report, diagnose, mib, nobody_reads, rfc3339};
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
@@ -58,10 +60,33 @@ struct Sample {
     metrics: StoredMetrics,
 }
 
-pub(crate) fn status(args: &Args) -> Result<(), CliError> {
-    let report = Report::start("nonos.status/1", args.output);
-    report.finish(read(args), table)
+pub(crate) fn status(args: &Args, watch: Option<Duration>) -> Result<(), CliError> {
+    let Some(pause) = watch else {
+        let report = Report::start("nonos.status/1", args.output);
+        return report.finish(read(args), table);
+    };
+    let is_shown = args.output == Output::Table && io::stdout().is_terminal();
+    loop {
+        if is_shown {
+            // To the upper left, and nothing below.
+            let cleared = io::stdout().write_all(b"\x1b[H\x1b[2J");
+            cleared.map_err(|source| CliError::Output { source })?;
+        }
+        let report = Report::start("nonos.status/1", args.output);
+        match report.finish(read(args), table) {
+            // A daemon that is being restarted, or a restore: it is looked at again.
+            Err(error) if is_shown => diagnose(&error),
+            told => told?,
+        }
+        if nobody_reads() {
+            return Ok(());
+        }
+        std::thread::sleep(pause.max(SHORTEST));
+    }
 }
+
+/// Looking is a reading of all files: not more often.
+const SHORTEST: Duration = Duration::from_millis(200);
 
 fn read(args: &Args) -> Result<Status, CliError> {
     let places = Places::of(args)?;

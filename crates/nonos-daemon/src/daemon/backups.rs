@@ -4,7 +4,7 @@
 //! the node.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use nonos_daemon::encryption::EncryptedTarget;
@@ -137,6 +137,8 @@ impl Backups {
             settings,
             ..
         } = self;
+        let alone = self.node.shipping.lock();
+        let _alone = alone.unwrap_or_else(PoisonError::into_inner);
         let made = storage.ship(target, shipped)?;
         if made.iter().any(|backup| backup.kind == BackupKind::Full) {
             let keep = Keep {

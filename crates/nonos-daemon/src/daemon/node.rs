@@ -14,6 +14,8 @@ use crate::output::Finding;
 pub(crate) struct Node {
     phase: Mutex<Phase>,
     done: Mutex<Done>,
+    /// Held while a backup is made: what began before the settings changed ends first.
+    pub(crate) shipping: Mutex<()>,
     pub(crate) started: Instant,
     /// Milliseconds until a buffered write survives a power cut.
     pub(crate) flush_every_ms: Option<u64>,
@@ -59,6 +61,7 @@ impl Node {
         Self {
             phase: Mutex::new(Phase::Opening(None)),
             done: Mutex::default(),
+            shipping: Mutex::default(),
             started: Instant::now(),
             flush_every_ms,
         }

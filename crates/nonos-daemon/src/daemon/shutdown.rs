@@ -1,6 +1,6 @@
-//! Stopping on a signal.
+//! What signals ask for: to stop, and to read the configuration again.
 
-use tokio::signal::unix::{SignalKind, signal as listen};
+use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 
 use crate::error::CliError;
 
@@ -19,5 +19,13 @@ pub(crate) fn signal() -> Result<impl Future<Output = &'static str>, CliError> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         }
+    })
+}
+
+/// Listens from now on for SIGHUP, which systemd and operators send to have the configuration read again.
+pub(crate) fn hangups() -> Result<Signal, CliError> {
+    listen(SignalKind::hangup()).map_err(|source| CliError::Setup {
+        what: "signal handling",
+        source,
     })
 }

@@ -95,7 +95,16 @@ async fn every(
     work: impl Fn() + Clone + Send + Sync + 'static,
 ) -> Result<(), CliError> {
     let period = Duration::from_secs(seconds.max(1));
-    let mut turns = interval_at(tokio::time::Instant::now() + period, period);
+    every_from(period, period, work).await
+}
+
+/// Does some work on a thread of its own, over and over.
+pub(super) async fn every_from(
+    first: Duration,
+    period: Duration,
+    work: impl Fn() + Clone + Send + Sync + 'static,
+) -> Result<(), CliError> {
+    let mut turns = interval_at(tokio::time::Instant::now() + first, period);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
@@ -104,7 +113,7 @@ async fn every(
     }
 }
 
-fn told(what: &str, work: impl FnOnce() -> NonosResult<()>) {
+pub(super) fn told(what: &str, work: impl FnOnce() -> NonosResult<()>) {
     match work() {
         Err(NonosError::Storage(error))
             if matches!(error.code(), ErrorCode::Poisoned | ErrorCode::Cancelled) =>

@@ -102,6 +102,25 @@ fn the_page_its_numbers_and_the_metrics_say_the_same() -> TestResult {
             "{name}: {metrics}"
         );
     }
+    // The rules that are shipped ask for numbers that there are, or that come with the first event.
+    let rules = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../packaging/alerts.yml"
+    ))?;
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let names = rules
+        .split(|c: char| !is_part(c))
+        .filter(|word| word.starts_with("nonos_"));
+    let mut checked = 0;
+    for name in names.filter(|name| !name.ends_with("_age_seconds")) {
+        let start = format!("{name} ");
+        assert!(
+            metrics.lines().any(|line| line.starts_with(&start)),
+            "{name}"
+        );
+        checked += 1;
+    }
+    assert!(checked >= 5, "{checked}");
     assert_eq!(daemon.end("-TERM")?, Some(0));
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod backup;
 mod docs;
+mod doctor;
 mod encrypted;
 mod http;
 mod migrate;

@@ -1,12 +1,12 @@
 //! `nonos run` on the real machine.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::program::{Node, TestResult};
 
 /// A running daemon, killed at drop if it still runs.
-pub(crate) struct Daemon<'n>(Child, &'n Node);
+pub(crate) struct Daemon<'n>(Child, &'n Node, BufReader<ChildStderr>);
 
 impl<'n> Daemon<'n> {
     pub(crate) fn start(node: &'n Node) -> std::io::Result<Self> {
@@ -15,7 +15,10 @@ impl<'n> Daemon<'n> {
 
     pub(crate) fn start_with(node: &'n Node, more: &[&str]) -> std::io::Result<Self> {
         let mut command = node.command(&[&["run", "-vv", "--log-format", "json"], more].concat());
-        Ok(Self(command.stderr(Stdio::piped()).spawn()?, node))
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let log = child.stderr.take().map(BufReader::new);
+        let log = log.ok_or_else(|| std::io::Error::other("no log"))?;
+        Ok(Self(child, node, log))
     }
 
     /// Reads the log until `count` lines have `message`; the log of a daemon that ends is an error.
@@ -29,13 +32,11 @@ impl<'n> Daemon<'n> {
         message: &str,
         count: usize,
     ) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
-        let log = self.0.stderr.take().ok_or("the log was taken")?;
-        let mut log = BufReader::new(log);
         let (mut seen, mut line) = (0, String::new());
         let mut fields = serde_json::Value::Null;
         while seen < count {
             line.clear();
-            if log.read_line(&mut line)? == 0 {
+            if self.2.read_line(&mut line)? == 0 {
                 return Err(format!("the daemon ended after {seen} of {message:?}").into());
             }
             self.1.look(line.as_bytes());
@@ -45,25 +46,24 @@ impl<'n> Daemon<'n> {
                 fields = entry["fields"].clone();
             }
         }
-        self.0.stderr = Some(log.into_inner());
         Ok(fields)
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) -> TestResult {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status()?;
+        assert!(sent.success());
+        Ok(())
     }
 
     /// Sends a signal and returns the exit code.
     pub(crate) fn end(mut self, signal: &str) -> Result<Option<i32>, Box<dyn std::error::Error>> {
-        let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()?
-                .success()
-        );
+        self.signal(signal)?;
         // The log must not fill the pipe while the daemon closes.
-        if let Some(mut log) = self.0.stderr.take() {
-            let mut rest = Vec::new();
-            std::io::copy(&mut log, &mut rest)?;
-            self.1.look(&rest);
-        }
+        let mut rest = Vec::new();
+        self.2.read_to_end(&mut rest)?;
+        self.1.look(&rest);
         Ok(self.0.wait()?.code())
     }
 }
@@ -139,5 +139,56 @@ fn a_fresh_directory_is_initialized() -> TestResult {
     assert_eq!(daemon.end("-TERM")?, Some(0));
     let written = std::fs::read_to_string(node.path("config.toml"))?;
     assert!(written.contains("interval_secs = 60"), "{written}");
+    Ok(())
+}
+
+#[test]
+fn limits_of_what_is_kept_are_taken() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let config = std::fs::read_to_string(node.path("config.toml"))?;
+    for wrong in [
+        "metrics_days = -1",
+        "metrics_days = \"x\"",
+        "metric_days = 3",
+    ] {
+        node.write_config(&config.replace("metrics_days = 0", wrong))?;
+        assert_eq!(node.output(&["run"])?.status.code(), Some(2), "{wrong}");
+    }
+    node.write_config(&config.replace("metrics_days = 0", "metrics_days = 30"))?;
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("the database is open", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn a_hangup_has_the_configuration_read_again() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let config = std::fs::read_to_string(node.path("config.toml"))?;
+    node.write_config(&config.replace("interval_secs = 60", "interval_secs = 86400"))?;
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("sample", 1)?;
+    // What cannot be read changes nothing.
+    node.write_config("[metrics]\ninterval_secs = 0\n")?;
+    daemon.signal("-HUP")?;
+    daemon.wait_for("the configuration stays as it was", 1)?;
+    node.write_config(&config.replace("interval_secs = 60", "interval_secs = 1"))?;
+    daemon.signal("-HUP")?;
+    daemon.wait_for("the configuration was read again", 1)?;
+    daemon.wait_for("sample", 3)?;
+    // What needs a restart is said.
+    let other = config
+        .replace("interval_secs = 60", "interval_secs = 1")
+        .replace("flush_every_ms = 30000", "flush_every_ms = 100");
+    node.write_config(&other)?;
+    daemon.signal("-HUP")?;
+    daemon.wait_for(
+        "changes of [storage], [secrets] and [server] need a restart",
+        1,
+    )?;
+    daemon.wait_for("sample", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
     Ok(())
 }

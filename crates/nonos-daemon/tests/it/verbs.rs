@@ -163,3 +163,23 @@ fn prune_asks_says_what_it_would_remove_and_removes_that() -> TestResult {
     node.json(&claims, 2)?;
     Ok(())
 }
+
+#[test]
+fn a_status_that_is_watched_is_shown_until_nobody_reads() -> TestResult {
+    use std::io::{BufRead, BufReader};
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let mut child = node
+        .command(&["status", "--watch", "200ms", "-o", "ndjson"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
+    for _ in 0..3 {
+        let line = lines.next().ok_or("it ended")??;
+        let status: serde_json::Value = serde_json::from_str(&line)?;
+        assert_eq!(status["ok"], true, "{status}");
+    }
+    drop(lines);
+    assert_eq!(child.wait()?.code(), Some(0));
+    Ok(())
+}

@@ -146,8 +146,8 @@ function chart([title, field, unit, least], history, start, end) {
   }
   figure.append(drawing);
   const ends = element("div", undefined, "ends");
-  const short = (time) => new Date(time * 1000).toLocaleString([], hours > 24 ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit" });
-  ends.append(element("span", short(start)), element("span", `top ${unit(high)}`), element("span", short(end)));
+  const past = { 1: "an hour ago", 24: "a day ago", 168: "a week ago", 720: "30 days ago" }[hours];
+  ends.append(element("span", past), element("span", `top ${unit(high)}`), element("span", "now"));
   figure.append(ends);
   return figure;
 }

@@ -1,0 +1,334 @@
+//! `nonos doctor`: what is wrong around a database, each with what helps; nothing is changed.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use comfy_table::Table;
+use nonos_storage::{Health, NodeStorage, holder};
+use serde::Serialize;
+
+use crate::args::Args;
+use crate::cmd;
+use crate::daemon::node::now;
+use crate::error::CliError;
+use crate::output::{Finding, Report, chain, push_line};
+use crate::settings::{Places, Settings};
+
+mod bundle;
+mod mounts;
+
+/// Less free space than this is told, in bytes.
+const LOW_SPACE: u64 = 256 * 1024 * 1024;
+/// No clock that is right says an earlier time: 2026-01-01.
+const EARLIEST: i64 = 1_767_225_600;
+/// How far ahead of the clock a sample may be, in seconds.
+const AHEAD: i64 = 300;
+
+#[derive(Debug, Serialize)]
+struct Examined {
+    data_dir: PathBuf,
+    database: Option<PathBuf>,
+    file_system: Option<String>,
+    free_bytes: Option<u64>,
+    held_by: Option<String>,
+    errors: usize,
+    warnings: usize,
+    /// The file that holds all of this, if one was asked for.
+    bundle: Option<PathBuf>,
+    #[serde(skip)]
+    findings: Vec<Finding>,
+}
+
+pub(crate) fn doctor(args: &Args, bundle: Option<&Path>) -> Result<(), CliError> {
+    let report = Report::start("nonos.doctor/1", args.output);
+    let judge = |found: &Examined| {
+        let what = "the node needs looking after";
+        let error = (found.errors > 0).then_some(CliError::Findings { what });
+        (error, found.findings.clone())
+    };
+    report.judged(examine(args, bundle), judge, table)
+}
+
+fn examine(args: &Args, bundle: Option<&Path>) -> Result<Examined, CliError> {
+    let places = Places::of(args)?;
+    let mut found = Vec::new();
+    let mut examined = Examined {
+        data_dir: places.data_dir.clone(),
+        database: None,
+        file_system: None,
+        free_bytes: None,
+        held_by: None,
+        errors: 0,
+        warnings: 0,
+        bundle: None,
+        findings: Vec::new(),
+    };
+    private(&places.data_dir, &mut found);
+    clock(&mut found);
+    match places.load() {
+        Ok(settings) => {
+            let path = settings.storage.path.clone();
+            examined.held_by = holder(&path)
+                .ok()
+                .flatten()
+                .map(|holder| holder.to_string());
+            let mount = mounts::of(&path);
+            if let Some(kind) = mount.as_deref().filter(|kind| mounts::is_unsafe(kind)) {
+                let detail = format!(
+                    "{} is on {kind}, which may not keep what it said it has",
+                    path.display()
+                );
+                found.push(warning(
+                    "FILE_SYSTEM",
+                    detail,
+                    "move the data directory to a local disk, with `nonos clone --to DIR`",
+                ));
+            }
+            examined.file_system = mount;
+            leftovers(&path, &mut found);
+            key_files(&settings, &mut found);
+            database(&settings, &mut examined, &mut found);
+            examined.database = Some(path);
+        }
+        Err(error) => {
+            let fix = error.remedy().unwrap_or("mend it");
+            found.push(fault("CONFIG", chain(&error), fix));
+        }
+    }
+    examined.errors = found.iter().filter(|of| of.severity == "error").count();
+    examined.warnings = found.len() - examined.errors;
+    examined.findings = found;
+    if let Some(file) = bundle {
+        bundle::write(args, file, &places, &examined, &examined.findings)?;
+        examined.bundle = Some(file.to_owned());
+    }
+    Ok(examined)
+}
+
+fn of(code: &str, severity: &'static str, detail: String, fix: &str) -> Finding {
+    Finding {
+        code: code.to_owned(),
+        severity,
+        tree: None,
+        key_hex: None,
+        detail,
+        fix: Some(fix.to_owned()),
+    }
+}
+
+fn fault(code: &str, detail: String, fix: &str) -> Finding {
+    of(code, "error", detail, fix)
+}
+
+fn warning(code: &str, detail: String, fix: &str) -> Finding {
+    of(code, "warning", detail, fix)
+}
+
+/// Others read or change nothing in it.
+fn private(data_dir: &Path, found: &mut Vec<Finding>) {
+    let Ok(of) = fs::metadata(data_dir) else {
+        let detail = format!("{} is not there", data_dir.display());
+        return found.push(fault("NO_DATA_DIR", detail, "nonos init"));
+    };
+    if of.mode() & 0o077 != 0 {
+        let detail = format!("others can look into {}", data_dir.display());
+        found.push(warning(
+            "PERMISSIONS",
+            detail,
+            &format!("chmod 700 {}", data_dir.display()),
+        ));
+    }
+}
+
+fn clock(found: &mut Vec<Finding>) {
+    if now() < EARLIEST {
+        let detail = "the clock of this machine is years behind".to_owned();
+        found.push(fault(
+            "CLOCK",
+            detail,
+            "set the clock, or install a time service",
+        ));
+    }
+}
+
+/// What interrupted work left beside a database.
+fn leftovers(path: &Path, found: &mut Vec<Finding>) {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        let entry_name = entry.file_name().to_string_lossy().into_owned();
+        let at = entry.path();
+        let shown = at.display();
+        let Some(ending) = entry_name.strip_prefix(&name) else {
+            if entry_name.starts_with(".scratch-") {
+                let detail = format!("{shown} is of a backup that is being made, or was killed");
+                found.push(warning("LEFTOVER", detail, "the next backup removes it"));
+            }
+            continue;
+        };
+        let (what, fix) = match ending {
+            ".intent" => ("says that the database is being exchanged", "nonos compact"),
+            ".restored" | ".restored.journal" => (
+                "was made by a restore that did not end",
+                "the next restore removes it",
+            ),
+            _ if ending.starts_with(".damaged-") => (
+                "is a damaged index that was moved aside",
+                "make a verified backup, then remove it",
+            ),
+            _ if ending.starts_with(".before-") && !ending.ends_with(".journal") => (
+                "is what a restore or a repair replaced",
+                "remove it, and its journal, once it is not needed",
+            ),
+            ".repaired" => (
+                "was made by a repair",
+                "`nonos repair --commit` puts it in place",
+            ),
+            _ => continue,
+        };
+        found.push(warning("LEFTOVER", format!("{shown} {what}"), fix));
+    }
+}
+
+#[cfg(feature = "encrypted-storage")]
+fn key_files(settings: &Settings, found: &mut Vec<Finding>) {
+    let file = &settings.secrets.key_file;
+    if file.exists()
+        && let Err(error) = nonos_storage::read_key_file(file, &settings.storage.path)
+    {
+        let fix = error
+            .remedy()
+            .unwrap_or("give it to the node's user, with mode 600");
+        found.push(fault("KEY_FILE", chain(&error), fix));
+    }
+    let next = cmd::restore::with_ending(file, ".next");
+    if next.exists() {
+        let detail = format!("{} is of a change of keys that did not end", next.display());
+        found.push(warning("ROTATING", detail, "nonos secrets rotate"));
+    }
+}
+
+#[cfg(not(feature = "encrypted-storage"))]
+fn key_files(_settings: &Settings, _found: &mut Vec<Finding>) {}
+
+/// What the database says of itself, read beside a daemon.
+fn database(settings: &Settings, examined: &mut Examined, found: &mut Vec<Finding>) {
+    let storage = match cmd::view(&settings.storage) {
+        Ok(storage) => storage,
+        Err(error) => {
+            let fix = error
+                .remedy()
+                .unwrap_or("`nonos repair --dry-run` says what can be saved");
+            return found.push(fault(error.code(), chain(&error), fix));
+        }
+    };
+    if let Err(error) = look(&storage, examined, found) {
+        let fix = error.remedy().unwrap_or("nonos verify --deep");
+        found.push(fault(error.code(), chain(&error), fix));
+    }
+}
+
+fn look(
+    storage: &NodeStorage,
+    examined: &mut Examined,
+    found: &mut Vec<Finding>,
+) -> Result<(), CliError> {
+    if let Health::Degraded { reason } | Health::Poisoned { reason } = storage.health() {
+        found.push(fault(
+            "HEALTH",
+            reason,
+            "open it once for writing: `nonos compact`",
+        ));
+    }
+    let free = space(storage.data_path());
+    examined.free_bytes = free;
+    if let Some(free) = free.filter(|free| *free < LOW_SPACE) {
+        let detail = format!("{free} bytes are free where the database is");
+        found.push(fault(
+            "DISK_LOW",
+            detail,
+            "free disk space, or `nonos prune --compact`",
+        ));
+    }
+    if let Some((newest, _)) = storage.load_latest_metrics(1)?.pop()
+        && newest > now().saturating_add(AHEAD)
+    {
+        let detail =
+            "the newest sample is of the future: the clock was ahead, or is behind".to_owned();
+        found.push(warning(
+            "CLOCK",
+            detail,
+            "set the clock, or install a time service",
+        ));
+    }
+    if let Some(origin) = storage.origin()?.filter(|origin| !origin.is_settled) {
+        let detail = format!(
+            "restored to commit {}, and not said yet which node it is",
+            origin.commit
+        );
+        found.push(warning(
+            "WHICH_NODE",
+            detail,
+            "nonos run --same-node, or --new-identity",
+        ));
+    }
+    let plain = storage.plain_secrets()?;
+    if plain > 0 {
+        let detail = format!("{plain} secrets are not sealed");
+        found.push(warning(
+            "PLAIN_SECRETS",
+            detail,
+            "give the node its key file: the next start seals them",
+        ));
+    }
+    #[cfg(feature = "encrypted-storage")]
+    if storage.secrets_status()?.purge_needed {
+        let detail = "files may hold what was not sealed, or was sealed anew since".to_owned();
+        found.push(warning("PURGE_NEEDED", detail, "nonos compact --purge"));
+    }
+    Ok(())
+}
+
+fn space(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
+}
+
+fn table(found: &Examined) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    let text = |value: &Option<PathBuf>| value.as_ref().map(|path| path.display().to_string());
+    for (name, value) in [
+        ("data directory", Some(found.data_dir.display().to_string())),
+        ("database", text(&found.database)),
+        ("held by", found.held_by.clone()),
+        ("file system", found.file_system.clone()),
+        ("free", found.free_bytes.map(crate::output::mib)),
+        ("bundle", text(&found.bundle)),
+    ] {
+        table.add_row([name.to_owned(), value.unwrap_or_else(|| "-".to_owned())]);
+    }
+    let mut text = table.to_string();
+    for finding in &found.findings {
+        push_line(
+            &mut text,
+            format_args!("{}: {}", finding.severity, finding.detail),
+        );
+        if let Some(fix) = &finding.fix {
+            push_line(&mut text, format_args!("  help: {fix}"));
+        }
+    }
+    let (errors, warnings) = (found.errors, found.warnings);
+    push_line(
+        &mut text,
+        format_args!("{errors} errors, {warnings} warnings"),
+    );
+    text
+}
