@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::ahead::Ahead;
 use crate::db::Inner;
 use crate::error::CoreError;
 use crate::options::DbOptions;
@@ -23,10 +24,12 @@ const MAX_BACKOFF: Duration = Duration::from_mins(5);
 pub(crate) struct Background {
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
+    _ahead: Ahead,
 }
 
 impl Background {
     pub(crate) fn start(inner: Arc<Inner>, options: &DbOptions) -> Result<Self, CoreError> {
+        let ahead = Ahead::start(Arc::clone(&inner))?;
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
         let flush_every = options.flush_every_ms.map(Duration::from_millis);
@@ -64,6 +67,7 @@ impl Background {
         Ok(Self {
             stop,
             thread: Some(thread.map_err(|source| CoreError::Thread { source })?),
+            _ahead: ahead,
         })
     }
 }

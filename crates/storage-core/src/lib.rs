@@ -6,6 +6,7 @@
 //! This crate alone knows the engine, and no type of it is in a public signature.
 
 mod activity;
+mod ahead;
 mod background;
 mod batch;
 pub mod bincode;

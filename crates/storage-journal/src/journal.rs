@@ -11,6 +11,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::bytes::len_u64;
@@ -75,6 +76,8 @@ pub struct Journal {
     /// Held while a file is synced: an error is known to all before anybody syncs again, as the system
     /// tells it once.
     syncing: Mutex<()>,
+    /// Bytes that were written since the last sync began.
+    unsynced: AtomicU64,
     failure: OnceLock<String>,
 }
 
@@ -256,6 +259,7 @@ impl Journal {
             said: Mutex::new(said),
             group: Group::new(begin.last),
             syncing: Mutex::new(()),
+            unsynced: AtomicU64::new(0),
             writer: Mutex::new(Writer {
                 file,
                 path,
@@ -290,6 +294,11 @@ impl Journal {
     /// The number that the next commit gets.
     pub fn next_number(&self) -> u64 {
         self.writer().next
+    }
+
+    /// Bytes that were written since the last sync began: about what the next one has to do.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.unsynced.load(Ordering::Relaxed)
     }
 
     /// The last number known durable.
@@ -410,6 +419,8 @@ impl Journal {
         written.map_err(|e| self.poison(JournalError::io("write", &writer.path, e)))?;
         writer.offset += len_u64(bytes.len());
         writer.since_checkpoint += len_u64(bytes.len());
+        self.unsynced
+            .fetch_add(len_u64(bytes.len()), Ordering::Relaxed);
         writer.last_time_ms = header.time_ms;
         if kind == Kind::Commit {
             writer.last_checksum = checksum;
@@ -477,6 +488,7 @@ impl Journal {
     fn sync_file(&self, file: &dyn DiskFile, path: &Path) -> Result<(), JournalError> {
         let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
+        self.unsynced.store(0, Ordering::Relaxed);
         let synced = file.sync();
         synced.map_err(|e| self.poison(JournalError::io("sync", path, e)))
     }

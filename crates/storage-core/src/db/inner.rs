@@ -18,6 +18,7 @@ use super::reading::give_up;
 use super::recovery::chain;
 use super::reserve::Reserve;
 use crate::activity::Activity;
+use crate::ahead::Wake;
 use crate::cache::RecordCache;
 use crate::commit::{Audit, Commit};
 use crate::counters::{self, StorageMetrics};
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(super) cache: RecordCache,
     pub(super) counters: Arc<StorageMetrics>,
     pub(super) activity: Arc<Activity>,
+    pub(crate) wake: Wake,
     pub(super) failure: OnceLock<String>,
     /// Why the index is given up, if it is: then the journal answers, and nothing is written.
     pub(super) index_failure: Mutex<Option<String>>,
@@ -147,6 +149,7 @@ impl Inner {
             cache: RecordCache::new(options.cache_capacity_bytes / 4),
             counters: Arc::default(),
             activity: Arc::default(),
+            wake: Wake::default(),
             failure: OnceLock::new(),
             index_failure: Mutex::new(None),
             maintenance: Mutex::new(()),
@@ -254,7 +257,9 @@ impl Inner {
                 }));
                 durable.reserve.check(body.len(), durability)?;
                 let appended = durable.journal.append((self.clock)(), &body);
-                appended.map_err(|e| self.latch(e.into()))?
+                let number = appended.map_err(|e| self.latch(e.into()))?;
+                self.wake.look(durable.journal.unsynced_bytes());
+                number
             }
             None => last + 1,
         };
@@ -331,6 +336,19 @@ impl Inner {
         }
         counters::add(&self.counters.flushes, 1);
         Ok(())
+    }
+
+    /// Syncs the journal if so many bytes wait for it.
+    pub(crate) fn sync_ahead(&self, bytes: u64) {
+        let Some(Durable { journal, .. }) = &self.durable else {
+            return;
+        };
+        if journal.unsynced_bytes() >= bytes
+            && self.check_journal().is_ok()
+            && let Err(error) = journal.sync_through(self.last_commit.load(Ordering::Acquire))
+        {
+            self.latch(error.into());
+        }
     }
 
     /// Returns once commit `number` is durable.
