@@ -73,6 +73,10 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
 
+    /// Do not ask a daemon that has the database to change it, but fail
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+
     /// Do what destroys something without asking
     #[arg(long, global = true)]
     pub(crate) yes: bool,
@@ -347,6 +351,19 @@ pub(crate) enum Verb {
         /// Write what somebody who helps wants to see to this file, a tar archive without secrets
         #[arg(long, value_name = "FILE")]
         bundle: Option<PathBuf>,
+    },
+    /// Remove the data of this node: peers, metrics, epochs, configuration values and claims. Its identity and its
+    /// secrets stay unless they are named
+    Wipe {
+        /// Only these trees, as `peers,metrics`
+        #[arg(long, value_name = "TREES", value_parser = tree, value_delimiter = ',')]
+        trees: Vec<TreeId>,
+        /// The identity as well: the next start makes another one
+        #[arg(long)]
+        including_identity: bool,
+        /// Say what would be removed, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Write a script that completes these verbs in a shell
     Completions {

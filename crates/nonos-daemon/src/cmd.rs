@@ -1,7 +1,12 @@
 //! The verbs, one file each.
 
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
 use nonos_storage::{ErrorCode, NodeStorage, NonosError, StorageConfig};
 
+use crate::admin::{self, Writer};
+use crate::args::Args;
 use crate::error::CliError;
 
 pub(crate) mod audit;
@@ -28,6 +33,7 @@ pub(crate) mod secrets;
 pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod version;
+pub(crate) mod wipe;
 
 /// A database as a verb reads it: without a lock, beside a daemon as well.
 pub(crate) fn view(config: &StorageConfig) -> Result<NodeStorage, CliError> {
@@ -37,5 +43,26 @@ pub(crate) fn view(config: &StorageConfig) -> Result<NodeStorage, CliError> {
             Err(CliError::NoDatabase { path })
         }
         opened => Ok(opened?),
+    }
+}
+
+/// A database that a verb changes: opened here, or, where a daemon has it, changed by that.
+pub(crate) fn writer(
+    args: &Args,
+    data_dir: &Path,
+    open: impl FnOnce() -> Result<NodeStorage, CliError>,
+) -> Result<Writer, CliError> {
+    match open() {
+        Err(CliError::Storage(NonosError::Storage(error)))
+            if error.code() == ErrorCode::Locked && !args.offline =>
+        {
+            let socket = admin::socket(data_dir);
+            // Another verb has it, or a program that is no daemon.
+            if UnixStream::connect(&socket).is_err() {
+                return Err(CliError::Storage(NonosError::Storage(error)));
+            }
+            Ok(Writer::Daemon(socket))
+        }
+        opened => Ok(Writer::Own(Box::new(opened?))),
     }
 }

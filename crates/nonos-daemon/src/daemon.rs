@@ -1,5 +1,6 @@
 //! What runs inside the daemon.
 
+pub(crate) mod admin;
 pub(crate) mod backups;
 pub(crate) mod node;
 pub(crate) mod retention;

@@ -65,6 +65,11 @@ pub(crate) enum CliError {
     Exposed { address: std::net::SocketAddr },
     #[error("{} has no token of 16 characters or more in its first line", path.display())]
     Token { path: PathBuf },
+    /// What the daemon says.
+    #[error("{}", failed.detail)]
+    Daemon { failed: crate::admin::Failed },
+    #[error("the daemon did not answer what was asked")]
+    DaemonAnswer,
     #[error("another restore works in {}", path.display())]
     Restoring { path: PathBuf },
     #[error("{what}")]
@@ -117,7 +122,7 @@ impl From<NonosError> for CliError {
 
 impl CliError {
     /// The stable name of what happened.
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &str {
         match self {
             Self::Storage(NonosError::Storage(StorageError::Catalog(CatalogError::Plain {
                 ..
@@ -136,6 +141,8 @@ impl CliError {
             #[cfg(feature = "encrypted-storage")]
             Self::Rotating { .. } => "ROTATING",
             Self::WhichNode { .. } | Self::NoNode => "WHICH_NODE",
+            Self::Daemon { failed } => &failed.code,
+            Self::DaemonAnswer => "UNEXPECTED",
             Self::Listen { .. } => "LISTEN",
             Self::Exposed { .. } | Self::Token { .. } => "CONFIG",
             Self::Restoring { .. } => ErrorCode::Locked.name(),
@@ -185,6 +192,10 @@ impl CliError {
                 "name it relative to the data directory in config.toml, or use `nonos restore --into`",
             ),
             Self::Exists { .. } => Some("name a directory that does not exist"),
+            Self::Daemon { failed } => failed.fix.as_deref(),
+            Self::DaemonAnswer => {
+                Some("restart the daemon with this release, or stop it and run this again")
+            }
             Self::Listen { .. } => Some(
                 "end the program that has it, or give another one with --listen or as server.listen; \"\" is none",
             ),

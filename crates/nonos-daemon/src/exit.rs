@@ -65,6 +65,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
             }
             _ => UNEXPECTED,
         },
+        CliError::Daemon { failed } => failed.exit_code,
         CliError::Exposed { .. } | CliError::Token { .. } => USAGE,
         CliError::Restoring { .. } => LOCKED,
         CliError::WhichNode { .. } | CliError::NoNode | CliError::PlainSecrets { .. } => REFUSED,

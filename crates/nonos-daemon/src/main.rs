@@ -1,5 +1,6 @@
 //! `nonos`: the daemon of a node, and the operator's verbs on its storage.
 
+mod admin;
 mod args;
 mod cmd;
 mod daemon;
@@ -76,6 +77,11 @@ fn main() -> ExitCode {
         Verb::Claims(ref what) => cmd::records::of_tree(&args, TreeId::Claims, what),
         Verb::Config(ref what) => cmd::records::of_tree(&args, TreeId::Config, what),
         Verb::Doctor { ref bundle } => cmd::doctor::doctor(&args, bundle.as_deref()),
+        Verb::Wipe {
+            ref trees,
+            including_identity,
+            dry_run,
+        } => cmd::wipe::wipe(&args, trees, including_identity, dry_run),
         Verb::Completions { shell } => cmd::completions::completions(shell),
         Verb::Man { ref to } => cmd::completions::man(to.as_deref()),
         Verb::Status { watch } => cmd::status::status(&args, watch),

@@ -187,6 +187,20 @@ impl Secrets {
         Ok(true)
     }
 
+    /// Takes every secret out; returns how many.
+    pub(crate) fn delete_all(
+        &self,
+        view: &dyn Read,
+        commit: &mut Commit,
+        now_ms: i64,
+    ) -> NonosResult<u64> {
+        let mut gone = 0;
+        for name in secrets::names(view)? {
+            gone += u64::from(self.delete(view, commit, now_ms, &name)?);
+        }
+        Ok(gone)
+    }
+
     /// Puts the node's id and its key into the commit.
     pub(crate) fn store_identity(
         &self,
@@ -217,6 +231,33 @@ impl Secrets {
                 sealing.changed(view, commit, &changed)
             }
         }
+    }
+
+    /// Takes the node's id and its key out; returns whether there were any.
+    pub(crate) fn delete_identity(
+        &self,
+        view: &dyn Read,
+        commit: &mut Commit,
+        now_ms: i64,
+    ) -> NonosResult<bool> {
+        let tree = TreeId::Identity;
+        let mut changed = Vec::new();
+        for key in [identity::NODE_ID, identity::ENCRYPTED_KEY] {
+            let old = commit.over(view).get(tree, key)?;
+            changed.push((tree, key.to_vec(), old));
+        }
+        if changed.iter().all(|(_, _, old)| old.is_none()) {
+            return Ok(false);
+        }
+        match self.way(&commit.over(view))? {
+            Way::Plain => identity::delete(view, commit, now_ms)?,
+            #[cfg(feature = "encrypted-storage")]
+            Way::Sealed(sealing) => {
+                identity::delete(view, commit, now_ms)?;
+                sealing.changed(view, commit, &changed)?;
+            }
+        }
+        Ok(true)
     }
 
     /// The node's key, as it was given.

@@ -15,6 +15,7 @@ mod rewrite;
 mod sizes;
 mod target;
 mod upkeep;
+mod wipe;
 
 pub use backup::{BackupError, BackupInfo, export_backup, verify_backup};
 pub use browse::{Record, Selection, browse, content_hash, encode_key, record};
@@ -37,3 +38,4 @@ pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
 pub use sizes::{TreeSizes, tree_sizes};
 pub use target::{Directory, Target, TargetError, file_hash, is_name};
 pub use upkeep::{Upkeep, note_upkeep, upkeep};
+pub use wipe::wipe;

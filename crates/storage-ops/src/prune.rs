@@ -22,6 +22,12 @@ pub enum PruneError {
         /// The tree.
         tree: TreeId,
     },
+    /// What is in the tree is not wiped with the rest. Nothing was removed.
+    #[error("{} is not wiped", tree.name())]
+    Kept {
+        /// The tree.
+        tree: TreeId,
+    },
     /// The tree cannot be read or written. Records up to some age may be gone.
     #[error(transparent)]
     Core(#[from] CoreError),
@@ -31,7 +37,9 @@ impl PruneError {
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Cutoff { .. } | Self::Tree { .. } => ErrorCode::InvalidArgument,
+            Self::Cutoff { .. } | Self::Tree { .. } | Self::Kept { .. } => {
+                ErrorCode::InvalidArgument
+            }
             Self::Core(error) => error.code(),
         }
     }
@@ -41,6 +49,9 @@ impl PruneError {
         match self {
             Self::Cutoff { .. } => Some("give the cutoff in Unix seconds"),
             Self::Tree { .. } => Some("give metrics, audit_log, epochs or peers"),
+            Self::Kept { .. } => Some(
+                "give identity, peers, metrics, epochs, config, claims or secrets; `nonos prune` removes old audit entries",
+            ),
             Self::Core(error) => error.remedy(),
         }
     }

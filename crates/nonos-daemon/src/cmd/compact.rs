@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nonos_storage::CompactionReport;
 use serde::Serialize;
 
+use crate::admin::Writer;
 use crate::args::Args;
 use crate::cmd;
 use crate::cmd::migrate::confirm;
@@ -67,7 +68,8 @@ fn look(args: &Args, purge: bool) -> Result<Compacted, CliError> {
 }
 
 fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
-    let config = Places::of(args)?.load()?.storage;
+    let places = Places::of(args)?;
+    let config = places.load()?.storage;
     if crate::cmd::schema::version(&config)?.is_none() {
         return Err(CliError::NoDatabase { path: config.path });
     }
@@ -77,25 +79,28 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
             "purging: older checkpoints, and damaged indexes that were moved aside, are destroyed",
         )?;
     }
-    let storage = progress::cancellable(args, config)?.migrate(false).open()?;
-    let size_before_bytes = storage.size_on_disk()?;
-    let done: CompactionReport = if purge {
-        storage.purge()?
-    } else {
-        storage.compact()?
+    let own = config.clone();
+    let writer = cmd::writer(args, &places.data_dir, || {
+        Ok(progress::cancellable(args, own)?.migrate(false).open()?)
+    })?;
+    let size = |writer: &Writer| match writer {
+        Writer::Own(storage) => Ok::<_, CliError>(storage.size_on_disk()?),
+        Writer::Daemon(_) => Ok(cmd::view(&config)?.size_on_disk()?),
     };
+    let size_before_bytes = size(&writer)?;
+    let done: CompactionReport = writer.compact(purge)?;
     let compacted = Compacted {
-        database: storage.data_path().to_owned(),
+        database: config.path.clone(),
         dry_run: false,
         purged: purge,
         size_before_bytes,
-        size_after_bytes: Some(storage.size_on_disk()?),
+        size_after_bytes: Some(size(&writer)?),
         index_before_bytes: Some(done.bytes_before),
         index_after_bytes: Some(done.bytes_after),
         entries: done.entries,
         duration_ms: Some(done.duration_ms),
     };
-    storage.close()?;
+    writer.close()?;
     Ok(compacted)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nonos_storage::{Pruned, Retention, TreeId};
+use nonos_storage::{NodeStorage, Retention, TreeId};
 use serde::Serialize;
 
 use crate::args::Args;
@@ -11,7 +11,7 @@ use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib, rfc3339};
 use crate::progress;
-use crate::settings::Places;
+use crate::settings::{Places, Settings};
 
 /// What the command line says is kept.
 #[derive(Clone, Copy, Debug)]
@@ -52,21 +52,14 @@ fn work(
     let tree = tree.ok_or_else(|| CliError::NoTree {
         name: name.to_owned(),
     })?;
-    let settings = Places::of(args)?.load()?;
-    let storage = if dry_run {
-        cmd::view(&settings.storage)?
-    } else {
-        if cmd::schema::version(&settings.storage)?.is_none() {
-            let path = settings.storage.path;
-            return Err(CliError::NoDatabase { path });
-        }
-        let opening = progress::cancellable(args, settings.storage.clone())?;
-        opening.migrate(false).open()?
-    };
+    let places = Places::of(args)?;
+    let settings = places.load()?;
+    // What would be removed is what then is: it is looked at beside a daemon as well.
+    let view = cmd::view(&settings.storage)?;
     let mut retention = Retention::default();
     let mut cutoff = None;
     if let Some(age) = limits.older_than_secs {
-        cutoff = storage.retention_cutoff(tree, age)?;
+        cutoff = view.retention_cutoff(tree, age)?;
         // In an empty tree there is nothing to go by, and nothing to remove.
         retention = retention.older_than(cutoff.unwrap_or(0));
     }
@@ -76,24 +69,26 @@ fn work(
     if let Some(bytes) = limits.max_bytes {
         retention = retention.max_bytes(bytes);
     }
-    let foreseen = storage.prune(tree, &retention, true)?;
-    let pruned: Pruned = if dry_run || foreseen.records == 0 {
-        foreseen
-    } else {
-        let records = foreseen.records;
-        confirm(args, &format!("removing {records} records of {name}"))?;
-        // So that the chain's new beginning is vouched for.
-        #[cfg(feature = "encrypted-storage")]
-        if tree == TreeId::AuditLog && storage.secrets_status()?.active.is_some() {
-            crate::keys::unlock(args, &settings, &storage)?;
+    let foreseen = view.prune(tree, &retention, true)?;
+    view.close()?;
+    let is_work = !dry_run && (foreseen.records > 0 || compact);
+    let mut pruned = foreseen;
+    if is_work {
+        if foreseen.records > 0 {
+            let records = foreseen.records;
+            confirm(args, &format!("removing {records} records of {name}"))?;
         }
-        storage.prune(tree, &retention, false)?
-    };
-    if compact && !dry_run {
-        storage.compact()?;
+        let writer = cmd::writer(args, &places.data_dir, || open(args, &settings, tree))?;
+        if foreseen.records > 0 {
+            pruned = writer.prune(tree, &retention)?;
+        }
+        if compact {
+            writer.compact(false)?;
+        }
+        writer.close()?;
     }
     let done = Done {
-        database: storage.data_path().to_owned(),
+        database: settings.storage.path.clone(),
         tree: tree.name(),
         dry_run,
         cutoff: cutoff.map(rfc3339),
@@ -101,8 +96,21 @@ fn work(
         bytes: pruned.bytes,
         compacted: compact && !dry_run,
     };
-    storage.close()?;
     Ok(done)
+}
+
+/// The database, if no daemon has it.
+fn open(args: &Args, settings: &Settings, tree: TreeId) -> Result<NodeStorage, CliError> {
+    let opening = progress::cancellable(args, settings.storage.clone())?;
+    let storage = opening.migrate(false).open()?;
+    // So that the chain's new beginning is vouched for.
+    #[cfg(feature = "encrypted-storage")]
+    if tree == TreeId::AuditLog && storage.secrets_status()?.active.is_some() {
+        crate::keys::unlock(args, settings, &storage)?;
+    }
+    #[cfg(not(feature = "encrypted-storage"))]
+    let _ = tree;
+    Ok(storage)
 }
 
 fn table(done: &Done) -> String {

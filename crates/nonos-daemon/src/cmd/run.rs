@@ -14,6 +14,7 @@ use crate::args::Args;
 use crate::cmd::backup::scratch;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
+use crate::daemon::admin::Admin;
 use crate::daemon::backups::{self, Backups};
 use crate::daemon::node::{Node, Phase};
 use crate::daemon::server::{Server, Token, status};
@@ -148,8 +149,9 @@ impl Daemon<'_> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let (flag, node) = (Arc::clone(&cancelled), Arc::clone(&self.node));
         let watch = move |progress: &Progress| {
-            node.enter(Phase::Opening(Some(*progress)));
-            supervisor::opening(progress);
+            if node.opening(progress) {
+                supervisor::opening(progress);
+            }
             if flag.load(Ordering::Relaxed) {
                 ControlFlow::Break(())
             } else {
@@ -216,6 +218,22 @@ impl Daemon<'_> {
         mut serving: Pin<&mut impl Future<Output = CliError>>,
     ) -> Result<(), CliError> {
         let mut hangups = shutdown::hangups()?;
+        let data_dir = Places::of(self.args)?.data_dir;
+        let admin = match Admin::listen(&data_dir) {
+            Ok(admin) => Some(admin),
+            Err(error) => {
+                // Its path is too long for a socket, for example: verbs that change something say that it is locked.
+                let reason = crate::output::chain(&error);
+                tracing::warn!(%reason, "verbs cannot have this daemon change its database");
+                None
+            }
+        };
+        let mut administering = pin!(async {
+            match &admin {
+                Some(admin) => admin.serve(Arc::clone(&self.node)).await,
+                None => std::future::pending().await,
+            }
+        });
         let mut settings = self.settings.clone();
         loop {
             let interval = Duration::from_secs(settings.metrics.interval_secs);
@@ -236,6 +254,7 @@ impl Daemon<'_> {
                 failed = scrubbing => return failed,
                 failed = compacting => return failed,
                 failed = retaining => return failed,
+                failed = &mut administering => return failed,
                 error = &mut serving => return Err(error),
                 _ = hangups.recv() => {}
             }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nonos_storage::{Access, CryptoError, NodeStorage, SecretsStatus, destroy_key_file};
 use serde::Serialize;
 
+use crate::admin::Writer;
 use crate::args::{Args, Output, SecretsVerb};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
@@ -115,16 +116,24 @@ fn view(args: &Args, with_keys: bool) -> Result<NodeStorage, CliError> {
     Ok(storage)
 }
 
+/// The database with its keys set, or the daemon that has it so.
+fn writer(args: &Args) -> Result<Writer, CliError> {
+    let places = Places::of(args)?;
+    cmd::writer(args, &places.data_dir, || {
+        keys::open_unlocked(args).map(|(storage, _)| storage)
+    })
+}
+
 fn list(args: &Args) -> Result<Names, CliError> {
     let secrets = view(args, false)?.list_secrets()?;
     Ok(Names { secrets })
 }
 
 fn put(args: &Args, name: &str, from: Option<&Path>) -> Result<Done, CliError> {
-    let (storage, _) = keys::open_unlocked(args)?;
+    let writer = writer(args)?;
     let value = keys::read_value(from)?;
-    storage.store_secret(name, &value)?;
-    storage.close()?;
+    writer.store_secret(name, &value)?;
+    writer.close()?;
     Ok(Done {
         name: name.to_owned(),
         changed: true,
@@ -180,10 +189,10 @@ fn remove(args: &Args, name: &str, dry_run: bool) -> Result<Done, CliError> {
         let name = name.to_owned();
         return Ok(Done { name, changed });
     }
-    let (storage, _) = keys::open_unlocked(args)?;
+    let writer = writer(args)?;
     confirm(args, &format!("removing the secret {name:?} for good"))?;
-    let changed = storage.delete_secret(name)?;
-    storage.close()?;
+    let changed = writer.delete_secret(name)?;
+    writer.close()?;
     Ok(Done {
         name: name.to_owned(),
         changed,
@@ -338,10 +347,10 @@ fn table(status: &Status) -> String {
 }
 
 fn adopt(args: &Args, name: &str) -> Result<Done, CliError> {
-    let (storage, _) = keys::open_unlocked(args)?;
+    let writer = writer(args)?;
     confirm(args, &format!("vouching for the secret {name:?}"))?;
-    storage.adopt_secret(name)?;
-    storage.close()?;
+    writer.adopt_secret(name)?;
+    writer.close()?;
     let name = name.to_owned();
     Ok(Done {
         name,

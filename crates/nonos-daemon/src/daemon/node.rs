@@ -76,6 +76,17 @@ impl Node {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
+    /// Notes how far opening is. Later work of the database tells its progress as well: that is none of it.
+    pub(crate) fn opening(&self, progress: &Progress) -> bool {
+        let phase = self.phase.lock();
+        let mut phase = phase.unwrap_or_else(PoisonError::into_inner);
+        let is_opening = matches!(*phase, Phase::Opening(_));
+        if is_opening {
+            *phase = Phase::Opening(Some(*progress));
+        }
+        is_opening
+    }
+
     pub(crate) fn done(&self) -> Done {
         let done = self.done.lock();
         done.unwrap_or_else(PoisonError::into_inner).clone()

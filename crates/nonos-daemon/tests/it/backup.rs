@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -308,14 +307,25 @@ fn killed_at_any_moment_there_is_a_database_and_what_lists_is_whole() -> TestRes
     let count = samples(&node)?;
     let restore = ["restore", "--yes", "-o", "json"];
     let create = ["backup", "create", "-o", "json"];
+    // As long as they take on this machine.
+    let mut whole = Vec::new();
+    for args in [&restore[..], &create] {
+        let started = std::time::Instant::now();
+        let mut child = node
+            .command(args)
+            .stdout(std::process::Stdio::null())
+            .spawn()?;
+        assert!(child.wait()?.success(), "{args:?}");
+        whole.push((args, started.elapsed()));
+    }
     let (mut killed, mut completed) = (0, 0);
     for round in 0..24_u32 {
-        for args in [&restore[..], &create] {
+        for (args, whole) in &whole {
             let mut child = node
                 .command(args)
                 .stdout(std::process::Stdio::null())
                 .spawn()?;
-            let deadline = std::time::Instant::now() + Duration::from_millis(u64::from(round) * 8);
+            let deadline = std::time::Instant::now() + *whole * round / 24;
             while std::time::Instant::now() < deadline && child.try_wait()?.is_none() {
                 std::thread::yield_now();
             }

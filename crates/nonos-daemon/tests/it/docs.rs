@@ -23,7 +23,12 @@ fn commands(text: &str) -> BTreeSet<Vec<String>> {
 fn every_command_in_the_documents_is_one() -> TestResult {
     let node = Node::new()?;
     let mut checked = 0;
-    for file in ["README.md", "docs/SECRETS.md", "docs/MIGRATIONS.md"] {
+    for file in [
+        "README.md",
+        "docs/OPERATIONS.md",
+        "docs/SECRETS.md",
+        "docs/MIGRATIONS.md",
+    ] {
         for command in commands(&fs::read_to_string(format!("{ROOT}/{file}"))?) {
             let is_name = |word: &&String| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
             let verbs: Vec<&str> = command
@@ -60,5 +65,31 @@ fn the_unit_keeps_keys_out_of_dumps_and_swap() -> TestResult {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
     assert!(unit.contains("LoadCredentialEncrypted=nonos-storage-key:"));
+    Ok(())
+}
+
+/// Every code that a program can show, as the sources spell them, has a row, and every exit code.
+#[test]
+fn the_runbook_knows_every_code() -> TestResult {
+    let runbook = fs::read_to_string(format!("{ROOT}/docs/OPERATIONS.md"))?;
+    let mut checked = 0;
+    for source in [
+        "crates/storage-core/src/error.rs",
+        "crates/nonos-daemon/src/error.rs",
+    ] {
+        let source = fs::read_to_string(format!("{ROOT}/{source}"))?;
+        let codes = source.split('"').skip(1).step_by(2).filter(|word| {
+            let is_code = |c: char| c.is_ascii_uppercase() || c == '_';
+            word.len() > 1 && word.chars().all(is_code)
+        });
+        for code in codes.filter(|code| *code != "HOME") {
+            assert!(runbook.contains(&format!("| `{code}` |")), "{code}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 25, "{checked}");
+    for code in 0..=14 {
+        assert!(runbook.contains(&format!("\n| {code} | ")), "{code}");
+    }
     Ok(())
 }

@@ -125,6 +125,28 @@ fn the_page_its_numbers_and_the_metrics_say_the_same() -> TestResult {
     Ok(())
 }
 
+/// Compacting and scrubbing tell how far they are as opening does.
+#[test]
+fn a_node_that_is_being_looked_after_is_ready() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let config = std::fs::read_to_string(node.path("config.toml"))?;
+    node.write_config(&config.replace("scrub_every_secs = 604800", "scrub_every_secs = 1"))?;
+    let (mut daemon, address) = served(&node, &[])?;
+    node.json(&["compact", "-o", "json"], 0)?;
+    daemon.wait_for("every record is as it was written", 2)?;
+    assert_eq!(get(address, "/readyz")?.0, 200);
+    let (_, _, status) = get(address, "/api/v1/status")?;
+    let status: Value = serde_json::from_str(&status)?;
+    assert_eq!(status["phase"], "open", "{status}");
+    assert!(
+        status["open"]["scrub"]["age_secs"].as_u64() < Some(60),
+        "{status}"
+    );
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
 #[test]
 fn what_is_not_asked_properly_is_refused() -> TestResult {
     let node = Node::new()?;

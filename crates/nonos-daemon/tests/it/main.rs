@@ -4,6 +4,7 @@
     reason = "a field of JSON that is not there is null"
 )]
 
+mod admin;
 mod backup;
 mod docs;
 mod doctor;

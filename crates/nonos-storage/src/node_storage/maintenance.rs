@@ -185,6 +185,50 @@ impl NodeStorage {
         self.done(cutoff.map_err(StorageError::from))
     }
 
+    /// Removes everything of the trees that are named, and returns how much that was of each: first of `secrets` and
+    /// `identity`, which need the keys, then of `peers`, `metrics`, `epochs`, `config` and `claims`. Audited, durable on
+    /// return. The bytes stay in the files until [`purge`](Self::purge).
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` for another tree, [`NonosError::Encryption`](crate::NonosError::Encryption) without the keys of
+    /// sealed records: nothing was removed. `POISONED`, `IO`, `DISK_FULL`, `CANCELLED` by who watches the progress: some
+    /// is gone; calling again finishes.
+    pub fn wipe(&self, trees: &[TreeId]) -> NonosResult<Vec<(TreeId, u64)>> {
+        for tree in [TreeId::Schema, TreeId::AuditLog] {
+            if trees.contains(&tree) {
+                let refused = storage_ops::PruneError::Kept { tree };
+                return Err(StorageError::from(refused).into());
+            }
+        }
+        let now_ms = clock::now_ms();
+        let sensitive = [TreeId::Secrets, TreeId::Identity];
+        let sensitive: Vec<_> = sensitive
+            .into_iter()
+            .filter(|of| trees.contains(of))
+            .collect();
+        let mut removed = self.write_secret(|view, commit| {
+            let mut of_tree = |tree| match tree {
+                TreeId::Identity => {
+                    let is_gone = self.secrets.delete_identity(view, commit, now_ms);
+                    is_gone.map(u64::from)
+                }
+                _ => self.secrets.delete_all(view, commit, now_ms),
+            };
+            let gone = sensitive.iter().map(|tree| Ok((*tree, of_tree(*tree)?)));
+            gone.collect::<NonosResult<Vec<_>>>()
+        })?;
+        for tree in TreeId::ALL {
+            if !sensitive.contains(&tree) && trees.contains(&tree) {
+                let gone = storage_ops::wipe(&self.db, tree, now_ms);
+                let gone = self.done(gone.map_err(StorageError::from))?;
+                removed.push((tree, gone));
+            }
+        }
+        self.flush()?;
+        Ok(removed)
+    }
+
     /// [`compact`](Self::compact), and a fresh checkpoint; every older file of the database is overwritten
     /// once and removed, checkpoints that are kept by name and damaged indexes that were moved aside as
     /// well. What was deleted, replaced or sealed before the call is then in no file below the

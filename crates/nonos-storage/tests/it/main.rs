@@ -67,6 +67,7 @@ mod secrets_rewrite;
 mod secrets_tamper;
 mod spec;
 mod watched;
+mod wipe;
 #[cfg(not(feature = "encrypted-storage"))]
 mod without_the_feature;
 

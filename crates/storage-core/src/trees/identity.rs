@@ -70,6 +70,19 @@ pub fn store(
     Ok(())
 }
 
+/// Removes the id and its key, with the audit entry.
+///
+/// # Errors
+///
+/// Errors of the index.
+pub fn delete(view: &dyn Read, commit: &mut Commit, now_ms: i64) -> Result<(), CoreError> {
+    let tree = TreeId::Identity;
+    audit_log::append(view, commit, now_ms, tree, "delete", None)?;
+    commit.delete(tree, NODE_ID.to_vec());
+    commit.delete(tree, ENCRYPTED_KEY.to_vec());
+    Ok(())
+}
+
 /// The node's id.
 ///
 /// # Errors

@@ -1,0 +1,326 @@
+//! What a verb asks of the daemon that has the database: a request and an answer, a line of JSON each, over a socket
+//! in the data directory that only the node's user can use.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "encrypted-storage")]
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use nonos_storage::{CompactionReport, NodeStorage, Pruned, Retention, TreeId};
+use serde::{Deserialize, Serialize};
+
+use crate::error::CliError;
+use crate::exit;
+use crate::output::chain;
+
+/// Longer lines are none: a secret of 64 KiB fits.
+pub(crate) const MAX_LINE: u64 = 256 * 1024;
+
+/// Where the socket is.
+pub(crate) fn socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("nonos.sock")
+}
+
+/// What can be asked for.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Request {
+    Prune {
+        tree: String,
+        older_than: Option<i64>,
+        keep_last: Option<u64>,
+        max_bytes: Option<u64>,
+    },
+    Compact {
+        purge: bool,
+    },
+    Wipe {
+        trees: Vec<String>,
+    },
+    #[cfg(feature = "encrypted-storage")]
+    StoreSecret {
+        name: String,
+        /// Base64.
+        value: String,
+    },
+    #[cfg(feature = "encrypted-storage")]
+    RemoveSecret {
+        name: String,
+    },
+    #[cfg(feature = "encrypted-storage")]
+    AdoptSecret {
+        name: String,
+    },
+}
+
+/// What the daemon says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Pruned {
+        records: u64,
+        bytes: u64,
+    },
+    Compacted {
+        bytes_before: u64,
+        bytes_after: u64,
+        entries: u64,
+        duration_ms: u64,
+    },
+    Wiped {
+        /// The trees and how many records were removed from each.
+        trees: Vec<(String, u64)>,
+    },
+    Changed {
+        changed: bool,
+    },
+    Failed(Failed),
+}
+
+/// Why the daemon did not do it, as it would say it itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    pub(crate) code: String,
+    pub(crate) exit_code: u8,
+    pub(crate) detail: String,
+    pub(crate) fix: Option<String>,
+}
+
+impl Failed {
+    fn of(error: &CliError) -> Self {
+        Self {
+            code: error.code().to_owned(),
+            exit_code: exit::code(error),
+            detail: chain(error),
+            fix: error.remedy().map(str::to_owned),
+        }
+    }
+}
+
+/// Does what was asked for, in the daemon.
+pub(crate) fn carry_out(storage: &NodeStorage, line: &[u8]) -> Answer {
+    let done = serde_json::from_slice(line)
+        .map_err(|_malformed| CliError::Usage {
+            what: "the daemon does not know this request: is it of another release?",
+        })
+        .and_then(|request| work(storage, request));
+    done.unwrap_or_else(|error| Answer::Failed(Failed::of(&error)))
+}
+
+fn named(name: &str) -> Result<TreeId, CliError> {
+    let found = TreeId::ALL.into_iter().find(|of| of.name() == name);
+    found.ok_or_else(|| CliError::NoTree {
+        name: name.to_owned(),
+    })
+}
+
+fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
+    Ok(match request {
+        Request::Prune {
+            tree,
+            older_than,
+            keep_last,
+            max_bytes,
+        } => {
+            let tree = named(&tree)?;
+            let mut retention = Retention::default();
+            (
+                retention.older_than,
+                retention.keep_last,
+                retention.max_bytes,
+            ) = (older_than, keep_last, max_bytes);
+            let pruned = storage.prune(tree, &retention, false)?;
+            Answer::Pruned {
+                records: pruned.records,
+                bytes: pruned.bytes,
+            }
+        }
+        Request::Compact { purge } => {
+            let done = if purge {
+                storage.purge()?
+            } else {
+                storage.compact()?
+            };
+            Answer::Compacted {
+                bytes_before: done.bytes_before,
+                bytes_after: done.bytes_after,
+                entries: done.entries,
+                duration_ms: done.duration_ms,
+            }
+        }
+        Request::Wipe { trees } => {
+            let trees: Result<Vec<_>, _> = trees.iter().map(|tree| named(tree)).collect();
+            let removed = storage.wipe(&trees?)?;
+            let trees = removed.into_iter();
+            Answer::Wiped {
+                trees: trees
+                    .map(|(tree, gone)| (tree.name().to_owned(), gone))
+                    .collect(),
+            }
+        }
+        #[cfg(feature = "encrypted-storage")]
+        Request::StoreSecret { name, value } => {
+            let value = nonos_storage::Zeroizing::new(value);
+            let value = BASE64_STANDARD.decode(value.as_bytes());
+            let value = value.map_err(|_malformed| CliError::Usage {
+                what: "the value is not base64",
+            })?;
+            storage.store_secret(&name, &nonos_storage::Zeroizing::new(value))?;
+            Answer::Changed { changed: true }
+        }
+        #[cfg(feature = "encrypted-storage")]
+        Request::RemoveSecret { name } => Answer::Changed {
+            changed: storage.delete_secret(&name)?,
+        },
+        #[cfg(feature = "encrypted-storage")]
+        Request::AdoptSecret { name } => {
+            storage.adopt_secret(&name)?;
+            Answer::Changed { changed: true }
+        }
+    })
+}
+
+/// A database that a verb changes: its own, or the daemon's.
+pub(crate) enum Writer {
+    Own(Box<NodeStorage>),
+    Daemon(PathBuf),
+}
+
+impl Writer {
+    pub(crate) fn prune(&self, tree: TreeId, retention: &Retention) -> Result<Pruned, CliError> {
+        match self {
+            Self::Own(storage) => Ok(storage.prune(tree, retention, false)?),
+            Self::Daemon(socket) => {
+                let request = Request::Prune {
+                    tree: tree.name().to_owned(),
+                    older_than: retention.older_than,
+                    keep_last: retention.keep_last,
+                    max_bytes: retention.max_bytes,
+                };
+                match ask(socket, &request)? {
+                    Answer::Pruned { records, bytes } => {
+                        let mut pruned = Pruned::default();
+                        (pruned.records, pruned.bytes) = (records, bytes);
+                        Ok(pruned)
+                    }
+                    _ => Err(CliError::DaemonAnswer),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn compact(&self, purge: bool) -> Result<CompactionReport, CliError> {
+        match self {
+            Self::Own(storage) if purge => Ok(storage.purge()?),
+            Self::Own(storage) => Ok(storage.compact()?),
+            Self::Daemon(socket) => match ask(socket, &Request::Compact { purge })? {
+                Answer::Compacted {
+                    bytes_before,
+                    bytes_after,
+                    entries,
+                    duration_ms,
+                } => Ok(CompactionReport {
+                    bytes_before,
+                    bytes_after,
+                    entries,
+                    duration_ms,
+                }),
+                _ => Err(CliError::DaemonAnswer),
+            },
+        }
+    }
+
+    pub(crate) fn wipe(&self, trees: &[TreeId]) -> Result<Vec<(TreeId, u64)>, CliError> {
+        match self {
+            Self::Own(storage) => Ok(storage.wipe(trees)?),
+            Self::Daemon(socket) => {
+                let trees = trees.iter().map(|tree| tree.name().to_owned()).collect();
+                match ask(socket, &Request::Wipe { trees })? {
+                    Answer::Wiped { trees } => {
+                        let of = |(tree, gone): &(String, u64)| Ok((named(tree)?, *gone));
+                        trees.iter().map(of).collect()
+                    }
+                    _ => Err(CliError::DaemonAnswer),
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "encrypted-storage")]
+    pub(crate) fn store_secret(&self, name: &str, value: &[u8]) -> Result<(), CliError> {
+        match self {
+            Self::Own(storage) => Ok(storage.store_secret(name, value)?),
+            Self::Daemon(socket) => {
+                let value = BASE64_STANDARD.encode(value);
+                let name = name.to_owned();
+                let request = Request::StoreSecret { name, value };
+                let stored = changed(socket, &request).map(drop);
+                if let Request::StoreSecret { value, .. } = request {
+                    drop(nonos_storage::Zeroizing::new(value));
+                }
+                stored
+            }
+        }
+    }
+
+    #[cfg(feature = "encrypted-storage")]
+    pub(crate) fn delete_secret(&self, name: &str) -> Result<bool, CliError> {
+        match self {
+            Self::Own(storage) => Ok(storage.delete_secret(name)?),
+            Self::Daemon(socket) => {
+                let name = name.to_owned();
+                changed(socket, &Request::RemoveSecret { name })
+            }
+        }
+    }
+
+    #[cfg(feature = "encrypted-storage")]
+    pub(crate) fn adopt_secret(&self, name: &str) -> Result<(), CliError> {
+        match self {
+            Self::Own(storage) => Ok(storage.adopt_secret(name)?),
+            Self::Daemon(socket) => {
+                let name = name.to_owned();
+                changed(socket, &Request::AdoptSecret { name }).map(drop)
+            }
+        }
+    }
+
+    pub(crate) fn close(self) -> Result<(), CliError> {
+        match self {
+            Self::Own(storage) => Ok(storage.close()?),
+            Self::Daemon(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(feature = "encrypted-storage")]
+fn changed(socket: &Path, request: &Request) -> Result<bool, CliError> {
+    match ask(socket, request)? {
+        Answer::Changed { changed } => Ok(changed),
+        _ => Err(CliError::DaemonAnswer),
+    }
+}
+
+/// Asks the daemon, and waits for as long as it takes.
+fn ask(socket: &Path, request: &Request) -> Result<Answer, CliError> {
+    let io = |source| CliError::Io {
+        action: "ask the daemon at",
+        path: socket.to_owned(),
+        source,
+    };
+    let mut stream = UnixStream::connect(socket).map_err(io)?;
+    let line = serde_json::to_vec(request).unwrap_or_default();
+    #[cfg(feature = "encrypted-storage")]
+    let line = nonos_storage::Zeroizing::new(line);
+    stream.write_all(&line).map_err(io)?;
+    stream.write_all(b"\n").map_err(io)?;
+    let mut answer = String::new();
+    let read = BufReader::new(stream).take(MAX_LINE).read_line(&mut answer);
+    read.map_err(io)?;
+    match serde_json::from_str(&answer) {
+        Ok(Answer::Failed(failed)) => Err(CliError::Daemon { failed }),
+        Ok(answer) => Ok(answer),
+        Err(_) => Err(CliError::DaemonAnswer),
+    }
+}
