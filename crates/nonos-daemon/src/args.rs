@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ mod backup;
 mod records;
 
 pub(crate) use backup::{BackupVerb, CreateArgs, PruneBackupsArgs};
+#[cfg(test)]
+pub(crate) use records::SAMPLE_FIELDS;
 pub(crate) use records::{DiffArgs, ListArgs, LsArgs, MetricsVerb, tree};
 
 /// The storage of a NONOS node: its daemon, and what an operator does with it.
@@ -49,6 +52,10 @@ pub(crate) struct Args {
     /// How the log is written to standard error
     #[arg(long, global = true, value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
+
+    /// Whether standard error is coloured
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) color: Color,
 
     /// How the progress of long work is shown on standard error
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -209,8 +216,9 @@ pub(crate) enum Verb {
     },
     /// Bring a database of an older schema to the current one
     Migrate {
-        /// Convert everything without writing, and show the counts
-        #[arg(long, conflicts_with = "abort")]
+        /// Convert everything without writing, and show the counts; with --abort, say whether there is
+        /// something to undo
+        #[arg(long)]
         dry_run: bool,
         /// With --dry-run: exit with 13 if there is something to do
         #[arg(long, requires = "dry_run")]
@@ -386,13 +394,16 @@ pub(crate) enum Verb {
 pub(crate) enum SecretsVerb {
     /// The names of all secrets
     List,
-    /// Store a secret, from standard input or a file
+    /// Store a secret, from standard input or a file; replacing one asks
     Put {
         /// Its name
         name: String,
         /// The file that holds it
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
+        /// Say whether there is one of this name, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Write a secret to a file or a pipe
     Get {
@@ -428,11 +439,22 @@ pub(crate) enum SecretsVerb {
     Adopt {
         /// Its name
         name: String,
+        /// Say whether it is there, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Take the database as it is, although a newer state of it was seen
-    AcceptRollback,
+    AcceptRollback {
+        /// Show the state that would be taken, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Make the records of the keys anew from secrets that all are vouched for
-    RepairKeyring,
+    RepairKeyring {
+        /// Show what the store says of its secrets, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Key files
     Key {
         #[command(subcommand)]
@@ -537,6 +559,29 @@ pub(crate) enum Output {
     Json,
     /// One JSON object on one line
     Ndjson,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    /// Whether standard error is coloured.
+    pub(crate) fn is_on(self) -> bool {
+        let is_wanted = || std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        match self {
+            Self::Auto => std::io::stderr().is_terminal() && is_wanted(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

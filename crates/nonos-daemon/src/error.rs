@@ -44,6 +44,8 @@ pub(crate) enum CliError {
     NeedsFile,
     #[error("there is no {what} {name:?}")]
     NoSuch { what: &'static str, name: String },
+    #[error("there is no record {key:?} in {tree}")]
+    NoRecord { tree: &'static str, key: String },
     #[error("{what}")]
     Findings { what: &'static str },
     #[error("there is no tree {name:?}")]
@@ -93,8 +95,11 @@ pub(crate) enum CliError {
     NoNode,
     #[error("a head has 64 hexadecimal digits")]
     Head,
-    #[error("{what} was not confirmed")]
+    #[error("not confirmed: {what}")]
     NotConfirmed { what: String },
+    /// Of looking at a database; opening it says the same.
+    #[error("the records are of schema {from}, and were not migrated")]
+    Pending { from: u32 },
     /// Of a dry run with `--exit-code`: its result was written.
     #[error("there is something to do")]
     WorkToDo,
@@ -134,7 +139,7 @@ impl CliError {
             Self::KeyFile(_) | Self::KeysNotInFile => "KEY_FILE",
             #[cfg(feature = "encrypted-storage")]
             Self::OnTerminal | Self::NeedsFile => "USAGE",
-            Self::NoSuch { .. } => ErrorCode::NotFound.name(),
+            Self::NoSuch { .. } | Self::NoRecord { .. } => ErrorCode::NotFound.name(),
             Self::Findings { .. } => "FINDINGS",
             Self::NoBackup { .. } | Self::NoPlace { .. } => ErrorCode::NotFound.name(),
             Self::Outside { .. } => "OUTSIDE",
@@ -162,6 +167,7 @@ impl CliError {
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
             Self::NotConfirmed { .. } => "NOT_CONFIRMED",
+            Self::Pending { .. } => ErrorCode::MigrationNeeded.name(),
             Self::WorkToDo => "WORK_TO_DO",
             Self::Reported { source } => source.code(),
         }
@@ -170,6 +176,11 @@ impl CliError {
     /// What the operator can do about it.
     pub(crate) fn remedy(&self) -> Option<&str> {
         match self {
+            Self::Storage(NonosError::Storage(error))
+                if error.code() == ErrorCode::MigrationNeeded =>
+            {
+                Some("`nonos migrate --dry-run` shows what it would do, `nonos migrate` does it")
+            }
             Self::Storage(NonosError::Storage(error)) => error.remedy(),
             Self::Storage(NonosError::Encryption(error)) => encryption_remedy(error),
             #[cfg(feature = "encrypted-storage")]
@@ -224,6 +235,9 @@ impl CliError {
                 Some("run `nonos init`, or name the node's directory with --data-dir")
             }
             Self::Reported { source } => source.remedy(),
+            Self::Pending { .. } => {
+                Some("`nonos migrate --dry-run` shows what it would do, `nonos migrate` does it")
+            }
             Self::NotConfirmed { .. } => Some("answer yes, or give --yes"),
             _ => None,
         }

@@ -3,7 +3,9 @@
 use std::io;
 
 use nonos_daemon::encryption::{CryptError, EncryptionError};
-use nonos_storage::{CatalogError, CoreError, ErrorCode, NonosError, RestoreError, StorageError};
+use nonos_storage::{
+    CatalogError, CoreError, ErrorCode, NonosError, RestoreError, SchemaError, StorageError,
+};
 
 use crate::error::CliError;
 
@@ -28,6 +30,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::Storage(NonosError::Storage(
             StorageError::Core(CoreError::NoSuch { .. })
             | StorageError::Catalog(_)
+            | StorageError::Schema(SchemaError::NothingToAbort)
             | StorageError::Target(_)
             | StorageError::Restore(RestoreError::Catalog(_)),
         )) if error.code() == ErrorCode::NotFound.name() => UNEXPECTED,
@@ -54,7 +57,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::KeyFile(_) | CliError::KeysNotInFile => KEY,
         #[cfg(feature = "encrypted-storage")]
         CliError::OnTerminal | CliError::NeedsFile => USAGE,
-        CliError::NoSuch { .. } => UNEXPECTED,
+        CliError::NoSuch { .. } | CliError::NoRecord { .. } => UNEXPECTED,
         CliError::BackupKeys(EncryptionError::Recipient | EncryptionError::NotBuiltIn) => USAGE,
         CliError::BackupKeys(_) => KEY,
         CliError::Encrypted { source, .. } => match source {
@@ -78,6 +81,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::Findings { .. } => INTEGRITY,
         CliError::NoDatabase { .. } => NO_DATABASE,
         CliError::NotConfirmed { .. } => REFUSED,
+        CliError::Pending { .. } => MIGRATION_NEEDED,
         CliError::WorkToDo => WORK_TO_DO,
         CliError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => DISK_FULL,
         CliError::Reported { source } => code(source),

@@ -11,6 +11,8 @@ mod keys;
 mod log;
 mod output;
 mod progress;
+#[cfg(test)]
+mod schemas;
 mod settings;
 mod targets;
 
@@ -125,7 +127,7 @@ fn main() -> ExitCode {
         // What there is to do was told.
         Err(CliError::WorkToDo) => exit::code(&CliError::WorkToDo).into(),
         Err(error) => {
-            output::diagnose(&error);
+            output::diagnose(&error, args.color);
             exit::code(&error).into()
         }
     }

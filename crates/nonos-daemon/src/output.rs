@@ -13,14 +13,15 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::{Args, Output};
+use crate::args::{Args, Color, Output};
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::exit;
 
 /// What every JSON result has around its data.
 #[derive(Debug, Serialize)]
-struct Envelope<'a, T> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Envelope<'a, T> {
     schema: &'a str,
     ok: bool,
     exit_code: u8,
@@ -32,6 +33,7 @@ struct Envelope<'a, T> {
 
 /// Something that is not as it should be: why a verb failed, or what it found.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Finding {
     pub(crate) code: String,
     pub(crate) severity: &'static str,
@@ -43,7 +45,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    fn of(error: &CliError) -> Self {
+    pub(crate) fn of(error: &CliError) -> Self {
         Self {
             code: error.code().to_owned(),
             severity: "error",
@@ -143,13 +145,19 @@ impl Report {
 }
 
 /// Tells the operator what happened, why, and what helps.
-pub(crate) fn diagnose(error: &CliError) {
+pub(crate) fn diagnose(error: &CliError, color: Color) {
     if matches!(error, CliError::Reported { .. }) {
         return;
     }
-    let mut text = format!("error: {}\n", chain(error));
+    let (error_word, help_word) = if color.is_on() {
+        ("\x1b[1;31merror\x1b[0m", "\x1b[1;36mhelp\x1b[0m")
+    } else {
+        ("error", "help")
+    };
+    let mut text = format!("{error_word}: {}\n", chain(error));
     if let Some(remedy) = error.remedy() {
-        text.push_str("help: ");
+        text.push_str(help_word);
+        text.push_str(": ");
         text.push_str(remedy);
         text.push('\n');
     }
@@ -228,6 +236,28 @@ pub(crate) fn rfc3339_ms(unix_ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok())
         .unwrap_or_else(|| unix_ms.to_string())
+}
+
+/// Something that was done, and how long ago.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Event {
+    pub(crate) at: String,
+    pub(crate) age_secs: u64,
+}
+
+impl Event {
+    pub(crate) fn new(at: i64) -> Self {
+        Self {
+            at: rfc3339(at),
+            age_secs: u64::try_from(
+                OffsetDateTime::now_utc()
+                    .unix_timestamp()
+                    .saturating_sub(at),
+            )
+            .unwrap_or(0),
+        }
+    }
 }
 
 /// Writes a file for its owner alone, whole or not at all; replacing one asks.

@@ -41,10 +41,10 @@ pub use storage_core::trees::identity::NodeId;
 pub use storage_core::trees::metrics::StoredMetrics;
 pub use storage_core::trees::peers::StoredPeerInfo;
 pub use storage_core::{
-    Activity, CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder, KeyError, KeyRange,
-    Latencies, MAX_BATCH_SIZE, OpeningReport, Order, Progress, RecordError, Salvaged, SourceCount,
-    Sources, Space, StorageMetrics, StorageMetricsSnapshot, TreeActivity, TreeId, TreeSalvage,
-    ValueError, holder,
+    Activity, CheckpointInfo, CoreError, EpochNumber, ErrorCode, FrameError, Health, Holder,
+    KeyError, KeyRange, Latencies, MAX_BATCH_SIZE, OpeningReport, Order, Progress, RecordError,
+    Salvaged, SourceCount, Sources, Space, StorageMetrics, StorageMetricsSnapshot, TreeActivity,
+    TreeId, TreeSalvage, ValueError, holder,
 };
 pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]

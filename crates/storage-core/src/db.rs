@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use storage_journal::checkpoint::{Checkpoint, Record};
+use storage_journal::checkpoint::{self, Checkpoint, Record};
 use storage_journal::digest::Digests;
 use storage_journal::disk::{Disk, RealDisk};
 use storage_journal::{JournalError, Merged};
@@ -101,6 +101,20 @@ pub struct Space {
     pub journal_bytes: u64,
     /// What compaction returns of the index at least, as far as that can be told.
     pub reclaimable_bytes: u64,
+    /// The newest checkpoint of the journal.
+    pub checkpoint: Option<CheckpointInfo>,
+}
+
+/// A checkpoint of the journal: its whole state at a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckpointInfo {
+    /// The commit.
+    pub commit: u64,
+    /// When it was made, in Unix seconds.
+    pub created_at: i64,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// What an index without a record takes.
@@ -676,23 +690,27 @@ impl Db {
         };
         let index_bytes = crate::size::of(path)?;
         let journal_bytes = crate::size::of(&journal_path(path))?;
-        let Some(Durable { journal, .. }) = &self.inner.durable else {
-            return Ok(Space {
-                index_bytes,
-                journal_bytes,
-                reclaimable_bytes: 0,
-            });
+        let (disk, directory) = match (&self.inner.durable, &self.inner.merged) {
+            (Some(Durable { journal, .. }), _) => (journal.disk(), journal.directory()),
+            (None, Some(view)) => (&view.disk, view.directory.as_path()),
+            (None, None) => return Ok(Space::default()),
         };
+        let checkpoint = checkpoint::newest(&**disk, directory)?;
         // Without a checkpoint there is no history worth mentioning. With one, a fresh index takes at most
         // three times as much, and what the engine takes for itself.
-        let fresh = match journal.checkpoint_size() {
-            0 => index_bytes,
-            size => size.saturating_mul(3).saturating_add(FRESH_INDEX),
+        let fresh = match &checkpoint {
+            None => index_bytes,
+            Some(of) => of.size().saturating_mul(3).saturating_add(FRESH_INDEX),
         };
         Ok(Space {
             index_bytes,
             journal_bytes,
             reclaimable_bytes: index_bytes.saturating_sub(fresh),
+            checkpoint: checkpoint.map(|of| CheckpointInfo {
+                commit: of.about().commit,
+                created_at: of.about().created_at,
+                bytes: of.size(),
+            }),
         })
     }
 

@@ -42,7 +42,7 @@ pub use codec::{DecodeError, decode as decode_record};
 pub use commit::{Commit, Pending};
 pub use counters::{StorageMetrics, StorageMetricsSnapshot};
 pub use db::recovery::{Accept, Layout};
-pub use db::{Compacted, Db, Difference, Durability, Health, Space, View};
+pub use db::{CheckpointInfo, Compacted, Db, Difference, Durability, Health, Space, View};
 pub use error::{CoreError, ErrorCode, RecordError};
 pub use exchange::{exchange, finish_exchange};
 pub use frame::{Encoding, Frame, FrameError, open as open_frame, seal as seal_frame};

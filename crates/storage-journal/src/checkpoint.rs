@@ -129,6 +129,20 @@ pub(crate) fn commit_of(name: &str) -> Option<u64> {
     (self::name(commit) == name).then_some(commit)
 }
 
+/// The newest checkpoint in `directory` that opens.
+///
+/// # Errors
+///
+/// [`JournalError::Io`] if the directory cannot be listed.
+pub fn newest(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoint>, JournalError> {
+    let names = disk.list(directory);
+    let names = names.map_err(|source| JournalError::io("list", directory, source))?;
+    let mut commits: Vec<u64> = names.iter().filter_map(|name| commit_of(name)).collect();
+    commits.sort_unstable_by(|a, b| b.cmp(a));
+    let mut paths = commits.iter().map(|commit| directory.join(name(*commit)));
+    Ok(paths.find_map(|path| Checkpoint::open(disk, &path).ok()))
+}
+
 /// Writes `records`, which come in the order of tree and key, to a file that appears under `path`
 /// whole, durable and read back; returns its length in bytes.
 ///

@@ -35,7 +35,7 @@ pub use repair::{RepairError, RepairOptions, RepairReport, repair};
 pub use restore::{RestoreError, Restored, restore_backup, restore_from};
 pub use retention::{Pruned, Retention, cutoff as retention_cutoff, prune};
 pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
-pub use sizes::{TreeSizes, tree_sizes};
+pub use sizes::{TreeSizes, tree_bytes, tree_sizes};
 pub use target::{Directory, Target, TargetError, file_hash, is_name};
 pub use upkeep::{Upkeep, note_upkeep, upkeep};
 pub use wipe::wipe;

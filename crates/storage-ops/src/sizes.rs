@@ -1,6 +1,8 @@
 //! How many records each tree holds.
 
-use storage_core::{CoreError, Db, TreeId};
+use storage_core::{CoreError, Db, Read, TreeId};
+
+use crate::browse::{Selection, browse};
 
 /// Records in each tree but `schema`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,4 +49,21 @@ pub fn tree_sizes(db: &Db) -> Result<TreeSizes, CoreError> {
         secrets: db.len(TreeId::Secrets)?,
         audit_log: db.len(TreeId::AuditLog)?,
     })
+}
+
+/// The bytes of keys and stored values of each tree, in the order of [`TreeId::ALL`]: reads every record, a page at a
+/// time.
+///
+/// # Errors
+///
+/// [`CoreError::Closed`] and errors of the index.
+pub fn tree_bytes(from: &dyn Read) -> Result<[u64; 9], CoreError> {
+    let mut bytes = [0; 9];
+    for (of_tree, tree) in bytes.iter_mut().zip(TreeId::ALL) {
+        browse(from, tree, &Selection::default(), &mut |key, frame| {
+            *of_tree += u64::try_from(key.len() + frame.len()).unwrap_or(u64::MAX);
+            Ok::<_, CoreError>(true)
+        })?;
+    }
+    Ok(bytes)
 }

@@ -56,12 +56,27 @@ pub(crate) struct ListArgs {
     pub(crate) search: Option<String>,
 }
 
+/// What can be drawn of a sample.
+pub(crate) const SAMPLE_FIELDS: [&str; 11] = [
+    "avg_latency_ms",
+    "cpu_usage",
+    "error_count",
+    "memory_usage",
+    "network_bytes_received",
+    "network_bytes_sent",
+    "peer_count",
+    "quality_score",
+    "successful_requests",
+    "total_requests",
+    "uptime_secs",
+];
+
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum MetricsVerb {
     /// Draw a field over time
     Plot {
         /// The field
-        #[arg(long, value_name = "FIELD", default_value = "cpu_usage")]
+        #[arg(long, value_name = "FIELD", default_value = "cpu_usage", value_parser = SAMPLE_FIELDS)]
         field: String,
         /// Not older than this, as 90s, 30m, 24h, 7d
         #[arg(long, value_name = "AGE", value_parser = age, default_value = "24h")]

@@ -17,11 +17,13 @@ note it elsewhere: `nonos audit verify --since NUMBER --head HASH` finds out lat
 log goes on from it";
 
 #[derive(Debug, Serialize)]
-struct Entries {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Entries {
     entries: Vec<Entry>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Entry {
     time: String,
     timestamp_ms: i64,
@@ -31,7 +33,8 @@ struct Entry {
 }
 
 #[derive(Debug, Serialize)]
-struct Chain {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Chain {
     entries: u64,
     first: u64,
     next: u64,
@@ -42,13 +45,15 @@ struct Chain {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Finding {
     time: Option<String>,
     detail: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Exported {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Exported {
     file: PathBuf,
     entries: usize,
 }

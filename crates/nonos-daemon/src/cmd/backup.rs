@@ -16,13 +16,14 @@ use crate::output::{Report, hex, mib, push_line, rfc3339, rfc3339_ms};
 use crate::settings::{Places, Settings, expand_home};
 use crate::targets;
 
-mod file;
+pub(crate) mod file;
 
 pub(crate) use file::{decrypted, is_file};
 
 /// A backup, as all verbs show it.
 #[derive(Debug, Serialize)]
-struct Shown {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Shown {
     name: String,
     kind: &'static str,
     store_id: String,
@@ -41,14 +42,16 @@ struct Shown {
 }
 
 #[derive(Debug, Serialize)]
-struct Backups {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Backups {
     backups: Vec<Shown>,
     /// Notes that cannot be read.
     unreadable: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Drill {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Drill {
     backup: Shown,
     entries: u64,
     is_sound: bool,
@@ -62,7 +65,7 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
     match what {
         BackupVerb::Create(what) => of.create(what),
         BackupVerb::List { from } => {
-            let report = of.start("nonos.backup_list/1");
+            let report = of.start("nonos.backup-list/1");
             let listed = of
                 .listed(from.as_deref())
                 .and_then(|target| listing(&target));
@@ -73,13 +76,13 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             from,
             identity,
         } => {
-            let report = of.start("nonos.backup_show/1");
             if is_file(name) && Path::new(name).exists() {
-                return report.finish(
+                return of.start(file::SCHEMA).finish(
                     file::verify(of, Path::new(name), identity.as_deref()),
                     file::told,
                 );
             }
+            let report = of.start("nonos.backup-show/1");
             let found = of
                 .target(from.as_deref(), identity.as_deref())
                 .and_then(|target| named(&target, name));
@@ -91,10 +94,11 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             store,
             identity,
         } => {
-            let report = of.start("nonos.backup_verify/1");
             if let Some(file) = name.as_deref().map(Path::new).filter(|name| name.is_file()) {
+                let report = of.start(file::SCHEMA);
                 return report.finish(file::verify(of, file, identity.as_deref()), file::told);
             }
+            let report = of.start("nonos.backup-verify/1");
             let verified = of
                 .target(from.as_deref(), identity.as_deref())
                 .and_then(|target| {
@@ -115,7 +119,7 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             store,
             identity,
         } => {
-            let report = of.start("nonos.backup_drill/1");
+            let report = of.start("nonos.backup-drill/1");
             let drilled = of
                 .target(from.as_deref(), identity.as_deref())
                 .and_then(|target| drill(of.settings, &target, *store));
@@ -171,11 +175,12 @@ impl<'a> Of<'a> {
             recipient,
             redact,
         } = what;
-        let report = self.start("nonos.backup_create/1");
         if let Some(to) = to.as_deref().filter(|to| is_file(to)) {
+            let report = self.start(file::SCHEMA);
             let made = file::create(self, Path::new(to), recipient, redact.is_some());
             return report.finish(made, file::told);
         }
+        let report = self.start("nonos.backup-create/1");
         let made = if redact.is_some() {
             Err(CliError::Usage {
                 what: "secrets are left out of a single file only: name one that ends in .nonos with --to",
@@ -211,7 +216,7 @@ impl<'a> Of<'a> {
             store,
             dry_run,
         } = what;
-        let report = self.start("nonos.backup_prune/1");
+        let report = self.start("nonos.backup-prune/1");
         let keep = Keep {
             last: keep_last.unwrap_or(1),
             daily: keep_daily.unwrap_or(0),

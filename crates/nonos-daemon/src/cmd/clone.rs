@@ -16,7 +16,8 @@ use crate::output::Report;
 use crate::settings::{Places, expand_home};
 
 #[derive(Debug, Serialize)]
-struct Cloned {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Cloned {
     data_dir: PathBuf,
     commit: u64,
     entries: u64,

@@ -2,20 +2,22 @@
 
 use std::path::PathBuf;
 
-use nonos_storage::CompactionReport;
+use nonos_storage::{CompactionReport, NodeStorage};
 use serde::Serialize;
 
 use crate::admin::Writer;
 use crate::args::Args;
 use crate::cmd;
 use crate::cmd::migrate::confirm;
+use crate::cmd::status::sizes;
 use crate::error::CliError;
 use crate::output::{Report, mib};
 use crate::progress;
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
-struct Compacted {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Compacted {
     database: PathBuf,
     dry_run: bool,
     purged: bool,
@@ -40,17 +42,6 @@ pub(crate) fn compact(args: &Args, purge: bool, dry_run: bool) -> Result<(), Cli
 fn look(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     let config = Places::of(args)?.load()?.storage;
     let storage = cmd::view(&config)?;
-    let sizes = storage.tree_sizes()?;
-    let entries = [
-        sizes.identity,
-        sizes.peers,
-        sizes.metrics,
-        sizes.epochs,
-        sizes.config,
-        sizes.claims,
-        sizes.secrets,
-        sizes.audit_log,
-    ];
     Ok(Compacted {
         database: storage.data_path().to_owned(),
         dry_run: true,
@@ -59,12 +50,15 @@ fn look(args: &Args, purge: bool) -> Result<Compacted, CliError> {
         size_after_bytes: None,
         index_before_bytes: None,
         index_after_bytes: None,
-        entries: entries
-            .iter()
-            .map(|entries| u64::try_from(*entries).unwrap_or(u64::MAX))
-            .sum(),
+        entries: entries(&storage)?,
         duration_ms: None,
     })
+}
+
+fn entries(storage: &NodeStorage) -> Result<u64, CliError> {
+    let sizes = sizes(&storage.tree_sizes()?);
+    let entries: usize = sizes.iter().map(|(_, entries)| entries).sum();
+    Ok(u64::try_from(entries).unwrap_or(u64::MAX))
 }
 
 fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
@@ -88,6 +82,7 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
         Writer::Daemon(_) => Ok(cmd::view(&config)?.size_on_disk()?),
     };
     let size_before_bytes = size(&writer)?;
+    let entries = entries(&cmd::view(&config)?)?;
     let done: CompactionReport = writer.compact(purge)?;
     let compacted = Compacted {
         database: config.path.clone(),
@@ -97,7 +92,7 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
         size_after_bytes: Some(size(&writer)?),
         index_before_bytes: Some(done.bytes_before),
         index_after_bytes: Some(done.bytes_after),
-        entries: done.entries,
+        entries,
         duration_ms: Some(done.duration_ms),
     };
     writer.close()?;

@@ -23,7 +23,8 @@ use crate::settings::{Places, Settings, expand_home};
 const PAGE: usize = 512;
 
 #[derive(Debug, Default, Serialize)]
-struct Diff {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Diff {
     /// Records that only the other has.
     added: u64,
     /// Records that only this one has.
@@ -35,6 +36,7 @@ struct Diff {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Difference {
     tree: &'static str,
     key: Value,

@@ -26,7 +26,8 @@ const EARLIEST: i64 = 1_767_225_600;
 const AHEAD: i64 = 300;
 
 #[derive(Debug, Serialize)]
-struct Examined {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Examined {
     data_dir: PathBuf,
     database: Option<PathBuf>,
     file_system: Option<String>,
@@ -296,7 +297,8 @@ fn look(
     Ok(())
 }
 
-fn space(path: &Path) -> Option<u64> {
+/// The free bytes where a path is.
+pub(crate) fn space(path: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(path).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
 }

@@ -18,7 +18,8 @@ use crate::settings::Places;
 mod text;
 
 #[derive(Debug, Serialize)]
-struct Written {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Written {
     file: PathBuf,
     entries: u64,
     bytes: u64,

@@ -10,13 +10,15 @@ use crate::output::{Report, hex, push_line};
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
-struct Hashes {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Hashes {
     /// Of all trees, or the one that was named.
     blake2b_256: String,
     trees: Vec<TreeHash>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TreeHash {
     name: &'static str,
     blake2b_256: String,

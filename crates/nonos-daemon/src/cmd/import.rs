@@ -17,7 +17,8 @@ use crate::progress;
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
-struct Done {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Done {
     source: PathBuf,
     database: PathBuf,
     entries: u64,

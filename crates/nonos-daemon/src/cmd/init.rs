@@ -15,7 +15,8 @@ who loses this key loses every secret of this node, and nobody can recover them:
 keep a copy elsewhere, as `nonos secrets key protect FILE` writes one";
 
 #[derive(Debug, Serialize)]
-struct Made {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Made {
     data_dir: PathBuf,
     config: PathBuf,
     config_written: bool,

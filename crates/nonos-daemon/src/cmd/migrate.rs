@@ -14,13 +14,15 @@ use crate::progress;
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
-struct Migrated {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Migrated {
     database: PathBuf,
     schema_version: u32,
     steps: Vec<Step>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Step {
     from_version: u32,
     to_version: u32,
@@ -31,8 +33,12 @@ struct Step {
 }
 
 #[derive(Debug, Serialize)]
-struct Aborted {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Aborted {
     database: PathBuf,
+    dry_run: bool,
+    /// Whether there is a migration to undo now.
+    is_interrupted: bool,
 }
 
 pub(crate) fn migrate(args: &Args) -> Result<(), CliError> {
@@ -45,22 +51,21 @@ pub(crate) fn migrate(args: &Args) -> Result<(), CliError> {
     else {
         return Ok(());
     };
-    if dry_run {
-        let report = Report::start("nonos.migration-plan/1", args.output);
-        let judge = |plan: &Option<_>| {
-            let is_work = exit_code && plan.is_some();
-            (is_work.then_some(CliError::WorkToDo), Vec::new())
-        };
-        return report.judged(schema::plan(args), judge, schema::planned);
-    }
+    let work_to_do = |is_work: bool| (is_work && exit_code).then_some(CliError::WorkToDo);
     if abort {
         let report = Report::start("nonos.migrate-abort/1", args.output);
-        return report.finish(undo(args), |aborted| {
-            format!(
-                "{}: every record is again what it was",
-                aborted.database.display()
+        let judge = |aborted: &Aborted| {
+            (
+                work_to_do(aborted.dry_run && aborted.is_interrupted),
+                Vec::new(),
             )
-        });
+        };
+        return report.judged(undo(args, dry_run), judge, undone);
+    }
+    if dry_run {
+        let report = Report::start("nonos.migration-plan/1", args.output);
+        let judge = |plan: &Option<_>| (work_to_do(plan.is_some()), Vec::new());
+        return report.judged(schema::plan(args), judge, schema::planned);
     }
     let report = Report::start("nonos.migrate/1", args.output);
     report.finish(climb(args, allow_quarantine), table)
@@ -109,12 +114,34 @@ fn table(migrated: &Migrated) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn undo(args: &Args) -> Result<Aborted, CliError> {
+fn undo(args: &Args, dry_run: bool) -> Result<Aborted, CliError> {
+    if dry_run {
+        let (database, outlook) = schema::outlook(args, false)?;
+        let is_interrupted = outlook.is_interrupted;
+        return Ok(Aborted {
+            database,
+            dry_run,
+            is_interrupted,
+        });
+    }
     let config = existing(args)?;
     let database = config.path.clone();
     confirm(args, "undoing the migration")?;
     NodeStorage::abort_migration(&progress::cancellable(args, config)?)?;
-    Ok(Aborted { database })
+    Ok(Aborted {
+        database,
+        dry_run,
+        is_interrupted: false,
+    })
+}
+
+fn undone(aborted: &Aborted) -> String {
+    let what = match (aborted.dry_run, aborted.is_interrupted) {
+        (false, _) => "every record is again what it was",
+        (true, true) => "a migration was interrupted, and would be undone",
+        (true, false) => "no migration was interrupted: there is nothing to undo",
+    };
+    format!("{}: {what}", aborted.database.display())
 }
 
 /// Asks on a terminal; elsewhere only `--yes` is a yes.

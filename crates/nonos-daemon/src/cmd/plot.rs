@@ -22,7 +22,8 @@ const COLUMNS: usize = 80;
 const MARGIN: usize = 11;
 
 #[derive(Debug, Serialize)]
-struct Plot {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Plot {
     field: String,
     from: String,
     to: String,
@@ -30,6 +31,7 @@ struct Plot {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Point {
     /// Unix seconds.
     time: i64,
@@ -37,7 +39,7 @@ struct Point {
 }
 
 pub(crate) fn plot(args: &Args, field: &str, since: i64) -> Result<(), CliError> {
-    let report = Report::start("nonos.metrics_plot/1", args.output);
+    let report = Report::start("nonos.metrics-plot/1", args.output);
     report.finish(read(args, field, since), |plot| draw(plot, columns()))
 }
 
@@ -54,16 +56,11 @@ fn read(args: &Args, field: &str, since: i64) -> Result<Plot, CliError> {
         ..Selection::default()
     };
     let mut points = Vec::new();
-    storage.visit_records(TreeId::Metrics, &which, &mut |record| {
+    storage.visit_records::<CliError>(TreeId::Metrics, &which, &mut |record| {
         let record = record?;
-        let Some(value) = record.value.get(field) else {
-            return Err(CliError::NoSuch {
-                what: "field of the samples",
-                name: field.to_owned(),
-            });
-        };
+        let value = record.value.get(field).and_then(serde_json::Value::as_f64);
         // One that was not measured is a gap.
-        if let (Some(time), Some(value)) = (record.key.as_i64(), value.as_f64()) {
+        if let (Some(time), Some(value)) = (record.key.as_i64(), value) {
             points.push(Point { time, value });
         }
         Ok(true)

@@ -22,7 +22,8 @@ pub(crate) struct Limits {
 }
 
 #[derive(Debug, Serialize)]
-struct Done {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Done {
     database: PathBuf,
     tree: &'static str,
     dry_run: bool,

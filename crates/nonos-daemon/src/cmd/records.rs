@@ -17,8 +17,10 @@ use crate::settings::Places;
 
 /// What a list holds.
 #[derive(Debug, Serialize)]
-struct Listed {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Listed {
     tree: &'static str,
+    #[cfg_attr(test, schemars(with = "Vec<crate::schemas::Record>"))]
     records: Vec<Record>,
     /// Listed that cannot be read.
     damaged: Vec<String>,
@@ -27,11 +29,13 @@ struct Listed {
 }
 
 #[derive(Debug, Serialize)]
-struct Trees {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Trees {
     trees: Vec<TreeSize>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TreeSize {
     name: &'static str,
     entries: usize,
@@ -134,9 +138,9 @@ pub(crate) fn get(args: &Args, tree: TreeId, key: &str) -> Result<(), CliError> 
         let storage = view(args)?;
         let key = numeric_key(tree, key).unwrap_or_else(|| key.to_owned());
         let found = storage.load_record(tree, &key)?;
-        found.ok_or_else(|| CliError::NoSuch {
-            what: tree.name(),
-            name: key,
+        found.ok_or_else(|| CliError::NoRecord {
+            tree: tree.name(),
+            key,
         })
     };
     report.finish(found(), |record: &Record| {

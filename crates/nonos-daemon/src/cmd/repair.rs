@@ -15,11 +15,12 @@ use crate::progress;
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a field of the result"
 )]
-struct Repaired {
+pub(crate) struct Repaired {
     database: PathBuf,
     into: PathBuf,
     /// Where the old one is, if the new one is in its place.
@@ -41,6 +42,7 @@ struct Repaired {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Tree {
     name: &'static str,
     records: u64,
@@ -59,12 +61,14 @@ struct Tree {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Lost {
     first: u64,
     last: u64,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Verified {
     errors: u64,
     warnings: u64,
@@ -72,6 +76,7 @@ struct Verified {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Found {
     code: &'static str,
     tree: Option<&'static str>,

@@ -18,7 +18,8 @@ use crate::settings::{Places, Settings, expand_home};
 use crate::targets;
 
 #[derive(Debug, Serialize)]
-struct Restored {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Restored {
     database: PathBuf,
     commit: u64,
     entries: u64,

@@ -234,6 +234,7 @@ impl Daemon<'_> {
                 None => std::future::pending().await,
             }
         });
+        let mut counting = pin!(upkeep::count(Arc::clone(storage), Arc::clone(&self.node)));
         let mut settings = self.settings.clone();
         loop {
             let interval = Duration::from_secs(settings.metrics.interval_secs);
@@ -255,6 +256,7 @@ impl Daemon<'_> {
                 failed = compacting => return failed,
                 failed = retaining => return failed,
                 failed = &mut administering => return failed,
+                failed = &mut counting => return failed,
                 error = &mut serving => return Err(error),
                 _ = hangups.recv() => {}
             }

@@ -14,7 +14,8 @@ use crate::output::{Report, mib, rfc3339};
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
-struct Schema {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Schema {
     database: PathBuf,
     version: u32,
     supported: u32,
@@ -26,7 +27,8 @@ struct Schema {
 }
 
 #[derive(Debug, Serialize)]
-struct Migration {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Migration {
     from_version: u32,
     to_version: u32,
     applied_at: String,
@@ -36,6 +38,7 @@ struct Migration {
 
 /// What a migration would do, or would still do.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Plan {
     database: PathBuf,
     pub(crate) from_version: u32,
@@ -50,6 +53,7 @@ pub(crate) struct Plan {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PlannedTree {
     name: &'static str,
     records: u64,
@@ -61,6 +65,7 @@ struct PlannedTree {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Unconvertible {
     tree: &'static str,
     key_hex: String,
@@ -79,7 +84,7 @@ pub(crate) fn schema(args: &Args, what: SchemaVerb) -> Result<(), CliError> {
     }
 }
 
-fn outlook(args: &Args, survey: bool) -> Result<(PathBuf, Outlook), CliError> {
+pub(crate) fn outlook(args: &Args, survey: bool) -> Result<(PathBuf, Outlook), CliError> {
     let config = Places::of(args)?.load()?.storage;
     match NodeStorage::schema_outlook(&config, survey) {
         Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {

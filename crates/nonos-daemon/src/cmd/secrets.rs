@@ -15,29 +15,43 @@ use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::keys;
 use crate::output::{Report, push_line};
-use crate::settings::{Places, Settings};
+use crate::settings::Places;
 
-mod key;
+pub(crate) mod key;
 
 #[derive(Debug, Serialize)]
-struct Names {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Names {
     secrets: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Done {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Done {
     name: String,
     changed: bool,
+    dry_run: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Written {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Stored {
+    name: String,
+    /// There is, or was, one of this name.
+    replaced: bool,
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Written {
     name: String,
     file: PathBuf,
 }
 
 #[derive(Debug, Serialize)]
-struct Status {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Status {
     mode: &'static str,
     access: Option<&'static str>,
     key_id: Option<String>,
@@ -51,7 +65,8 @@ struct Status {
 }
 
 #[derive(Debug, Serialize)]
-struct Rotation {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Rotation {
     key_id: Option<String>,
     new_key_id: Option<String>,
     key_file: PathBuf,
@@ -67,10 +82,13 @@ pub(crate) fn secrets(args: &Args, what: &SecretsVerb) -> Result<(), CliError> {
             let report = Report::start("nonos.secrets-list/1", args.output);
             report.finish(list(args), |names| names.secrets.join("\n"))
         }
-        SecretsVerb::Put { name, from } => {
+        SecretsVerb::Put {
+            name,
+            from,
+            dry_run,
+        } => {
             let report = Report::start("nonos.secrets-put/1", args.output);
-            let done = put(args, name, from.as_deref());
-            report.finish(done, |done| format!("{} is stored, sealed", done.name))
+            report.finish(put(args, name, from.as_deref(), *dry_run), stored)
         }
         SecretsVerb::Get { name, to, show } => get(args, name, to.as_deref(), *show),
         SecretsVerb::Rm { name, dry_run } => {
@@ -88,19 +106,20 @@ pub(crate) fn secrets(args: &Args, what: &SecretsVerb) -> Result<(), CliError> {
             let report = Report::start("nonos.secrets-status/1", args.output);
             report.finish(status(args), table)
         }
-        SecretsVerb::Adopt { name } => {
+        SecretsVerb::Adopt { name, dry_run } => {
             let report = Report::start("nonos.secrets-adopt/1", args.output);
-            report.finish(adopt(args, name), |done| {
-                format!("{} is vouched for by the keys of this node", done.name)
+            report.finish(adopt(args, name, *dry_run), |done| {
+                let would = if done.dry_run { "would be" } else { "is" };
+                format!("{} {would} vouched for by the keys of this node", done.name)
             })
         }
-        SecretsVerb::AcceptRollback => {
+        SecretsVerb::AcceptRollback { dry_run } => {
             let report = Report::start("nonos.secrets-accept-rollback/1", args.output);
-            report.finish(accept_rollback(args), table)
+            report.finish(accept_rollback(args, *dry_run), table)
         }
-        SecretsVerb::RepairKeyring => {
+        SecretsVerb::RepairKeyring { dry_run } => {
             let report = Report::start("nonos.secrets-repair-keyring/1", args.output);
-            report.finish(repair_keyring(args), table)
+            report.finish(repair_keyring(args, *dry_run), table)
         }
         SecretsVerb::Key { what } => key::key(args, what),
     }
@@ -129,15 +148,39 @@ fn list(args: &Args) -> Result<Names, CliError> {
     Ok(Names { secrets })
 }
 
-fn put(args: &Args, name: &str, from: Option<&Path>) -> Result<Done, CliError> {
+/// Whether there is a secret of this name, which anybody may know.
+fn is_there(args: &Args, name: &str) -> Result<bool, CliError> {
+    Ok(view(args, false)?.list_secrets()?.iter().any(|n| n == name))
+}
+
+fn put(args: &Args, name: &str, from: Option<&Path>, dry_run: bool) -> Result<Stored, CliError> {
+    let replaced = is_there(args, name)?;
+    let stored = Stored {
+        name: name.to_owned(),
+        replaced,
+        dry_run,
+    };
+    if dry_run {
+        return Ok(stored);
+    }
     let writer = writer(args)?;
+    if replaced {
+        confirm(args, &format!("replacing the secret {name:?} for good"))?;
+    }
     let value = keys::read_value(from)?;
     writer.store_secret(name, &value)?;
     writer.close()?;
-    Ok(Done {
-        name: name.to_owned(),
-        changed: true,
-    })
+    Ok(stored)
+}
+
+fn stored(stored: &Stored) -> String {
+    let name = &stored.name;
+    match (stored.dry_run, stored.replaced) {
+        (true, true) => format!("{name} is there, and would be replaced"),
+        (true, false) => format!("there is no secret {name} yet"),
+        (false, true) => format!("{name} is stored, sealed, in place of what it was"),
+        (false, false) => format!("{name} is stored, sealed"),
+    }
 }
 
 /// A secret goes to a file or a pipe; to a terminal only where that was said.
@@ -148,9 +191,10 @@ fn get(args: &Args, name: &str, to: Option<&Path>, show: bool) -> Result<(), Cli
     if to.is_none() && io::stdout().is_terminal() && !show {
         return Err(CliError::OnTerminal);
     }
-    let found = view(args, true)?.load_secret_zeroizing(name);
-    let secret = found.map_err(CliError::from).and_then(|secret| {
-        secret.ok_or_else(|| CliError::NoSuch {
+    let report = Report::start("nonos.secrets-get/1", args.output);
+    let secret = view(args, true).and_then(|storage| {
+        let found = storage.load_secret_zeroizing(name)?;
+        found.ok_or_else(|| CliError::NoSuch {
             what: "secret",
             name: name.to_owned(),
         })
@@ -160,7 +204,6 @@ fn get(args: &Args, name: &str, to: Option<&Path>, show: bool) -> Result<(), Cli
         let written = stdout.write_all(&secret?).and_then(|()| stdout.flush());
         return written.map_err(|source| CliError::Output { source });
     };
-    let report = Report::start("nonos.secrets-get/1", args.output);
     let written = secret.and_then(|secret| {
         let io = |source| CliError::Io {
             action: "write",
@@ -185,9 +228,11 @@ fn get(args: &Args, name: &str, to: Option<&Path>, show: bool) -> Result<(), Cli
 
 fn remove(args: &Args, name: &str, dry_run: bool) -> Result<Done, CliError> {
     if dry_run {
-        let changed = view(args, false)?.list_secrets()?.iter().any(|n| n == name);
-        let name = name.to_owned();
-        return Ok(Done { name, changed });
+        return Ok(Done {
+            name: name.to_owned(),
+            changed: is_there(args, name)?,
+            dry_run,
+        });
     }
     let writer = writer(args)?;
     confirm(args, &format!("removing the secret {name:?} for good"))?;
@@ -196,6 +241,7 @@ fn remove(args: &Args, name: &str, dry_run: bool) -> Result<Done, CliError> {
     Ok(Done {
         name: name.to_owned(),
         changed,
+        dry_run,
     })
 }
 
@@ -212,11 +258,11 @@ fn removed(done: &Done, dry_run: bool) -> String {
 
 /// New keys, everything sealed to them, the files rid of what was sealed to the old ones.
 fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Rotation, CliError> {
+    if dry_run {
+        return planned(args);
+    }
     let (storage, settings) = keys::open_locked(args)?;
     let next = keys::next_of(args, &settings).ok_or(CliError::KeysNotInFile)?;
-    if dry_run {
-        return planned(args, &settings, &storage);
-    }
     if destroy_old {
         confirm(
             args,
@@ -257,9 +303,11 @@ fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Rotation, Cli
     })
 }
 
-fn planned(args: &Args, settings: &Settings, storage: &NodeStorage) -> Result<Rotation, CliError> {
-    keys::load(args, settings)?;
-    let status = storage.secrets_status()?;
+fn planned(args: &Args) -> Result<Rotation, CliError> {
+    let settings = Places::of(args)?.load()?;
+    keys::next_of(args, &settings).ok_or(CliError::KeysNotInFile)?;
+    keys::load(args, &settings)?;
+    let status = view(args, false)?.secrets_status()?;
     Ok(Rotation {
         key_id: status.active.map(|id| id.to_string()),
         new_key_id: None,
@@ -346,19 +394,31 @@ fn table(status: &Status) -> String {
     text
 }
 
-fn adopt(args: &Args, name: &str) -> Result<Done, CliError> {
+fn adopt(args: &Args, name: &str, dry_run: bool) -> Result<Done, CliError> {
+    let done = Done {
+        name: name.to_owned(),
+        changed: true,
+        dry_run,
+    };
+    if dry_run {
+        let name = name.to_owned();
+        let what = "secret";
+        let is_there = is_there(args, &name)?;
+        return is_there
+            .then_some(done)
+            .ok_or(CliError::NoSuch { what, name });
+    }
     let writer = writer(args)?;
     confirm(args, &format!("vouching for the secret {name:?}"))?;
     writer.adopt_secret(name)?;
     writer.close()?;
-    let name = name.to_owned();
-    Ok(Done {
-        name,
-        changed: true,
-    })
+    Ok(done)
 }
 
-fn accept_rollback(args: &Args) -> Result<Status, CliError> {
+fn accept_rollback(args: &Args, dry_run: bool) -> Result<Status, CliError> {
+    if dry_run {
+        return Ok(told(&view(args, false)?.secrets_status()?));
+    }
     let (storage, settings) = keys::open_locked(args)?;
     confirm(
         args,
@@ -371,7 +431,10 @@ fn accept_rollback(args: &Args) -> Result<Status, CliError> {
     Ok(status)
 }
 
-fn repair_keyring(args: &Args) -> Result<Status, CliError> {
+fn repair_keyring(args: &Args, dry_run: bool) -> Result<Status, CliError> {
+    if dry_run {
+        return Ok(told(&view(args, false)?.secrets_status()?));
+    }
     let (storage, settings) = keys::open_locked(args)?;
     let given = keys::load(args, &settings)?
         .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;

@@ -24,7 +24,8 @@ pub(crate) enum Depth {
 }
 
 #[derive(Debug, Serialize)]
-struct Verified {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Verified {
     database: PathBuf,
     depth: &'static str,
     entries: usize,
@@ -37,6 +38,7 @@ struct Verified {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Tree {
     name: &'static str,
     entries: usize,

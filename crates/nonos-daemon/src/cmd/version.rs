@@ -8,7 +8,8 @@ use crate::error::CliError;
 use crate::output::Report;
 
 #[derive(Debug, Serialize)]
-struct Version {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Version {
     version: &'static str,
     schema_version: u32,
 }

@@ -24,13 +24,15 @@ const DATA: [TreeId; 5] = [
 ];
 
 #[derive(Debug, Serialize)]
-struct Wiped {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Wiped {
     database: PathBuf,
     dry_run: bool,
     trees: Vec<Tree>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Tree {
     name: &'static str,
     records: u64,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use nonos_storage::{Health, NodeStorage, Progress};
+use nonos_storage::{Health, NodeStorage, Progress, TreeId};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -43,6 +43,17 @@ pub(crate) struct Done {
     pub(crate) drill_failed: Option<String>,
     /// What the last scrub found.
     pub(crate) findings: Vec<Finding>,
+    /// The bytes of each tree, as they were counted last.
+    pub(crate) tree_bytes: Option<[u64; 9]>,
+}
+
+impl Done {
+    /// The bytes of keys and stored values of a tree.
+    pub(crate) fn bytes_of(&self, tree: TreeId) -> Option<u64> {
+        let counted = TreeId::ALL.into_iter().zip(self.tree_bytes?);
+        let found = counted.filter(|(of, _)| *of == tree);
+        found.map(|(_, bytes)| bytes).next()
+    }
 }
 
 /// A backup that was made, or found.

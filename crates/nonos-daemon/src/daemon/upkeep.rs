@@ -63,6 +63,21 @@ pub(crate) async fn scrub(
     .await
 }
 
+/// How often the bytes of the trees are counted: one reading of every record.
+const COUNT_EVERY: Duration = Duration::from_mins(10);
+
+/// Counts the bytes of the trees, for as long as the daemon runs.
+pub(crate) async fn count(storage: Arc<NodeStorage>, node: Arc<Node>) -> Result<(), CliError> {
+    every_from(Duration::ZERO, COUNT_EVERY, move || {
+        told("count", || {
+            let bytes = storage.tree_bytes()?;
+            node.note(|done| done.tree_bytes = Some(bytes));
+            Ok(())
+        });
+    })
+    .await
+}
+
 /// Compacts where it pays, for as long as the daemon runs.
 pub(crate) async fn compact(
     storage: Arc<NodeStorage>,

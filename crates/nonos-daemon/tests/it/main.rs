@@ -9,6 +9,8 @@ mod backup;
 mod docs;
 mod doctor;
 mod encrypted;
+#[cfg(feature = "encrypted-storage")]
+mod golden;
 mod http;
 mod migrate;
 #[cfg(feature = "object-store")]

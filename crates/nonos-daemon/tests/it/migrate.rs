@@ -91,7 +91,7 @@ fn an_old_database_is_looked_at_planned_and_migrated() -> TestResult {
     assert_eq!(again["data"]["steps"], serde_json::json!([]));
     let current = node.output(&["migrate", "--dry-run", "--exit-code"])?;
     assert_eq!(current.status.code(), Some(0));
-    node.json(&["migrate", "--abort", "--yes", "-o", "json"], 3)?;
+    node.json(&["migrate", "--abort", "--yes", "-o", "json"], 1)?;
     Ok(())
 }
 
@@ -145,8 +145,7 @@ fn wrong_sources_and_flags_are_refused() -> TestResult {
     let file = node.path("not a backup").display().to_string();
     node.json(&["import", &file, "-o", "json"], 8)?;
     for args in [
-        &["migrate", "--dry-run", "--abort"][..],
-        &["migrate", "--exit-code"],
+        &["migrate", "--exit-code"][..],
         &["export", "--as", "csv", "x"],
         &["migrate", "--lock-timeout", "5 parsecs"],
     ] {

@@ -223,7 +223,7 @@ fn what_is_not_there_or_no_key_is_said() -> TestResult {
         (&["hash", "--tree", "nothing"], 2),
         (
             &["metrics", "plot", "--field", "nothing", "--since", "99999d"],
-            1,
+            2,
         ),
         (&["export", "--as", "csv", "-"], 2),
         (&["export", "--as", "first-implementation", "-"], 2),

@@ -11,7 +11,7 @@ const SECRET: &[u8] = b"correct horse battery staple";
 
 impl Node {
     fn put(&self, name: &str, value: &[u8]) -> std::io::Result<Output> {
-        self.fed(&["secrets", "put", name], value)
+        self.fed(&["secrets", "put", name, "--yes"], value)
     }
 
     /// Runs the program with this on its standard input.

@@ -50,6 +50,16 @@ impl NodeStorage {
         self.done(storage_ops::tree_sizes(&self.db))
     }
 
+    /// The bytes of keys and stored values of each tree, in the order of [`TreeId::ALL`]. Reads every record, beside
+    /// writers.
+    ///
+    /// # Errors
+    ///
+    /// `POISONED` after closing, `CORRUPT`, `IO`.
+    pub fn tree_bytes(&self) -> NonosResult<[u64; 9]> {
+        self.done(storage_ops::tree_bytes(&self.db.view()))
+    }
+
     /// The bytes of every file of the database; 0 in memory.
     ///
     /// # Errors

@@ -14,9 +14,13 @@ use crate::output::{hex, mib, rfc3339};
 use crate::settings::Settings;
 use crate::targets;
 
+/// Of the JSON of all verbs on one.
+pub(super) const SCHEMA: &str = "nonos.backup-file/1";
+
 /// What a backup file says of itself.
 #[derive(Debug, Serialize)]
-pub(super) struct OfFile {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct OfFile {
     file: PathBuf,
     store_id: String,
     commit: u64,

@@ -13,8 +13,9 @@ use crate::output::{Report, hex, rfc3339};
 use crate::settings::{Places, Settings};
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[expect(clippy::struct_field_names, reason = "the names in JSON")]
-struct Key {
+pub(crate) struct Key {
     file: Option<PathBuf>,
     key_id: String,
     access: &'static str,
@@ -24,13 +25,7 @@ struct Key {
 }
 
 pub(super) fn key(args: &Args, what: &KeyVerb) -> Result<(), CliError> {
-    let schema = match what {
-        KeyVerb::New { .. } => "nonos.secrets-key-new/1",
-        KeyVerb::Show { .. } => "nonos.secrets-key-show/1",
-        KeyVerb::ExportWriter { .. } => "nonos.secrets-key-export-writer/1",
-        KeyVerb::Protect { .. } => "nonos.secrets-key-protect/1",
-    };
-    let report = Report::start(schema, args.output);
+    let report = Report::start("nonos.secrets-key/1", args.output);
     report.finish(done(args, what), |key| table(key, what))
 }
 

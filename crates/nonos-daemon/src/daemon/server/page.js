@@ -55,7 +55,7 @@ function tilesOf(open) {
   const window = open.flush_every_ms == null ? "until a flush" : `${open.flush_every_ms / 1000} s at most`;
   return [
     tile("Records", count(records), `commit ${count(open.last_commit)}`),
-    tile("On disk", bytes(open.size_on_disk_bytes), `${bytes(open.free_bytes)} free`),
+    tile("On disk", bytes(open.size_on_disk_bytes), `${bytes(open.free_bytes)} free, ${bytes(open.reclaimable_bytes)} reclaimable`),
     tile("Not durable yet", count(open.unsynced_commits), window),
     tile("CPU", share(sample && sample.cpu_usage), sample ? "newest sample" : "no sample yet"),
     tile("Memory", share(sample && sample.memory_usage), sample ? "newest sample" : "no sample yet"),
@@ -93,7 +93,8 @@ function showStatus(status) {
   find("#glance").replaceChildren(...tilesOf(open));
   find("#trees tbody").replaceChildren(...open.trees.map((tree) => {
     const row = element("tr");
-    for (const value of [tree.name, count(tree.entries), count(tree.reads), count(tree.writes), count(tree.deletes)]) {
+    const size = tree.bytes == null ? "…" : bytes(tree.bytes);
+    for (const value of [tree.name, count(tree.entries), size, count(tree.reads), count(tree.writes), count(tree.deletes)]) {
       row.append(element("td", value));
     }
     return row;

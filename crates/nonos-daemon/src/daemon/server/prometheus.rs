@@ -10,7 +10,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::status::{Event, Open, Status};
+use super::status::{Open, Status};
+use crate::output::Event;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -91,7 +92,7 @@ impl Numbers {
     }
 
     fn age(&mut self, name: &'static str, help: &'static str, event: Option<&Event>) {
-        // One that never was has no age: a rule for what is absent is in docs/monitoring.
+        // One that never was has no age: a rule for what is absent is in packaging/alerts.yml.
         if let Some(event) = event {
             self.gauge(name, help, event.age_secs);
         }
@@ -129,6 +130,17 @@ impl Numbers {
             "What the database has on disk",
             open.size_on_disk_bytes,
         );
+        self.gauge("nonos_index_bytes", "Of which the index", open.index_bytes);
+        self.gauge(
+            "nonos_journal_bytes",
+            "Of which the journal with its checkpoints",
+            open.journal_bytes,
+        );
+        self.gauge(
+            "nonos_reclaimable_bytes",
+            "What compacting returns at least",
+            open.reclaimable_bytes,
+        );
         self.gauge(
             "nonos_disk_free_bytes",
             "What is free where it is",
@@ -150,6 +162,14 @@ impl Numbers {
         let entries = of_trees(|tree| Number::Gauge(u64::try_from(tree.entries).unwrap_or(0)));
         self.0
             .push(Family("nonos_records", "Records of each tree", entries));
+        let counted = open.trees.iter().filter(|tree| tree.bytes.is_some());
+        let bytes = counted.map(|tree| {
+            let bytes = Number::Gauge(tree.bytes.unwrap_or_default());
+            (Some(("tree", tree.name)), bytes)
+        });
+        let help = "Bytes of keys and stored values of each tree, counted now and then";
+        self.0
+            .push(Family("nonos_tree_bytes", help, bytes.collect()));
         let reads = of_trees(|tree| Number::Counter(tree.reads));
         self.0
             .push(Family("nonos_tree_reads", "Records read", reads));
@@ -217,6 +237,11 @@ impl Numbers {
                 "nonos_scrub_age_seconds",
                 "Since every record was read and compared",
                 &open.scrub,
+            ),
+            (
+                "nonos_checkpoint_age_seconds",
+                "Since the journal's newest checkpoint",
+                &open.checkpoint,
             ),
             (
                 "nonos_compaction_age_seconds",

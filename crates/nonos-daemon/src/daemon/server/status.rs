@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cmd::status::sizes;
 use crate::daemon::node::{Done, LastBackup, Node, Phase, now};
 use crate::error::CliError;
-use crate::output::{Finding, rfc3339};
+use crate::output::{Event, Finding, rfc3339};
 
 /// Less free space than this is told, in bytes.
 const LOW_SPACE: u64 = 256 * 1024 * 1024;
@@ -63,9 +63,15 @@ pub(crate) struct Open {
     flush_every_ms: Option<u64>,
     pub(super) trees: Vec<Tree>,
     pub(super) size_on_disk_bytes: u64,
+    pub(super) index_bytes: u64,
+    pub(super) journal_bytes: u64,
+    /// What compacting returns at least.
+    pub(super) reclaimable_bytes: u64,
     pub(super) free_bytes: u64,
     pub(super) counters: Counters,
     newest_sample: Option<Sample>,
+    pub(super) checkpoint: Option<Event>,
+    pub(super) checkpoint_commit: Option<u64>,
     pub(super) backup: Option<Event>,
     pub(super) backup_commit: Option<u64>,
     pub(super) verified_backup: Option<Event>,
@@ -79,6 +85,8 @@ pub(crate) struct Open {
 pub(super) struct Tree {
     pub(super) name: &'static str,
     pub(super) entries: usize,
+    /// Of keys and stored values, as they were at the last count; none before the first.
+    pub(super) bytes: Option<u64>,
     pub(super) reads: u64,
     pub(super) writes: u64,
     pub(super) deletes: u64,
@@ -119,22 +127,6 @@ struct Sample {
     time: String,
     #[serde(flatten)]
     metrics: StoredMetrics,
-}
-
-/// Something that was done, and how long ago.
-#[derive(Debug, Serialize)]
-pub(super) struct Event {
-    at: String,
-    pub(super) age_secs: u64,
-}
-
-impl Event {
-    fn new(at: i64) -> Self {
-        Self {
-            at: rfc3339(at),
-            age_secs: u64::try_from(now().saturating_sub(at)).unwrap_or(0),
-        }
-    }
 }
 
 pub(crate) fn of(node: &Node, place: &Place) -> Result<Status, CliError> {
@@ -188,12 +180,14 @@ fn open(storage: &NodeStorage, node: &Node, done: &Done) -> Result<Open, CliErro
         Tree {
             name,
             entries,
+            bytes: of.and_then(|tree| done.bytes_of(tree)),
             reads: get(|of| &of.reads),
             writes: get(|of| &of.writes),
             deletes: get(|of| &of.deletes),
         }
     });
     let upkeep = storage.upkeep()?;
+    let space = storage.space()?;
     let newest = storage.load_latest_metrics(1)?.pop();
     let backup: Option<LastBackup> = done.backup;
     Ok(Open {
@@ -205,12 +199,17 @@ fn open(storage: &NodeStorage, node: &Node, done: &Done) -> Result<Open, CliErro
         flush_every_ms: node.flush_every_ms,
         trees: trees.into(),
         size_on_disk_bytes: storage.size_on_disk()?,
+        index_bytes: space.index_bytes,
+        journal_bytes: space.journal_bytes,
+        reclaimable_bytes: space.reclaimable_bytes,
         free_bytes: storage.free_bytes()?,
         counters: storage.storage_metrics().snapshot().into(),
         newest_sample: newest.map(|(time, metrics)| Sample {
             time: rfc3339(time),
             metrics,
         }),
+        checkpoint: space.checkpoint.map(|of| Event::new(of.created_at)),
+        checkpoint_commit: space.checkpoint.map(|of| of.commit),
         backup: backup.map(|backup| Event::new(backup.at)),
         backup_commit: backup.map(|backup| backup.commit),
         verified_backup: backup.and_then(|backup| backup.verified_at).map(Event::new),
