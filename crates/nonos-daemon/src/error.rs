@@ -42,6 +42,7 @@ pub(crate) enum CliError {
     #[cfg(feature = "encrypted-storage")]
     #[error("a secret is not part of a JSON result")]
     NeedsFile,
+    #[cfg(feature = "encrypted-storage")]
     #[error("there is no {what} {name:?}")]
     NoSuch { what: &'static str, name: String },
     #[error("there is no record {key:?} in {tree}")]
@@ -139,7 +140,9 @@ impl CliError {
             Self::KeyFile(_) | Self::KeysNotInFile => "KEY_FILE",
             #[cfg(feature = "encrypted-storage")]
             Self::OnTerminal | Self::NeedsFile => "USAGE",
-            Self::NoSuch { .. } | Self::NoRecord { .. } => ErrorCode::NotFound.name(),
+            #[cfg(feature = "encrypted-storage")]
+            Self::NoSuch { .. } => ErrorCode::NotFound.name(),
+            Self::NoRecord { .. } => ErrorCode::NotFound.name(),
             Self::Findings { .. } => "FINDINGS",
             Self::NoBackup { .. } | Self::NoPlace { .. } => ErrorCode::NotFound.name(),
             Self::Outside { .. } => "OUTSIDE",

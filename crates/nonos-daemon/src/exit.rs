@@ -57,7 +57,6 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::KeyFile(_) | CliError::KeysNotInFile => KEY,
         #[cfg(feature = "encrypted-storage")]
         CliError::OnTerminal | CliError::NeedsFile => USAGE,
-        CliError::NoSuch { .. } | CliError::NoRecord { .. } => UNEXPECTED,
         CliError::BackupKeys(EncryptionError::Recipient | EncryptionError::NotBuiltIn) => USAGE,
         CliError::BackupKeys(_) => KEY,
         CliError::Encrypted { source, .. } => match source {

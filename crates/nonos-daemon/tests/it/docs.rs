@@ -61,10 +61,21 @@ fn the_unit_keeps_keys_out_of_dumps_and_swap() -> TestResult {
         "NoNewPrivileges=yes",
         "UMask=0077",
         "Restart=on-failure",
+        "Type=notify",
+        "ExecReload=/bin/kill -HUP $MAINPID",
     ] {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
     assert!(unit.contains("LoadCredentialEncrypted=nonos-storage-key:"));
+    for line in unit.lines().filter(|line| !line.is_empty()) {
+        let is_setting = line.split_once('=').is_some_and(|(key, _)| {
+            !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric())
+        });
+        assert!(
+            is_setting || line.starts_with('#') || line.starts_with('['),
+            "{line}"
+        );
+    }
     Ok(())
 }
 
