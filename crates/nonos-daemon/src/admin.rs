@@ -17,6 +17,9 @@ use crate::output::chain;
 /// Longer lines are none: a secret of 64 KiB fits.
 pub(crate) const MAX_LINE: u64 = 256 * 1024;
 
+/// So many differences of the index fit into a line.
+const COMPARED: usize = 100;
+
 /// Where the socket is.
 pub(crate) fn socket(data_dir: &Path) -> PathBuf {
     data_dir.join("nonos.sock")
@@ -38,6 +41,8 @@ pub(crate) enum Request {
     Wipe {
         trees: Vec<String>,
     },
+    /// Changes nothing; but only who has the index can compare it.
+    CompareIndex,
     #[cfg(feature = "encrypted-storage")]
     StoreSecret {
         name: String,
@@ -68,6 +73,9 @@ pub(crate) enum Answer {
         entries: u64,
         duration_ms: u64,
     },
+    Compared {
+        findings: Vec<Compared>,
+    },
     Wiped {
         /// The trees and how many records were removed from each.
         trees: Vec<(String, u64)>,
@@ -76,6 +84,16 @@ pub(crate) enum Answer {
         changed: bool,
     },
     Failed(Failed),
+}
+
+/// A record in which index and journal differ.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Compared {
+    pub(crate) code: String,
+    pub(crate) tree: String,
+    pub(crate) key_hex: String,
+    pub(crate) detail: String,
+    pub(crate) fix: Option<String>,
 }
 
 /// Why the daemon did not do it, as it would say it itself.
@@ -159,6 +177,19 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
                     .collect(),
             }
         }
+        Request::CompareIndex => {
+            let found = storage.compare_index()?.into_iter();
+            let told = found.map(|of| Compared {
+                code: of.code.name().to_owned(),
+                tree: of.tree.map_or("", TreeId::name).to_owned(),
+                key_hex: of.key_hex,
+                detail: of.detail,
+                fix: of.code.fix().map(str::to_owned),
+            });
+            Answer::Compared {
+                findings: told.take(COMPARED).collect(),
+            }
+        }
         #[cfg(feature = "encrypted-storage")]
         Request::StoreSecret { name, value } => {
             let value = nonos_storage::Zeroizing::new(value);
@@ -179,6 +210,18 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
             Answer::Changed { changed: true }
         }
     })
+}
+
+/// Has the daemon compare its index with its journal; `None` if no daemon has the database.
+pub(crate) fn compare_index(data_dir: &Path) -> Result<Option<Vec<Compared>>, CliError> {
+    let socket = socket(data_dir);
+    if UnixStream::connect(&socket).is_err() {
+        return Ok(None);
+    }
+    match ask(&socket, &Request::CompareIndex)? {
+        Answer::Compared { findings } => Ok(Some(findings)),
+        _ => Err(CliError::DaemonAnswer),
+    }
 }
 
 /// A database that a verb changes: its own, or the daemon's.

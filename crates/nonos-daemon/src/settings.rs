@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -212,10 +213,11 @@ impl Default for UpkeepSettings {
 pub(crate) enum SettingsError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is not valid", path.display())]
+    #[error("{} is not valid: {what}", path.display())]
     Invalid {
         path: PathBuf,
-        source: Box<toml::de::Error>,
+        /// The line, what is in it, and what is wrong with that.
+        what: String,
     },
     #[error("{}: unknown key {key:?}; {hint}", path.display())]
     UnknownKey {
@@ -223,12 +225,15 @@ pub(crate) enum SettingsError {
         key: String,
         hint: String,
     },
-    #[error("{}: metrics.interval_secs is {found}; give 1 to 86400", path.display())]
-    Interval { path: PathBuf, found: u64 },
-    #[error("{}: maintenance.compact_above_percent is {found}; give 0 to 100", path.display())]
-    CompactAbove { path: PathBuf, found: u8 },
-    #[error("{}: backup.every_secs is {found}; give 0 to 86400", path.display())]
-    BackupEvery { path: PathBuf, found: u64 },
+    #[error("{}: {key} is {found}; give {}", path.display(), limits(range))]
+    Range {
+        path: PathBuf,
+        key: &'static str,
+        found: u64,
+        range: RangeInclusive<u64>,
+    },
+    #[error("{}: {key} is empty", path.display())]
+    Empty { path: PathBuf, key: &'static str },
     #[error("{}: server.listen is {found:?}; give an address and a port, as 127.0.0.1:9464, or \"\"", path.display())]
     Listen { path: PathBuf, found: String },
     #[error("{} begins with ~/, but HOME is not set", path.display())]
@@ -341,31 +346,94 @@ fn documented(is_sealed: bool) -> String {
 
 fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
     let path = path.to_owned();
-    let invalid = |source| SettingsError::Invalid {
+    let invalid = |error: &toml::de::Error| SettingsError::Invalid {
         path: path.clone(),
-        source: Box::new(source),
+        what: in_a_line(text, error),
     };
-    let table: toml::Table = text.parse().map_err(invalid)?;
+    let table: toml::Table = text.parse().map_err(|error| invalid(&error))?;
     if let Some((key, hint)) = unknown_key(&table) {
         return Err(SettingsError::UnknownKey { path, key, hint });
     }
-    let settings: Settings = toml::from_str(text).map_err(invalid)?;
-    if settings.maintenance.compact_above_percent > 100 {
-        let found = settings.maintenance.compact_above_percent;
-        return Err(SettingsError::CompactAbove { path, found });
-    }
-    if settings.backup.every_secs > 86_400 {
-        let found = settings.backup.every_secs;
-        return Err(SettingsError::BackupEvery { path, found });
-    }
+    let settings: Settings = toml::from_str(text).map_err(|error| invalid(&error))?;
     if !settings.server.listen.is_empty() && settings.server.address().is_none() {
         let found = settings.server.listen;
         return Err(SettingsError::Listen { path, found });
     }
-    match settings.metrics.interval_secs {
-        1..=86_400 => Ok(settings),
-        found => Err(SettingsError::Interval { path, found }),
+    let (upkeep, backup) = (&settings.maintenance, &settings.backup);
+    for (key, found, range) in [
+        (
+            "storage.cache_capacity_bytes",
+            settings.storage.cache_capacity_bytes,
+            1_048_576..=u64::MAX,
+        ),
+        (
+            "metrics.interval_secs",
+            settings.metrics.interval_secs,
+            1..=86_400,
+        ),
+        (
+            "maintenance.scrub_every_secs",
+            upkeep.scrub_every_secs,
+            1..=A_YEAR,
+        ),
+        (
+            "maintenance.compact_above_percent",
+            upkeep.compact_above_percent.into(),
+            0..=100,
+        ),
+        ("backup.every_secs", backup.every_secs, 0..=86_400),
+        (
+            "backup.drill_every_secs",
+            backup.drill_every_secs,
+            0..=A_YEAR,
+        ),
+    ] {
+        if !range.contains(&found) {
+            return Err(SettingsError::Range {
+                path,
+                key,
+                found,
+                range,
+            });
+        }
     }
+    for (key, is_empty) in [
+        (
+            "storage.db_path",
+            settings.storage.path.as_os_str().is_empty(),
+        ),
+        (
+            "secrets.key_file",
+            settings.secrets.key_file.as_os_str().is_empty(),
+        ),
+        ("backup.to", backup.to.is_empty()),
+    ] {
+        if is_empty {
+            return Err(SettingsError::Empty { path, key });
+        }
+    }
+    Ok(settings)
+}
+
+fn limits(range: &RangeInclusive<u64>) -> String {
+    match (range.start(), range.end()) {
+        (least, &u64::MAX) => format!("{least} or more"),
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
+/// Longer periods are none, in seconds.
+const A_YEAR: u64 = 31_536_000;
+
+/// What is wrong, and in which line.
+fn in_a_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().lines().collect::<Vec<_>>().join(" ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return message;
+    };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    format!("line {}, `{line}`: {message}", number + 1)
 }
 
 /// The first key that no part of the program reads, and what was perhaps meant.
@@ -474,6 +542,9 @@ mod tests {
             "[metrics]\ninterval_secs = 86401",
             "[maintenance]\ncompact_above_percent = 101",
             "[backup]\nevery_secs = 86401",
+            "[backup]\ndrill_every_secs = 9223372036854775807",
+            "[maintenance]\nscrub_every_secs = 0",
+            "[storage]\ndb_path = \"\"",
             "[backup]\nto = 1",
             "metrics = 1",
             "[storage",

@@ -76,6 +76,33 @@ enum Job {
     Chain,
 }
 
+/// Compares the index with the journal, and nothing else: what differs, 10,000 at most. A database that is open for
+/// reading only, or in memory, has nothing to compare.
+///
+/// # Errors
+///
+/// Errors of the index and the journal.
+pub fn compare_index(db: &Db) -> Result<Vec<Finding>, CoreError> {
+    let mut meter = db.meter("compare", 0);
+    let differences = db.differences(&mut |len| {
+        let bytes = u64::try_from(len).unwrap_or(0);
+        meter.add(1, bytes)
+    })?;
+    Ok(differences.iter().map(of_copies).collect())
+}
+
+fn of_copies((tree, key, difference): &(TreeId, Vec<u8>, Difference)) -> Finding {
+    let (code, detail) = match difference {
+        Difference::Missing => (Code::IndexMissing, "the index lacks it"),
+        Difference::Extra => (Code::IndexExtra, "the journal does not have it"),
+        _ => (
+            Code::IndexChanged,
+            "index and journal have different values",
+        ),
+    };
+    Finding::of_record(*tree, key, code, detail.to_owned())
+}
+
 /// Reads every record and reports what is wrong.
 ///
 /// # Errors
@@ -294,16 +321,8 @@ impl Work<'_> {
             }
             Ok(())
         })?;
-        for (tree, key, difference) in differences {
-            let (code, detail) = match difference {
-                Difference::Missing => (Code::IndexMissing, "the index lacks it"),
-                Difference::Extra => (Code::IndexExtra, "the journal does not have it"),
-                _ => (
-                    Code::IndexChanged,
-                    "index and journal have different values",
-                ),
-            };
-            self.add(Finding::of_record(tree, &key, code, detail.to_owned()));
+        for differing in &differences {
+            self.add(of_copies(differing));
         }
         self.tell(untold, bytes)
     }

@@ -26,7 +26,7 @@ pub use catalog::{
 };
 pub use integrity::{
     Code as FindingCode, Envelope, Finding, Integrity, Severity, TreeIntegrity, VerifyOptions,
-    verify,
+    compare_index, verify,
 };
 pub use origin::{HistoryId, Origin, origin, settle};
 pub use prune::{PruneError, prune_metrics};

@@ -6,6 +6,7 @@ use comfy_table::Table;
 use nonos_storage::{Finding, TreeId};
 use serde::Serialize;
 
+use crate::admin;
 use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
@@ -32,6 +33,8 @@ pub(crate) struct Verified {
     corrupted: usize,
     errors: u64,
     warnings: u64,
+    /// Whether the index was compared with the journal, which only the daemon that has it can.
+    index_compared: bool,
     trees: Vec<Tree>,
     #[serde(skip)]
     findings: Vec<output::Finding>,
@@ -75,7 +78,8 @@ fn read(
         }
         None => None,
     };
-    let settings = Places::of(args)?.load()?;
+    let places = Places::of(args)?;
+    let settings = places.load()?;
     let storage = cmd::view(&settings.storage)?;
     let mut verified = Verified {
         database: storage.data_path().to_owned(),
@@ -88,6 +92,7 @@ fn read(
         corrupted: 0,
         errors: 0,
         warnings: 0,
+        index_compared: false,
         trees: Vec::new(),
         findings: Vec::new(),
     };
@@ -118,7 +123,34 @@ fn read(
     verified.corrupted = verified.trees.iter().map(|tree| tree.corrupted).sum();
     (verified.errors, verified.warnings) = (found.errors, found.warnings);
     verified.findings = found.findings.into_iter().map(told).collect();
+    if depth == Depth::Deep
+        && !args.offline
+        && let Some(found) = admin::compare_index(&places.data_dir)?
+    {
+        verified.index_compared = true;
+        let found = found
+            .into_iter()
+            .filter(|of| tree.is_none_or(|tree| tree.name() == of.tree));
+        for of in found {
+            verified.errors += 1;
+            if verified.findings.len() < max_errors {
+                verified.findings.push(compared(of));
+            }
+        }
+    }
     Ok(verified)
+}
+
+fn compared(of: admin::Compared) -> output::Finding {
+    let tree = TreeId::ALL.into_iter().find(|tree| tree.name() == of.tree);
+    output::Finding {
+        code: of.code,
+        severity: "error",
+        tree: tree.map(TreeId::name),
+        key_hex: Some(of.key_hex),
+        detail: of.detail,
+        fix: of.fix,
+    }
 }
 
 pub(crate) fn told(found: Finding) -> output::Finding {
@@ -161,6 +193,11 @@ fn table(verified: &Verified) -> String {
         if let Some(fix) = &found.fix {
             push_line(&mut text, format_args!("  help: `{fix}`"));
         }
+    }
+    if verified.depth == "deep" && !verified.index_compared {
+        let what = "the index was not compared with the journal: the daemon does that while it runs, and \
+                    what it opens it heals";
+        push_line(&mut text, format_args!("{what}"));
     }
     let (errors, warnings) = (verified.errors, verified.warnings);
     push_line(

@@ -6,6 +6,9 @@
 
 mod admin;
 mod backup;
+#[cfg(feature = "encrypted-storage")]
+mod beside;
+mod config;
 mod docs;
 mod doctor;
 mod encrypted;

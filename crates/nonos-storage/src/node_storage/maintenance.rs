@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use storage_core::{Activity, Space, TreeId};
-use storage_ops::{BackupInfo, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions};
+use storage_core::{Activity, CoreError, Space, TreeId};
+use storage_ops::{
+    BackupInfo, Finding, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions,
+};
 
 use super::NodeStorage;
 use crate::clock;
@@ -288,6 +290,19 @@ impl NodeStorage {
         deep: bool,
     ) -> NonosResult<Integrity> {
         self.verify(tree, max_findings, deep, None)
+    }
+
+    /// The part of deep verifying that a read-only view cannot do: the index compared with the journal. What differs,
+    /// 10,000 at most.
+    ///
+    /// # Errors
+    ///
+    /// `READ_ONLY` for a read-only view, `POISONED` after closing, `IO`, `CANCELLED`.
+    pub fn compare_index(&self) -> NonosResult<Vec<Finding>> {
+        if self.is_read_only() {
+            return Err(CoreError::ReadOnly.into());
+        }
+        self.done(storage_ops::compare_index(&self.db))
     }
 
     fn verify(
