@@ -7,6 +7,7 @@
 
 mod bench;
 mod crash;
+mod daemon_soak;
 mod damage;
 mod disk_full;
 mod layers;
@@ -37,6 +38,7 @@ trials:
   damage [TRIALS]     damages files of index and journal, 1,000 times
   crash [TRIALS]      kills a process that compacts, or restores, 200 times
   lifetimes [LIVES]   simulated databases of six crashes each, 40,000 times
+  daemon-soak [MIN]   the daemon at 200 writes/s with all that it does beside, killed 20 times, 15 minutes
   soak [DAYS]         a node's days, 365: samples, pruning, checkpoints, the disk's use
 
   migrations          upgrades every fixture, by directory and by backup
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Some(migrations::NAME) => migrations::stop_at(argument.as_deref(), args.next().as_deref()),
         Some(migrations::MEASURED) => migrations::measured(argument.as_deref()),
         Some("lifetimes") => longer::lifetimes(&root(), argument.as_deref()),
+        Some("daemon-soak") => daemon_soak::run(&root(), argument.as_deref()),
         Some("soak") => longer::soak(&root(), argument.as_deref()),
         Some("oracle") => oracle::run(&root(), argument.as_deref()),
         Some("power-cut") => power_cut::run(argument.as_deref()),

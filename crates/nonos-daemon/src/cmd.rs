@@ -52,17 +52,10 @@ pub(crate) fn writer(
     data_dir: &Path,
     open: impl FnOnce() -> Result<NodeStorage, CliError>,
 ) -> Result<Writer, CliError> {
-    match open() {
-        Err(CliError::Storage(NonosError::Storage(error)))
-            if error.code() == ErrorCode::Locked && !args.offline =>
-        {
-            let socket = admin::socket(data_dir);
-            // Another verb has it, or a program that is no daemon.
-            if UnixStream::connect(&socket).is_err() {
-                return Err(CliError::Storage(NonosError::Storage(error)));
-            }
-            Ok(Writer::Daemon(socket))
-        }
-        opened => Ok(Writer::Own(Box::new(opened?))),
+    // A daemon that answers has the database: nobody waits for its lock.
+    let socket = admin::socket(data_dir);
+    if !args.offline && UnixStream::connect(&socket).is_ok() {
+        return Ok(Writer::Daemon(socket));
     }
+    Ok(Writer::Own(Box::new(open()?)))
 }

@@ -7,5 +7,8 @@ pub(crate) mod retention;
 pub(crate) mod sampler;
 pub(crate) mod server;
 pub(crate) mod shutdown;
+#[cfg(feature = "soak")]
+pub(crate) mod soak;
 pub(crate) mod supervisor;
 pub(crate) mod upkeep;
+pub(crate) mod watch;

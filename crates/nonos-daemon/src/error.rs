@@ -106,6 +106,9 @@ pub(crate) enum CliError {
     WorkToDo,
     #[error("this host cannot be sampled")]
     Host { source: sysinfo::Error },
+    /// Of the daemon, whose database has to be opened again.
+    #[error("the database takes no writes: {reason}")]
+    NoWrites { reason: String },
     #[error("the daemon's task ended early")]
     Task { source: tokio::task::JoinError },
     #[error("cannot write the result")]
@@ -170,6 +173,7 @@ impl CliError {
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
             Self::NotConfirmed { .. } => "NOT_CONFIRMED",
+            Self::NoWrites { .. } => ErrorCode::Poisoned.name(),
             Self::Pending { .. } => ErrorCode::MigrationNeeded.name(),
             Self::WorkToDo => "WORK_TO_DO",
             Self::Reported { source } => source.code(),
@@ -241,6 +245,7 @@ impl CliError {
             Self::Pending { .. } => {
                 Some("`nonos migrate --dry-run` shows what it would do, `nonos migrate` does it")
             }
+            Self::NoWrites { .. } => Some("restart the daemon: opening the database recovers it"),
             Self::NotConfirmed { .. } => Some("answer yes, or give --yes"),
             _ => None,
         }

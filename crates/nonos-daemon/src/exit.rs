@@ -80,6 +80,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::Findings { .. } => INTEGRITY,
         CliError::NoDatabase { .. } => NO_DATABASE,
         CliError::NotConfirmed { .. } => REFUSED,
+        CliError::NoWrites { .. } => POISONED,
         CliError::Pending { .. } => MIGRATION_NEEDED,
         CliError::WorkToDo => WORK_TO_DO,
         CliError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => DISK_FULL,

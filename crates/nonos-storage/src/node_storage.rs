@@ -191,6 +191,12 @@ impl NodeStorage {
         self.db.health()
     }
 
+    /// Whether writes are taken now: it is open for them, and neither the journal nor the index failed. A full disk,
+    /// which some writes still fit on, is no reason.
+    pub fn accepts_writes(&self) -> bool {
+        self.db.accepts_writes()
+    }
+
     /// Writes several records in one commit: all of them or none, in every tree.
     ///
     /// Returns what the closure returned and the commit's number. If the closure returns an error or

@@ -625,6 +625,16 @@ impl Db {
         }
     }
 
+    /// Whether writes are taken: it is open for them, and neither the journal nor the index failed. A full disk, which
+    /// some writes still fit on, is no reason.
+    pub fn accepts_writes(&self) -> bool {
+        let inner = &self.inner;
+        inner.merged.is_none()
+            && inner.check_journal().is_ok()
+            && inner.index().is_ok()
+            && inner.index_failure().is_none()
+    }
+
     /// Writes a checkpoint into the journal now.
     ///
     /// # Errors

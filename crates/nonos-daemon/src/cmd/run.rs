@@ -18,7 +18,7 @@ use crate::daemon::admin::Admin;
 use crate::daemon::backups::{self, Backups};
 use crate::daemon::node::{Node, Phase};
 use crate::daemon::server::{Server, Token, status};
-use crate::daemon::{retention, sampler, shutdown, supervisor, upkeep};
+use crate::daemon::{retention, sampler, shutdown, supervisor, upkeep, watch};
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
@@ -217,6 +217,8 @@ impl Daemon<'_> {
         mut stop: Pin<&mut impl Future<Output = &'static str>>,
         mut serving: Pin<&mut impl Future<Output = CliError>>,
     ) -> Result<(), CliError> {
+        #[cfg(feature = "soak")]
+        crate::daemon::soak::start(storage)?;
         let mut hangups = shutdown::hangups()?;
         let data_dir = Places::of(self.args)?.data_dir;
         let admin = match Admin::listen(&data_dir) {
@@ -235,6 +237,7 @@ impl Daemon<'_> {
             }
         });
         let mut counting = pin!(upkeep::count(Arc::clone(storage), Arc::clone(&self.node)));
+        let mut failing = pin!(watch::until_it_fails(Arc::clone(storage)));
         let mut settings = self.settings.clone();
         loop {
             let interval = Duration::from_secs(settings.metrics.interval_secs);
@@ -257,6 +260,7 @@ impl Daemon<'_> {
                 failed = retaining => return failed,
                 failed = &mut administering => return failed,
                 failed = &mut counting => return failed,
+                error = &mut failing => return Err(error),
                 error = &mut serving => return Err(error),
                 _ = hangups.recv() => {}
             }

@@ -117,7 +117,9 @@ impl Node {
             Phase::Opening(None) => Err("the database is being opened".to_owned()),
             Phase::Closing => Err("the database is being closed".to_owned()),
             Phase::Open(storage) => match storage.health() {
-                Health::Poisoned { reason } => {
+                Health::Poisoned { reason } | Health::Degraded { reason }
+                    if !storage.accepts_writes() =>
+                {
                     Err(format!("the database takes no writes: {reason}"))
                 }
                 _ => Ok(()),

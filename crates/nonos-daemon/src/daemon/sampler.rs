@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nonos_storage::{ErrorCode, NodeStorage, NonosError, NonosResult, StoredMetrics};
+use nonos_storage::{NodeStorage, NonosResult, StoredMetrics};
 use sysinfo::{CpuRefreshKind, MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, Networks, System};
 use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::error::CliError;
 
-/// Samples until the database takes no more writes, which is then the error.
+/// Samples over and over; one that cannot be stored is logged.
 ///
 /// The first sample comes as soon as a CPU load can be told, so that a node with a long interval
 /// shows one soon.
@@ -28,12 +28,8 @@ pub(crate) async fn run(storage: Arc<NodeStorage>, every: Duration) -> Result<()
         });
         let (back, stored) = sampled.await.map_err(|source| CliError::Task { source })?;
         host = back;
-        match stored {
-            Ok(()) => {}
-            Err(NonosError::Storage(error)) if error.code() != ErrorCode::Poisoned => {
-                tracing::error!(%error, "this sample was not stored");
-            }
-            Err(error) => return Err(error.into()),
+        if let Err(error) = stored {
+            tracing::error!(%error, "this sample was not stored");
         }
     }
 }

@@ -33,7 +33,7 @@ fn ask(address: SocketAddr, request: &str) -> Fallible<(u16, String, String)> {
     Ok((status, head.to_lowercase(), body.to_owned()))
 }
 
-fn get(address: SocketAddr, path: &str) -> Fallible<(u16, String, String)> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Fallible<(u16, String, String)> {
     ask(
         address,
         &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"),

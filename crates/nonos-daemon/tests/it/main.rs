@@ -18,6 +18,8 @@ mod http;
 mod migrate;
 #[cfg(feature = "object-store")]
 mod object_target;
+#[cfg(feature = "encrypted-storage")]
+mod poisoned;
 mod program;
 mod records;
 mod repair;

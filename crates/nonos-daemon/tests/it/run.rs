@@ -14,7 +14,12 @@ impl<'n> Daemon<'n> {
     }
 
     pub(crate) fn start_with(node: &'n Node, more: &[&str]) -> std::io::Result<Self> {
-        let mut command = node.command(&[&["run", "-vv", "--log-format", "json"], more].concat());
+        let command = node.command(&[&["run", "-vv", "--log-format", "json"], more].concat());
+        Self::of(node, command)
+    }
+
+    /// One that is started by this.
+    pub(crate) fn of(node: &'n Node, mut command: Command) -> std::io::Result<Self> {
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let log = child.stderr.take().map(BufReader::new);
         let log = log.ok_or_else(|| std::io::Error::other("no log"))?;
@@ -58,8 +63,13 @@ impl<'n> Daemon<'n> {
     }
 
     /// Sends a signal and returns the exit code.
-    pub(crate) fn end(mut self, signal: &str) -> Result<Option<i32>, Box<dyn std::error::Error>> {
+    pub(crate) fn end(self, signal: &str) -> Result<Option<i32>, Box<dyn std::error::Error>> {
         self.signal(signal)?;
+        self.ended()
+    }
+
+    /// Waits until it ended by itself, and returns the exit code.
+    pub(crate) fn ended(mut self) -> Result<Option<i32>, Box<dyn std::error::Error>> {
         // The log must not fill the pipe while the daemon closes.
         let mut rest = Vec::new();
         self.2.read_to_end(&mut rest)?;

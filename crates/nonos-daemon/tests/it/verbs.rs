@@ -47,7 +47,7 @@ fn a_bad_configuration_exits_2_and_makes_nothing() -> TestResult {
         ("[storage]\nflush_every_ms = 0\n", "flush_every_ms"),
         (
             "[storage]\ncache_capacity_bytes = 1000\n",
-            "the minimum is 1048576",
+            "give 1048576 or more",
         ),
         ("[metrics]\ninterval_secs = 0\n", "give 1 to 86400"),
         ("[storage\n", "not valid"),

@@ -1,0 +1,435 @@
+//! The daemon under a node's load: 200 writes a second, readers, scrapes, backups, scrubs and a compaction; killed at random
+//! moments in the first half, left alone in the second. What it acknowledged is compared with what is there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nonos_storage::{NodeStorage, Order, Selection, StorageConfig, TreeId};
+
+use crate::{Error, failed};
+
+const KILLS: u32 = 20;
+/// As in the daemon's soak.
+const PEERS: u64 = 10_000;
+const TICK: Duration = Duration::from_secs(1);
+const CONFIG: &str = "[metrics]\ninterval_secs = 1\n[server]\nlisten = \"127.0.0.1:0\"\n\
+                      [backup]\nevery_secs = 10\nkeep_last = 3\nkeep_daily = 0\ndrill_every_secs = 60\n\
+                      [maintenance]\nscrub_every_secs = 30\nscrub_bytes_per_sec = 4194304\n";
+
+/// What was measured.
+#[derive(Debug, Default)]
+struct Measured {
+    /// Commits by the upper bound of their duration, of lives that ended.
+    buckets: BTreeMap<u64, u64>,
+    /// Of the life that goes on, by its last scrape.
+    current: BTreeMap<u64, u64>,
+    scrapes: u64,
+    reads: u64,
+    /// Resident MiB of the life that is left alone, a second apart.
+    resident: Vec<u64>,
+    backups: u64,
+    scrubs: u64,
+}
+
+/// Runs for so many minutes, 15 unless another number is given.
+pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
+    let minutes: u64 = minutes.unwrap_or("15").parse().map_err(failed)?;
+    let nonos = build(root)?;
+    let scratch = tempfile::tempdir().map_err(failed)?;
+    let node = scratch.path().join("node");
+    let notes = scratch.path().join("notes");
+    let init = Command::new(&nonos)
+        .arg("-d")
+        .arg(&node)
+        .args(["-q", "init"])
+        .output();
+    if !init.map_err(failed)?.status.success() {
+        return Err(failed("nonos init failed"));
+    }
+    let sealed = "[storage]\nencryption_mode = \"sealed_box\"\n";
+    fs::write(node.join("config.toml"), format!("{sealed}{CONFIG}")).map_err(failed)?;
+
+    let half = Duration::from_secs(minutes * 30);
+    let mut measured = Measured::default();
+    let mut random = Random(0x5eed);
+    let mut lost = 0;
+    let mut left = half;
+    for kill in 0..KILLS {
+        let share = left / (KILLS - kill);
+        let life = share.mul_f64(0.5 + random.unit());
+        left = left.saturating_sub(life);
+        let mut daemon = Daemon::start(&nonos, &node, &notes)?;
+        daemon.live(life, &mut measured, |_, _| {})?;
+        daemon.kill()?;
+        measured.end_of_life();
+        let (acknowledged, missing) = compare(&node, &notes)?;
+        lost += missing;
+        println!(
+            "kill {:>2} after {:>5.1} s: {acknowledged} acknowledged, {missing} lost",
+            kill + 1,
+            life.as_secs_f64()
+        );
+    }
+    let mut daemon = Daemon::start(&nonos, &node, &notes)?;
+    let mut is_compacted = false;
+    daemon.live(half, &mut measured, |measured, resident| {
+        measured.resident.push(resident);
+        if !is_compacted && measured.resident.len() > 60 {
+            is_compacted = true;
+            let compacted = nonos_verb(&nonos, &node, &["compact"]);
+            println!(
+                "compacted beside the writes: {}",
+                compacted.trim().replace('\n', ", ")
+            );
+        }
+    })?;
+    let code = daemon.end()?;
+    measured.end_of_life();
+    let (acknowledged, missing) = compare(&node, &notes)?;
+    lost += missing;
+    let status = nonos_verb(&nonos, &node, &["status"]);
+    let verified = Command::new(&nonos)
+        .arg("-d")
+        .arg(&node)
+        .args(["verify", "--deep"])
+        .output();
+    let verified = verified.map_err(failed)?.status.success();
+    Ok(measured.report(acknowledged, lost, code, verified, &status))
+}
+
+fn build(root: &Path) -> Result<PathBuf, Error> {
+    let built = Command::new("cargo")
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "nonos-daemon",
+            "--features",
+            "soak",
+        ])
+        .current_dir(root)
+        .status();
+    if !built.map_err(failed)?.success() {
+        return Err(failed("the program could not be built"));
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(target.join("release/nonos"))
+}
+
+/// What a verb prints.
+fn nonos_verb(nonos: &Path, node: &Path, args: &[&str]) -> String {
+    let output = Command::new(nonos).arg("-d").arg(node).args(args).output();
+    output.map_or_else(
+        |e| e.to_string(),
+        |output| {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr)
+        },
+    )
+}
+
+/// A daemon, killed at drop.
+struct Daemon {
+    child: Child,
+    address: String,
+    log: PathBuf,
+    nonos: PathBuf,
+    node: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it and waits until it is ready.
+    fn start(nonos: &Path, node: &Path, notes: &Path) -> Result<Self, Error> {
+        let log = notes.with_extension("log");
+        let file = fs::File::create(&log).map_err(failed)?;
+        let child = Command::new(nonos)
+            .arg("-d")
+            .arg(node)
+            .args(["run", "--log-format", "json"])
+            .env("NONOS_SOAK_NOTES", notes)
+            .stdin(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .map_err(failed)?;
+        let mut daemon = Self {
+            child,
+            address: String::new(),
+            log,
+            nonos: nonos.to_owned(),
+            node: node.to_owned(),
+        };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            let log = fs::read_to_string(&daemon.log).unwrap_or_default();
+            if let Some((_, rest)) = log.split_once("\"address\":\"") {
+                rest.split('"')
+                    .next()
+                    .unwrap_or_default()
+                    .clone_into(&mut daemon.address);
+            }
+            let is_ready = !daemon.address.is_empty()
+                && get(&daemon.address, "/readyz").is_some_and(|answer| answer.contains(" 200 "));
+            if is_ready {
+                return Ok(daemon);
+            }
+            if Instant::now() > deadline {
+                return Err(failed(format!("the daemon is not ready: {log}")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Reads and scrapes beside it for so long.
+    fn live(
+        &mut self,
+        life: Duration,
+        measured: &mut Measured,
+        mut each: impl FnMut(&mut Measured, u64),
+    ) -> Result<(), Error> {
+        const READS: [&[&str]; 4] = [
+            &["peers", "--limit", "100"],
+            &["metrics", "--limit", "100"],
+            &["status"],
+            &["verify", "--quick"],
+        ];
+        let ends = Instant::now() + life;
+        for turn in 0_usize.. {
+            let next = (Instant::now() + TICK).min(ends);
+            if let Some(ended) = self.child.try_wait().map_err(failed)? {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(failed(format!(
+                    "the daemon ended by itself: {ended}: {log}"
+                )));
+            }
+            if let Some(text) = get(&self.address, "/metrics") {
+                measured.scraped(&text);
+            }
+            let read = READS.get(turn % READS.len()).copied().unwrap_or_default();
+            let output = Command::new(&self.nonos)
+                .arg("-d")
+                .arg(&self.node)
+                .args(read)
+                .output();
+            let output = output.map_err(failed)?;
+            if !output.status.success() {
+                let told = String::from_utf8_lossy(&output.stderr);
+                return Err(failed(format!("{read:?} beside the daemon: {told}")));
+            }
+            measured.reads += 1;
+            each(measured, resident_mib(self.child.id()));
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            if Instant::now() >= ends {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn kill(mut self) -> Result<(), Error> {
+        self.child.kill().map_err(failed)?;
+        self.child.wait().map_err(failed)?;
+        Ok(())
+    }
+
+    /// Ends it by SIGTERM and returns its exit code.
+    fn end(mut self) -> Result<Option<i32>, Error> {
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .map_err(failed)?;
+        Ok(self.child.wait().map_err(failed)?.code())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// The whole answer, head and body.
+fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn resident_mib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.unwrap_or(0) / 1024
+}
+
+/// How many writes were acknowledged, and how many of those are not there.
+fn compare(node: &Path, notes: &Path) -> Result<(u64, u64), Error> {
+    let notes = fs::read_to_string(notes).map_err(failed)?;
+    let acknowledged: u64 = notes
+        .lines()
+        .last()
+        .map_or(Ok(0), str::parse)
+        .map_err(failed)?;
+    let storage = NodeStorage::open_readonly(StorageConfig {
+        path: node.join("data.sled"),
+        ..StorageConfig::default()
+    })?;
+    let mut lost = 0;
+    // Each sample has a time of its own, in order.
+    let mut next = 1;
+    let which = Selection {
+        order: Order::Ascending,
+        ..Selection::default()
+    };
+    storage.visit_records::<nonos_storage::NonosError>(TreeId::Metrics, &which, &mut |record| {
+        let time = record?.key.as_u64().unwrap_or(0);
+        while next < time && next <= acknowledged {
+            lost += 1;
+            next += 2;
+        }
+        next = next.max(time + 2);
+        Ok(next <= acknowledged)
+    })?;
+    lost += (acknowledged + 2).saturating_sub(next) / 2;
+    for peer in (0..PEERS.min(acknowledged + 1)).step_by(2) {
+        // The last of its numbers that was acknowledged, or the one after.
+        let expected = acknowledged - (acknowledged + PEERS - peer) % PEERS;
+        let found = storage.load_peer(&format!("soak-{peer:05}"))?;
+        let seen = found.map_or(0, |peer| u64::try_from(peer.last_seen).unwrap_or(0));
+        lost += u64::from(expected > 0 && seen < expected);
+    }
+    Ok((acknowledged, lost))
+}
+
+impl Measured {
+    fn scraped(&mut self, text: &str) {
+        self.scrapes += 1;
+        let of = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        };
+        // An age that is shorter than a tick: it was done in this one.
+        self.backups += u64::from(of("nonos_backup_age_seconds ").is_some_and(|age| age < 1.0));
+        self.scrubs += u64::from(of("nonos_scrub_age_seconds ").is_some_and(|age| age < 1.0));
+        self.current.clear();
+        let mut below = 0;
+        for line in text.lines() {
+            let Some(rest) = line.strip_prefix("nonos_commit_seconds_bucket{") else {
+                continue;
+            };
+            if !rest.contains("class=\"buffered\"") {
+                continue;
+            }
+            let bound = rest
+                .split_once("le=\"")
+                .and_then(|(_, rest)| rest.split('"').next());
+            let bound = bound
+                .and_then(|bound| bound.parse::<f64>().ok())
+                .unwrap_or(f64::INFINITY);
+            let count = rest
+                .rsplit(' ')
+                .next()
+                .and_then(|count| count.parse::<f64>().ok());
+            // Whole numbers, as microseconds and as counts.
+            let (bound, count) = (micros(bound), whole(count.unwrap_or(0.0)));
+            if count > below {
+                self.current.insert(bound, count - below);
+                below = count;
+            }
+        }
+    }
+
+    fn end_of_life(&mut self) {
+        for (bound, count) in std::mem::take(&mut self.current) {
+            *self.buckets.entry(bound).or_default() += count;
+        }
+    }
+
+    /// The bound below which so many thousandths are, in microseconds.
+    fn quantile(&self, thousandths: u64) -> u64 {
+        let all: u64 = self.buckets.values().sum();
+        let mut below = 0;
+        for (bound, count) in &self.buckets {
+            below += count;
+            if below * 1000 >= all * thousandths {
+                return *bound;
+            }
+        }
+        0
+    }
+
+    fn report(
+        &self,
+        acknowledged: u64,
+        lost: u64,
+        code: Option<i32>,
+        verified: bool,
+        status: &str,
+    ) -> bool {
+        let commits: u64 = self.buckets.values().sum();
+        let (middle, late) = self.resident.split_at(self.resident.len() / 2);
+        let most = |of: &[u64]| of.iter().copied().max().unwrap_or(0);
+        let (p50, p99, p999) = (self.quantile(500), self.quantile(990), self.quantile(999));
+        println!("{status}");
+        println!(
+            "acknowledged {acknowledged}, lost {lost}; {} scrapes, {} reads",
+            self.scrapes, self.reads
+        );
+        println!(
+            "seconds with a backup {}, with the end of a scrub {}",
+            self.backups, self.scrubs
+        );
+        println!("buffered commits {commits}: p50 at most {p50} us, p99 {p99} us, p99.9 {p999} us");
+        println!(
+            "resident in the life of its own: first half at most {} MiB, second {} MiB",
+            most(middle),
+            most(late)
+        );
+        println!("ended with {code:?}, verified deeply: {verified}");
+        let is_flat = most(late) <= most(middle) + most(middle) / 10 + 4;
+        lost == 0 && verified && code == Some(0) && p99 < 5_000 && is_flat && self.scrubs > 0
+    }
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number of a scrape"
+)]
+fn whole(number: f64) -> u64 {
+    number.max(0.0).round() as u64
+}
+
+fn micros(seconds: f64) -> u64 {
+    whole((seconds * 1e6).min(1e15))
+}
+
+/// Numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    /// From 0 up to 1.
+    fn unit(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let bits = u32::try_from(self.0 >> 32).unwrap_or(0);
+        f64::from(bits) / f64::from(u32::MAX)
+    }
+}
