@@ -25,6 +25,10 @@ fn every_command_in_the_documents_is_one() -> TestResult {
     let mut checked = 0;
     for file in [
         "README.md",
+        "docs/INSTALL.md",
+        "docs/CONFIGURATION.md",
+        "docs/BACKUPS.md",
+        "docs/MONITORING.md",
         "docs/OPERATIONS.md",
         "docs/SECRETS.md",
         "docs/MIGRATIONS.md",
@@ -49,6 +53,37 @@ fn every_command_in_the_documents_is_one() -> TestResult {
         }
     }
     assert!(checked > 5, "{checked}");
+    Ok(())
+}
+
+/// Every key of the file that `init` writes has a row under its table, with its default.
+#[test]
+fn every_key_is_in_the_document_of_the_configuration() -> TestResult {
+    let document = fs::read_to_string(format!("{ROOT}/docs/CONFIGURATION.md"))?;
+    let node = Node::new()?;
+    node.json(&["init", "--no-key", "-o", "json"], 0)?;
+    let file: toml::Table = fs::read_to_string(node.path("config.toml"))?.parse()?;
+    let mut checked = 0;
+    for (table, keys) in &file {
+        let heading = format!("## `[{table}]`\n");
+        let (_, section) = document.split_once(&heading).ok_or(heading)?;
+        let section = section.split("\n## ").next().unwrap_or_default();
+        for (key, default) in keys.as_table().ok_or("no table")? {
+            let row = format!("| `{key}` | `{default}` | ");
+            assert!(section.contains(&row), "[{table}] {row}");
+            checked += 1;
+        }
+        let rows = section
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .count();
+        assert_eq!(
+            Some(rows),
+            keys.as_table().map(toml::Table::len),
+            "[{table}]"
+        );
+    }
+    assert!(checked >= 24, "{checked}");
     Ok(())
 }
 
