@@ -15,6 +15,7 @@ mod longer;
 mod migrations;
 mod mount;
 mod oracle;
+mod page;
 mod power_cut;
 mod sample_node;
 mod tidy;
@@ -52,6 +53,7 @@ trials, which need root and loop devices (skipped with a message otherwise):
   disk-full           fills a file system of 24 MB under a writer
 
 to look at:
+  page                the status page in chromium: its numbers, its console, its pictures
   sample-node DIR     fills the database of a data directory with a month of a node
 
 measurements:
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Some(migrations::MEASURED) => migrations::measured(argument.as_deref()),
         Some("lifetimes") => longer::lifetimes(&root(), argument.as_deref()),
         Some("daemon-soak") => daemon_soak::run(&root(), argument.as_deref()),
+        Some("page") => page::run(&root()),
         Some("soak") => longer::soak(&root(), argument.as_deref()),
         Some("oracle") => oracle::run(&root(), argument.as_deref()),
         Some("power-cut") => power_cut::run(argument.as_deref()),
