@@ -3,11 +3,12 @@
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nonos_storage::{ErrorCode, NodeStorage, NonosError, StorageConfig};
+use nonos_storage::{ErrorCode, NodeStorage, NonosError, OpenOptions, StorageConfig};
 
 use crate::admin::{self, Writer};
 use crate::args::Args;
 use crate::error::CliError;
+use crate::progress;
 
 pub(crate) mod audit;
 pub(crate) mod backup;
@@ -37,9 +38,18 @@ pub(crate) mod wipe;
 
 /// A database as a verb reads it: without a lock, beside a daemon as well.
 pub(crate) fn view(config: &StorageConfig) -> Result<NodeStorage, CliError> {
-    match NodeStorage::open_readonly(config.clone()) {
+    viewed(&config.path, OpenOptions::new(config.clone()))
+}
+
+/// [`view`] for long work: its progress is shown, and a signal cancels it.
+pub(crate) fn long_view(args: &Args, config: &StorageConfig) -> Result<NodeStorage, CliError> {
+    viewed(&config.path, progress::cancellable(args, config.clone())?)
+}
+
+fn viewed(path: &Path, how: OpenOptions) -> Result<NodeStorage, CliError> {
+    match how.open_readonly() {
         Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
-            let path = config.path.clone();
+            let path = path.to_owned();
             Err(CliError::NoDatabase { path })
         }
         opened => Ok(opened?),

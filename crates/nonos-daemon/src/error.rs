@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use nonos_daemon::encryption::{CryptError, EncryptionError};
 use nonos_storage::{CatalogError, ConfigError, CryptoError, ErrorCode, NonosError, StorageError};
 
+use crate::exit;
 use crate::settings::SettingsError;
 
 /// The code of a backup that would hold secrets as they were given.
@@ -182,6 +183,12 @@ impl CliError {
 
     /// What the operator can do about it.
     pub(crate) fn remedy(&self) -> Option<&str> {
+        let is_full = exit::code(self) == exit::DISK_FULL;
+        let full = "free disk space and run it again: what was acknowledged before is kept";
+        self.own_remedy().or(is_full.then_some(full))
+    }
+
+    fn own_remedy(&self) -> Option<&str> {
         match self {
             Self::Storage(NonosError::Storage(error))
                 if error.code() == ErrorCode::MigrationNeeded =>

@@ -19,7 +19,7 @@ const INTEGRITY: u8 = 7;
 const BACKUP_INVALID: u8 = 8;
 const KEY: u8 = 9;
 const REFUSED: u8 = 10;
-const DISK_FULL: u8 = 11;
+pub(crate) const DISK_FULL: u8 = 11;
 const INTERRUPTED: u8 = 12;
 const WORK_TO_DO: u8 = 13;
 const POISONED: u8 = 14;
@@ -83,7 +83,11 @@ pub(crate) fn code(error: &CliError) -> u8 {
         CliError::NoWrites { .. } => POISONED,
         CliError::Pending { .. } => MIGRATION_NEEDED,
         CliError::WorkToDo => WORK_TO_DO,
-        CliError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => DISK_FULL,
+        CliError::Io { source, .. } | CliError::Output { source }
+            if source.kind() == io::ErrorKind::StorageFull =>
+        {
+            DISK_FULL
+        }
         CliError::Reported { source } => code(source),
         _ => UNEXPECTED,
     }

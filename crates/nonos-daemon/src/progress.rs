@@ -1,13 +1,14 @@
 //! The progress of long work on standard error: a bar on a terminal, or an event a line. An interrupt
 //! cancels it between two commits.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use nonos_storage::{OpenOptions, Progress, StorageConfig};
 use serde::Serialize;
 
@@ -74,7 +75,13 @@ pub(crate) fn cancellable(args: &Args, config: StorageConfig) -> Result<OpenOpti
     }))
 }
 
+/// What signals cancel, once one asked for it.
+static CANCELLED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
 fn cancelled_by_signals() -> Result<Arc<AtomicBool>, CliError> {
+    if let Some(cancelled) = CANCELLED.get() {
+        return Ok(Arc::clone(cancelled));
+    }
     let setup = |source| CliError::Setup {
         what: "signal handling",
         source,
@@ -92,7 +99,7 @@ fn cancelled_by_signals() -> Result<Arc<AtomicBool>, CliError> {
         flag.store(true, Ordering::Relaxed);
     });
     thread.map_err(setup)?;
-    Ok(cancelled)
+    Ok(Arc::clone(CANCELLED.get_or_init(|| cancelled)))
 }
 
 type Show = Box<dyn Fn(&Progress) + Send + Sync>;
@@ -143,9 +150,16 @@ fn bar() -> Show {
 
 fn new_bar(progress: &Progress) -> ProgressBar {
     let bar = ProgressBar::new(progress.total);
-    let template = "{prefix} {wide_bar} {pos}/{len} {per_sec} {eta} {msg}";
+    let template = if progress.total > 0 {
+        "{prefix} {wide_bar} {human_pos} of {human_len}, {rate}, {eta} left {msg}"
+    } else {
+        "{prefix} {spinner} {human_pos} {msg}"
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+            let _written = write!(text, "{:.0}/s", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     let step = progress.step.map(|(from, to)| format!(" {from} to {to}"));
     bar.set_prefix(format!(

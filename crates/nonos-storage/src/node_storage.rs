@@ -119,8 +119,15 @@ impl NodeStorage {
     /// `NOT_FOUND` if there is no database, `CORRUPT` if its journal is damaged, `SCHEMA_TOO_NEW`,
     /// `MIGRATION_NEEDED`, `IO`.
     pub fn open_readonly(config: StorageConfig) -> NonosResult<Self> {
+        Self::open_readonly_with(OpenOptions::new(config))
+    }
+
+    pub(crate) fn open_readonly_with(how: OpenOptions) -> NonosResult<Self> {
+        let config = how.config;
         let data_path = config.check()?;
-        let db = Db::open_readonly(&options(&config, data_path.clone()))?;
+        let mut options = options(&config, data_path.clone());
+        options.observer = how.observer;
+        let db = Db::open_readonly(&options)?;
         let schema = storage_schema::load(&db).map_err(StorageError::from)?;
         let secrets = secrets_of(&config, false)?;
         Ok(Self::with(db, schema, config, data_path, (false, secrets)))

@@ -59,7 +59,7 @@ impl OpenOptions {
     }
 
     /// Calls `tell` with how far long work is, at least every 500 ms: comparing and rebuilding while
-    /// opening, every commit of a migration, later backups and compaction. `Break` cancels the work, which then fails with
+    /// opening, every commit of a migration, later backups, verifying and compaction. `Break` cancels the work, which then fails with
     /// `CANCELLED` and can be done again.
     #[must_use]
     pub fn on_progress(
@@ -109,6 +109,15 @@ impl OpenOptions {
     pub fn anchor(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.anchor = Some(path.into());
         self
+    }
+
+    /// Opens for reading, without a lock and without a write, as [`NodeStorage::open_readonly`] does.
+    ///
+    /// # Errors
+    ///
+    /// As there, and `CANCELLED`.
+    pub fn open_readonly(self) -> NonosResult<NodeStorage> {
+        NodeStorage::open_readonly_with(self)
     }
 
     /// Opens the database, and creates it where there is none.

@@ -276,7 +276,9 @@ fn increments(
 ) -> Result<Vec<Backup>, CatalogError> {
     let mut made: Vec<Backup> = Vec::new();
     let mut after = head.end();
-    loop {
+    // What is committed while this is shipped is for the next time: writers would have it go on for ever.
+    let through = db.last_commit();
+    while after.commit < through {
         let first = after.commit + 1;
         let file = scratch.path.join(extract_name(first));
         let Some(extract) = db.extract(after, &file, INCREMENT_SIZE)? else {
@@ -313,6 +315,7 @@ fn increments(
         after = backup.end();
         made.push(backup);
     }
+    Ok(made)
 }
 
 /// Whoever reads the file reads the secrets in it that are not sealed.

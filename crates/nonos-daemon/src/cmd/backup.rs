@@ -13,6 +13,7 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, hex, mib, push_line, rfc3339, rfc3339_ms};
+use crate::progress;
 use crate::settings::{Places, Settings, expand_home};
 use crate::targets;
 
@@ -122,7 +123,7 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             let report = of.start("nonos.backup-drill/1");
             let drilled = of
                 .target(from.as_deref(), identity.as_deref())
-                .and_then(|target| drill(of.settings, &target, *store));
+                .and_then(|target| drill(of, &target, *store));
             let judge = |drill: &Drill| {
                 let what = "records in the backup are not as they were written";
                 let error = (!drill.is_sound).then_some(CliError::Findings { what });
@@ -201,7 +202,7 @@ impl<'a> Of<'a> {
         is_incremental: bool,
         keys: BackupKeys,
     ) -> Result<Backups, CliError> {
-        let storage = cmd::view(&self.settings.storage)?;
+        let storage = cmd::long_view(self.args, &self.settings.storage)?;
         refuse_plain_secrets(&storage, &keys)?;
         // What is in it is looked at as well: an increment holds what was removed since.
         let place = targets::open(self.args, self.settings, to, keys)?;
@@ -235,13 +236,10 @@ impl<'a> Of<'a> {
     }
 }
 
-fn drill(
-    settings: &Settings,
-    target: &dyn Target,
-    store: Option<StoreId>,
-) -> Result<Drill, CliError> {
-    let scratch = scratch(settings)?;
-    let drilled = NodeStorage::drill(target, store, &scratch, &settings.storage)?;
+fn drill(of: Of<'_>, target: &dyn Target, store: Option<StoreId>) -> Result<Drill, CliError> {
+    let scratch = scratch(of.settings)?;
+    let how = progress::cancellable(of.args, of.settings.storage.clone())?;
+    let drilled = NodeStorage::drill(target, store, &scratch, &how)?;
     Ok(Drill {
         backup: shown(drilled.backup),
         entries: drilled.entries,

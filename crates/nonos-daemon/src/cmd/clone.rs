@@ -13,6 +13,7 @@ use crate::cmd;
 use crate::cmd::restore::{verify, with_ending};
 use crate::error::CliError;
 use crate::output::Report;
+use crate::progress;
 use crate::settings::{Places, expand_home};
 
 #[derive(Debug, Serialize)]
@@ -97,16 +98,17 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
             let copy = new.join(name);
             copy_file(from, &copy).map_err(|e| io(&copy, e))?;
         }
-        let storage = cmd::view(&settings.storage)?;
+        let storage = cmd::long_view(args, &settings.storage)?;
         let file = new.join("clone.nonos");
         storage.export_backup(&file)?;
         let config = StorageConfig {
             path: new.join(&database),
             ..settings.storage.clone()
         };
-        let restored = NodeStorage::restore_backup(&file, config.clone())?;
+        let restored =
+            NodeStorage::restore_backup_with(&file, progress::cancellable(args, config.clone())?)?;
         fs::remove_file(&file).map_err(|e| io(&file, e))?;
-        verify(&config)?;
+        verify(args, &config)?;
         let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
         let sync = |path: &Path| File::open(path)?.sync_all();
         sync(&new)

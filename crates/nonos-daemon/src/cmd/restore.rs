@@ -10,10 +10,12 @@ use nonos_storage::{
 use serde::Serialize;
 
 use crate::args::{Args, Verb};
+use crate::cmd;
 use crate::cmd::backup::{Of, decrypted, is_file, now};
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib, push_line};
+use crate::progress;
 use crate::settings::{Places, Settings, expand_home};
 use crate::targets;
 
@@ -104,7 +106,7 @@ fn make(args: &Args) -> Result<Restored, CliError> {
     // What an interrupted restore left is no database that anybody opens.
     remove(&staged.path)?;
     let done = stage(args, &settings, &staged).and_then(|report| {
-        verify(&staged)?;
+        verify(args, &staged)?;
         if *dry_run {
             return Ok((report, None));
         }
@@ -180,7 +182,8 @@ fn stage(
     if let Some(file) = from.as_deref().filter(|from| is_file(from)) {
         let of = Of::new(args, settings);
         return decrypted(of, Path::new(file), identity, |plain| {
-            Ok(NodeStorage::restore_backup(plain, staged.clone())?)
+            let how = progress::cancellable(args, staged.clone())?;
+            Ok(NodeStorage::restore_backup_with(plain, how)?)
         });
     }
     let keys = targets::reading_keys(args, settings, identity)?;
@@ -190,17 +193,13 @@ fn stage(
         (None, Some(name)) => Wanted::Named(name.clone()),
         (None, None) => Wanted::Newest,
     };
-    Ok(NodeStorage::restore_from(
-        &target,
-        *store,
-        &wanted,
-        staged.clone(),
-    )?)
+    let how = progress::cancellable(args, staged.clone())?;
+    Ok(NodeStorage::restore_from(&target, *store, &wanted, how)?)
 }
 
 /// Every record of it is sound.
-pub(crate) fn verify(config: &StorageConfig) -> Result<(), CliError> {
-    let storage = NodeStorage::open_readonly(config.clone())?;
+pub(crate) fn verify(args: &Args, config: &StorageConfig) -> Result<(), CliError> {
+    let storage = cmd::long_view(args, config)?;
     if storage.verify_integrity_with(None, 1, true)?.errors > 0 {
         return Err(CliError::Findings {
             what: "records in the backup are not as they were written: nothing was changed",

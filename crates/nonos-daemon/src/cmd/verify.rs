@@ -80,7 +80,7 @@ fn read(
     };
     let places = Places::of(args)?;
     let settings = places.load()?;
-    let storage = cmd::view(&settings.storage)?;
+    let storage = cmd::long_view(args, &settings.storage)?;
     let mut verified = Verified {
         database: storage.data_path().to_owned(),
         depth: match depth {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nonos_daemon::encryption::EncryptedTarget;
 use nonos_storage::{
-    Backup, BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped,
-    StorageConfig,
+    Backup, BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, OpenOptions,
+    Shipped, StorageConfig,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -161,7 +161,12 @@ impl Backups {
 
     fn drill(&self) -> NonosResult<()> {
         let store_id = Some(self.storage.store_id().0);
-        let drill = NodeStorage::drill(&self.target, store_id, &self.scratch, &self.config)?;
+        let drill = NodeStorage::drill(
+            &self.target,
+            store_id,
+            &self.scratch,
+            &OpenOptions::new(self.config.clone()),
+        )?;
         let (commit, entries) = (drill.backup.commit, drill.entries);
         if drill.is_sound {
             self.note(&drill.backup);

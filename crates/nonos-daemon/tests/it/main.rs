@@ -13,6 +13,8 @@ mod docs;
 mod doctor;
 mod encrypted;
 #[cfg(feature = "encrypted-storage")]
+mod full_disk;
+#[cfg(feature = "encrypted-storage")]
 mod golden;
 mod http;
 mod migrate;

@@ -12,6 +12,7 @@ use super::NodeStorage;
 use crate::clock;
 use crate::config::StorageConfig;
 use crate::error::{NonosError, NonosResult, StorageError};
+use crate::open_options::OpenOptions;
 use crate::report::{DrillReport, RestoreReport};
 
 /// Findings that a drill lists.
@@ -87,7 +88,7 @@ impl NodeStorage {
         done(storage_ops::prune_backups(target, store_id, keep, dry_run))
     }
 
-    /// Makes the database at `config.path` of the backups at a target, in the state that is wanted, and opens
+    /// Makes the database that `how` opens of the backups at a target, in the state that is wanted, and opens
     /// it once to build its index. Where the target has backups of several databases, `store_id` says of
     /// which. Files are fetched into a directory beside the database, which is removed.
     ///
@@ -96,20 +97,21 @@ impl NodeStorage {
     /// # Errors
     ///
     /// `INVALID_ARGUMENT` if a database is there: it is unchanged. `NOT_FOUND`, `BACKUP_INVALID`,
-    /// `SCHEMA_TOO_NEW`, `IO`, `DISK_FULL`: there is no database, or one that the next open completes.
+    /// `SCHEMA_TOO_NEW`, `IO`, `DISK_FULL`, `CANCELLED`: there is no database, or one that the next open completes.
     pub fn restore_from(
         target: &dyn Target,
         store_id: Option<[u8; 16]>,
         wanted: &Wanted,
-        config: StorageConfig,
+        how: OpenOptions,
     ) -> NonosResult<RestoreReport> {
         let started = Instant::now();
-        let path = config.check()?;
+        let path = how.config.check()?;
         let scratch = scratch_of(&path);
-        let options = super::options(&config, path);
+        let mut options = super::options(&how.config, path);
+        options.observer = how.observer.clone();
         let restored = storage_ops::restore_from(target, (store_id, wanted), &options, &scratch);
         let restored = restored.map_err(StorageError::from)?;
-        Self::open(config)?.close()?;
+        how.open()?.close()?;
         Ok(RestoreReport::of(restored, started.elapsed()))
     }
 
@@ -145,19 +147,17 @@ impl NodeStorage {
         target: &dyn Target,
         store_id: Option<[u8; 16]>,
         scratch: &Path,
-        config: &StorageConfig,
+        how: &OpenOptions,
     ) -> NonosResult<DrillReport> {
         let started = Instant::now();
         let backup = Self::newest_backup(target, store_id)?;
         let drilled = storage_ops::in_scratch(scratch, |directory| {
-            let config = StorageConfig {
-                path: directory.join("drill.sled"),
-                ..config.clone()
-            };
+            let mut how = how.clone();
+            how.config.path = directory.join("drill.sled");
             let wanted = Wanted::Named(backup.name());
-            let restored =
-                Self::restore_from(target, Some(backup.store_id), &wanted, config.clone())?;
-            let storage = Self::open(config)?;
+            let store_id = Some(backup.store_id);
+            let restored = Self::restore_from(target, store_id, &wanted, how.clone())?;
+            let storage = how.open()?;
             let integrity = storage.verify_integrity_with(None, MAX_FINDINGS, true)?;
             storage.close()?;
             Ok::<_, NonosError>((restored, integrity))

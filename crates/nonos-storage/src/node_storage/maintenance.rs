@@ -14,6 +14,7 @@ use super::NodeStorage;
 use crate::clock;
 use crate::config::StorageConfig;
 use crate::error::{NonosResult, StorageError};
+use crate::open_options::OpenOptions;
 use crate::report::{CompactionReport, IntegrityReport, RestoreReport};
 use crate::secrets::{PURGE_NEEDED, Secrets, schema_value};
 
@@ -384,11 +385,24 @@ impl NodeStorage {
         path: impl AsRef<Path>,
         config: StorageConfig,
     ) -> NonosResult<RestoreReport> {
+        Self::restore_backup_with(path, OpenOptions::new(config))
+    }
+
+    /// [`restore_backup`](Self::restore_backup), of which somebody is told how far it is, and may cancel it.
+    ///
+    /// # Errors
+    ///
+    /// As there, and `CANCELLED`: there is no database, or one that the next open completes.
+    pub fn restore_backup_with(
+        path: impl AsRef<Path>,
+        how: OpenOptions,
+    ) -> NonosResult<RestoreReport> {
         let started = Instant::now();
-        let options = super::options(&config, config.check()?);
+        let mut options = super::options(&how.config, how.config.check()?);
+        options.observer = how.observer.clone();
         let restored = storage_ops::restore_backup(path.as_ref(), &options);
         let restored = restored.map_err(StorageError::from)?;
-        Self::open(config)?.close()?;
+        how.open()?.close()?;
         Ok(RestoreReport::of(restored, started.elapsed()))
     }
 }

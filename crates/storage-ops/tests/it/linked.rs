@@ -1,5 +1,6 @@
 //! Backups beside writers that never stop: records that belong together agree in each of them.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,9 @@ use storage_core::trees::config;
 use storage_core::trees::epochs::{self, StoredEpochSummary};
 use storage_core::trees::peers::{self, StoredPeerInfo};
 use storage_core::{CoreError, Db, Durability, EpochNumber};
-use storage_ops::{BackupKind, Create, Directory, Shipped, Wanted, create, restore_from, ship};
+use storage_ops::{
+    BackupKind, Create, Directory, Shipped, Target, TargetError, Wanted, create, restore_from, ship,
+};
 
 use crate::workload::{TestResult, now, open, options};
 
@@ -128,6 +131,83 @@ fn linked_records_agree_in_every_backup_made_under_load() -> TestResult {
         made.len()
     );
     assert!(made.len() == BACKUPS && fulls >= 20 && last > 1000);
+    db.shutdown()?;
+    Ok(())
+}
+
+/// A place that is so slow that a writer commits at each call.
+#[derive(Debug)]
+struct Slow<'a> {
+    directory: &'a Directory,
+    db: &'a Db,
+    numbers: &'a AtomicU64,
+    calls: AtomicU64,
+}
+
+impl Slow<'_> {
+    fn call<R>(
+        &self,
+        f: impl FnOnce(&Directory) -> Result<R, TargetError>,
+    ) -> Result<R, TargetError> {
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+        assert!(calls < 1000, "it does not end");
+        write(self.db, self.numbers).expect("a writer that nobody hinders");
+        f(self.directory)
+    }
+}
+
+impl Target for Slow<'_> {
+    fn list(&self, prefix: &str) -> Result<Vec<String>, TargetError> {
+        self.call(|directory| directory.list(prefix))
+    }
+
+    fn upload(&self, name: &str, file: &Path, hash: &[u8; 32]) -> Result<(), TargetError> {
+        self.call(|directory| directory.upload(name, file, hash))
+    }
+
+    fn download(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        self.call(|directory| directory.download(name, file))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TargetError> {
+        self.call(|directory| directory.write(name, bytes))
+    }
+
+    fn read(&self, name: &str, max: usize) -> Result<Vec<u8>, TargetError> {
+        self.call(|directory| directory.read(name, max))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), TargetError> {
+        self.call(|directory| directory.remove(name))
+    }
+}
+
+/// What is committed while it ships is for the next time: it would never end.
+#[test]
+fn shipping_to_a_slow_place_beside_a_writer_ends() -> TestResult {
+    let root = tempfile::tempdir()?;
+    let directory = Directory::new(&root.path().join("backups"))?;
+    let db = open(&root.path().join("data.sled"))?;
+    let numbers = AtomicU64::new(1);
+    let slow = Slow {
+        directory: &directory,
+        db: &db,
+        numbers: &numbers,
+        calls: AtomicU64::new(0),
+    };
+    let mut how = Create::new(root.path().to_owned(), now());
+    how.is_incremental = true;
+    let mut shipped = Shipped::default();
+    for turn in 0..5 {
+        write(&db, &numbers)?;
+        let through = db.last_commit();
+        let made = ship(&db, &slow, &how, &mut shipped)?;
+        assert_eq!(made.len(), 1, "turn {turn}: {made:?}");
+        assert!(
+            made.iter().all(|backup| backup.commit >= through),
+            "turn {turn}"
+        );
+    }
     db.shutdown()?;
     Ok(())
 }

@@ -65,7 +65,7 @@ pub(super) fn create(
             },
         });
     }
-    let storage = cmd::view(&of.settings.storage)?;
+    let storage = cmd::long_view(of.args, &of.settings.storage)?;
     if !is_redacted {
         refuse_plain_secrets(&storage, &keys)?;
     }
