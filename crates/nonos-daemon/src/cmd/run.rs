@@ -11,7 +11,6 @@ use nonos_storage::{ErrorCode, NodeStorage, NonosError, Progress};
 use tokio::net::TcpListener;
 
 use crate::args::Args;
-use crate::cmd::backup::scratch;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
 use crate::daemon::admin::Admin;
@@ -315,14 +314,14 @@ impl Daemon<'_> {
             } else {
                 targets::existing(args, settings, None, keys).ok()
             };
-            let scratch = scratch(settings)?;
+            let places = Places::of(args)?;
             target.map(|target| Backups {
                 storage: Arc::clone(storage),
                 node: Arc::clone(&self.node),
                 target,
                 settings: settings.backup.clone(),
-                config: settings.storage.clone(),
-                scratch,
+                data_dir: places.data_dir,
+                config_file: places.config,
             })
         } else {
             None

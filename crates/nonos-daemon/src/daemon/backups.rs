@@ -3,20 +3,23 @@
 //! What fails is logged and tried again at the next turn: a place that cannot be reached does not stop
 //! the node.
 
+use std::io;
 use std::path::PathBuf;
+use std::process::{Output, Stdio};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use nonos_daemon::encryption::EncryptedTarget;
 use nonos_storage::{
-    Backup, BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, OpenOptions,
-    Shipped, StorageConfig,
+    Backup, BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped,
 };
+use serde::Deserialize;
+use tokio::process::Command;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::daemon::node::{LastBackup, Node, now};
 use crate::error::CliError;
-use crate::output::chain;
+use crate::output::{chain, hex};
 use crate::settings::BackupSettings;
 
 /// What is backed up to where.
@@ -26,9 +29,8 @@ pub(crate) struct Backups {
     pub(crate) node: Arc<Node>,
     pub(crate) target: EncryptedTarget,
     pub(crate) settings: BackupSettings,
-    pub(crate) config: StorageConfig,
-    /// Where files on their way lie.
-    pub(crate) scratch: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) config_file: PathBuf,
 }
 
 /// Ships and drills until the database is closed. A drill takes as long as it takes: shipping goes on.
@@ -77,13 +79,10 @@ async fn drill(backups: Arc<Backups>) -> Result<(), CliError> {
     let mut turns = every(seconds, Duration::from_secs(seconds));
     loop {
         turns.tick().await;
-        let backups = Arc::clone(&backups);
-        let turn = tokio::task::spawn_blocking(move || {
-            let failed = told(backups.drill(), "the newest backup cannot be restored");
-            if failed.is_some() {
-                backups.node.note(|done| done.drill_failed = failed);
-            }
-        });
+        // Another process: a second database, and what it leaves of memory, end with it.
+        let drilled = backups.command().output().await;
+        let known = Arc::clone(&backups);
+        let turn = tokio::task::spawn_blocking(move || known.drilled(drilled));
         turn.await.map_err(|source| CliError::Task { source })?;
     }
 }
@@ -159,31 +158,86 @@ impl Backups {
         Ok(())
     }
 
-    fn drill(&self) -> NonosResult<()> {
-        let store_id = Some(self.storage.store_id().0);
-        let drill = NodeStorage::drill(
-            &self.target,
-            store_id,
-            &self.scratch,
-            &OpenOptions::new(self.config.clone()),
-        )?;
-        let (commit, entries) = (drill.backup.commit, drill.entries);
-        if drill.is_sound {
-            self.note(&drill.backup);
-            self.node.note(|done| done.drill_failed = None);
-            self.storage
-                .note_upkeep(|upkeep| upkeep.drilled_at = Some(now()))?;
-            tracing::info!(
-                commit,
-                entries,
-                "the newest backup was restored and verified"
-            );
-        } else {
-            let (name, errors) = (drill.backup.name(), drill.integrity.errors);
-            tracing::error!(name, errors, "records in the newest backup are damaged");
-            let failed = format!("{errors} records in {name} are damaged");
-            self.node.note(|done| done.drill_failed = Some(failed));
+    /// `nonos backup drill` by this program, wherever its file is now; ended with the daemon.
+    fn command(&self) -> Command {
+        let mut drill = Command::new("/proc/self/exe");
+        drill.arg("--data-dir").arg(&self.data_dir);
+        if self.config_file.exists() {
+            drill.arg("--config").arg(&self.config_file);
         }
-        Ok(())
+        drill.args([
+            "--quiet", "--output", "ndjson", "backup", "drill", "--store",
+        ]);
+        drill.arg(hex(&self.storage.store_id().0));
+        drill.stdin(Stdio::null()).kill_on_drop(true);
+        drill
+    }
+
+    /// Notes what a drill said.
+    fn drilled(&self, drilled: io::Result<Output>) {
+        let said = drilled
+            .map_err(|error| error.to_string())
+            .and_then(|output| {
+                let told = serde_json::from_slice::<Said>(&output.stdout);
+                told.map_err(|_none| String::from_utf8_lossy(&output.stderr).trim().to_owned())
+            });
+        let failed = match said {
+            Ok(said) if said.ok => {
+                self.look();
+                let noted = self
+                    .storage
+                    .note_upkeep(|upkeep| upkeep.drilled_at = Some(now()));
+                let entries = said.data.map(|drilled| drilled.entries);
+                tracing::info!(entries, "the newest backup was restored and verified");
+                told(noted, "the drill could not be noted")
+            }
+            Ok(said) => Some(said.reason()),
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = &failed {
+            tracing::error!(%reason, "the newest backup cannot be restored");
+        }
+        self.node.note(|done| done.drill_failed = failed);
+    }
+}
+
+/// What `nonos backup drill` says, as far as it is needed here.
+#[derive(Debug, Deserialize)]
+struct Said {
+    ok: bool,
+    data: Option<Drilled>,
+    findings: Vec<Found>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Drilled {
+    entries: u64,
+    errors: u64,
+    backup: Named,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Found {
+    detail: String,
+}
+
+impl Said {
+    /// Why it is not as it should be.
+    fn reason(&self) -> String {
+        match (self.findings.first(), &self.data) {
+            (Some(found), _) => found.detail.clone(),
+            (None, Some(drilled)) => {
+                format!(
+                    "{} records in {} are damaged",
+                    drilled.errors, drilled.backup.name
+                )
+            }
+            (None, None) => "it was not said why".to_owned(),
+        }
     }
 }
