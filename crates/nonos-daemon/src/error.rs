@@ -183,9 +183,13 @@ impl CliError {
 
     /// What the operator can do about it.
     pub(crate) fn remedy(&self) -> Option<&str> {
-        let is_full = exit::code(self) == exit::DISK_FULL;
-        let full = "free disk space and run it again: what was acknowledged before is kept";
-        self.own_remedy().or(is_full.then_some(full))
+        self.own_remedy().or(match exit::code(self) {
+            exit::DISK_FULL => {
+                Some("free disk space and run it again: what was acknowledged before is kept")
+            }
+            exit::INTERRUPTED => Some("run it again: nothing is left half done"),
+            _ => None,
+        })
     }
 
     fn own_remedy(&self) -> Option<&str> {

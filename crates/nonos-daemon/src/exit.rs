@@ -20,7 +20,7 @@ const BACKUP_INVALID: u8 = 8;
 const KEY: u8 = 9;
 const REFUSED: u8 = 10;
 pub(crate) const DISK_FULL: u8 = 11;
-const INTERRUPTED: u8 = 12;
+pub(crate) const INTERRUPTED: u8 = 12;
 const WORK_TO_DO: u8 = 13;
 const POISONED: u8 = 14;
 

@@ -231,7 +231,12 @@ fn exists(path: &Path) -> Result<bool, CliError> {
 
 /// Removes a database that nobody has open.
 pub(crate) fn remove(path: &Path) -> Result<(), CliError> {
-    for path in [path.to_owned(), with_ending(path, ".journal")] {
+    // The last one is an index on its way.
+    for path in [
+        path.to_owned(),
+        with_ending(path, ".journal"),
+        with_ending(path, ".new"),
+    ] {
         match fs::remove_dir_all(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 let action = "remove";

@@ -1,6 +1,7 @@
 //! Backups and restores, as an operator makes them.
 
 use std::fs;
+use std::io::BufRead as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -362,6 +363,68 @@ fn killed_at_any_moment_there_is_a_database_and_what_lists_is_whole() -> TestRes
             assert!(!name.to_string_lossy().starts_with(".scratch"), "{name:?}");
         }
     }
+    Ok(())
+}
+
+/// A signal in the midst of each part: the exit code says that it can be run again, and nothing is left of it.
+#[test]
+fn a_restore_that_is_cancelled_leaves_what_was_there() -> TestResult {
+    let node = node()?;
+    let storage = nonos_daemon::NodeStorage::open(nonos_daemon::StorageConfig {
+        path: node.path("data.sled"),
+        ..nonos_daemon::StorageConfig::default()
+    })?;
+    let samples: Vec<_> = (0..30_000_i64)
+        .map(|time| (time, nonos_daemon::StoredMetrics::default()))
+        .collect();
+    storage.store_metrics_batch(&samples)?;
+    storage.close()?;
+    node.json(&["backup", "create", "-o", "json"], 0)?;
+    let hash = || {
+        node.json(&["hash", "-o", "json"], 0)
+            .map(|hash| hash["data"].clone())
+    };
+    let names = || -> Result<std::collections::BTreeSet<_>, Box<dyn std::error::Error>> {
+        let entries =
+            fs::read_dir(node.path(""))?.map(|entry| entry.map(|entry| entry.file_name()));
+        Ok(entries.collect::<Result<_, _>>()?)
+    };
+    let (before, mut there) = (hash()?, names()?);
+    let mut cancelled = std::collections::BTreeSet::new();
+    for part in ["begin the journal", "rebuild the index", "verify"] {
+        let mut child = node
+            .command(&["restore", "--yes", "--progress", "json"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()?;
+        let told = child.stderr.take().ok_or("no progress")?;
+        let mut told = std::io::BufReader::new(told).lines();
+        let begun = told.find(|line| line.as_ref().is_ok_and(|line| line.contains(part)));
+        assert!(begun.is_some(), "{part} was not told");
+        let pid = child.id().to_string();
+        std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status()?;
+        let rest: Vec<String> = told.collect::<Result<_, _>>()?;
+        match child.wait()?.code() {
+            Some(12) => {
+                let help = "help: run it again";
+                assert!(
+                    rest.iter().any(|line| line.starts_with(help)),
+                    "{part}: {rest:?}"
+                );
+                cancelled.insert(part);
+                assert_eq!(names()?, there, "{part}");
+            }
+            // It was done before the signal came.
+            code => {
+                assert_eq!(code, Some(0), "{part}");
+                there = names()?;
+            }
+        }
+        assert_eq!(hash()?, before, "{part}");
+    }
+    assert!(cancelled.len() >= 2, "{cancelled:?}");
     Ok(())
 }
 
