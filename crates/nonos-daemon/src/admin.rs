@@ -126,9 +126,9 @@ pub(crate) fn carry_out(storage: &NodeStorage, line: &[u8]) -> Answer {
     done.unwrap_or_else(|error| Answer::Failed(Failed::of(&error)))
 }
 
-fn named(name: &str) -> Result<TreeId, CliError> {
-    let found = TreeId::ALL.into_iter().find(|of| of.name() == name);
-    found.ok_or_else(|| CliError::NoTree {
+/// A tree that a request or a command line names.
+pub(crate) fn named(name: &str) -> Result<TreeId, CliError> {
+    TreeId::from_name(name).ok_or_else(|| CliError::NoTree {
         name: name.to_owned(),
     })
 }

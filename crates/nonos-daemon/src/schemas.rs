@@ -138,9 +138,14 @@ fn the_committed_schemas_are_those_of_the_program() -> Result<(), Box<dyn std::e
             fs::write(file_of(name), &text)?;
         }
         let committed = fs::read_to_string(file_of(name)).unwrap_or_default();
-        assert_eq!(
-            committed, text,
-            "{name}: a field may be added, none removed or changed"
+        let differ = |(line, (old, new)): (usize, (&str, &str))| {
+            (old != new).then(|| format!("line {}: {old} is {new}", line + 1))
+        };
+        let mut lines = committed.lines().zip(text.lines()).enumerate();
+        assert!(
+            committed == text,
+            "{name}: a field may be added, none removed or changed: {:?}",
+            lines.find_map(differ)
         );
     }
     let committed = file_of("x/1")

@@ -50,11 +50,11 @@ pub use storage_crypto::{Access, CryptoError, EncryptionMode, KeyId, StoreId};
 #[cfg(feature = "encrypted-storage")]
 pub use storage_crypto::{EncryptionKeys, NodeIdentity, Zeroizing, key_file as key_text};
 pub use storage_ops::{
-    Backup, BackupError, BackupInfo, BackupKind, CatalogError, Directory as BackupDirectory,
-    Finding, FindingCode, HistoryId, Integrity, Keep, Listing, Origin, PruneError, Pruned, Record,
-    RepairError, RepairOptions, RepairReport, RestoreError, Retention, Selection, Severity,
-    Shipped, Target, TargetError, TreeIntegrity, TreeSizes, Upkeep, Wanted, encode_key, file_hash,
-    in_scratch, is_name as is_backup_name,
+    Backup, BackupError, BackupInfo, BackupKind, CatalogError, DATA_TREES,
+    Directory as BackupDirectory, Finding, FindingCode, HistoryId, Integrity, Keep, Listing,
+    Origin, PruneError, Pruned, Record, RepairError, RepairOptions, RepairReport, RestoreError,
+    Retention, Selection, Severity, Shipped, Target, TargetError, TreeIntegrity, TreeSizes, Upkeep,
+    Wanted, encode_key, file_hash, in_scratch, is_name as is_backup_name,
 };
 pub use storage_schema::{
     CURRENT_SCHEMA_VERSION, Climbed, Exported, Imported, MigrationRecord, Outlook, SchemaError,

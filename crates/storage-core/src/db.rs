@@ -449,11 +449,10 @@ impl Db {
     ///
     /// [`CoreError::Io`].
     pub fn free_bytes(&self) -> Result<u64, CoreError> {
-        let Some(Durable { journal, .. }) = &self.inner.durable else {
+        let Some((disk, directory)) = self.place() else {
             return Ok(u64::MAX);
         };
-        let directory = journal.directory();
-        let space = journal.disk().space(directory);
+        let space = disk.space(directory);
         Ok(space
             .map_err(|e| CoreError::io("look at", directory, e))?
             .free)
@@ -688,6 +687,15 @@ impl Db {
         }
     }
 
+    /// Where the journal is; nowhere in memory.
+    fn place(&self) -> Option<(&Arc<dyn Disk>, &Path)> {
+        match (&self.inner.durable, &self.inner.merged) {
+            (Some(Durable { journal, .. }), _) => Some((journal.disk(), journal.directory())),
+            (None, Some(view)) => Some((&view.disk, &view.directory)),
+            (None, None) => None,
+        }
+    }
+
     /// What the files of the database take, and what compaction would return of it.
     ///
     /// # Errors
@@ -700,10 +708,8 @@ impl Db {
         };
         let index_bytes = crate::size::of(path)?;
         let journal_bytes = crate::size::of(&journal_path(path))?;
-        let (disk, directory) = match (&self.inner.durable, &self.inner.merged) {
-            (Some(Durable { journal, .. }), _) => (journal.disk(), journal.directory()),
-            (None, Some(view)) => (&view.disk, view.directory.as_path()),
-            (None, None) => return Ok(Space::default()),
+        let Some((disk, directory)) = self.place() else {
+            return Ok(Space::default());
         };
         let checkpoint = checkpoint::newest(&**disk, directory)?;
         // Without a checkpoint there is no history worth mentioning. With one, a fresh index takes at most

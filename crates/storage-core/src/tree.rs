@@ -98,6 +98,11 @@ impl TreeId {
         }
     }
 
+    /// The tree of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tree| tree.name() == name)
+    }
+
     /// The version of the shape that this program's records of the tree have: the schema that introduced
     /// it. A step to another schema rewrites only the trees whose version it changes.
     pub const fn record_version(self) -> u8 {

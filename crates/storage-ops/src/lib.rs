@@ -38,4 +38,4 @@ pub use rewrite::{RECORDS_IN_A_COMMIT, ValueRewriter, rewrite_values};
 pub use sizes::{TreeSizes, tree_bytes, tree_sizes};
 pub use target::{Directory, Target, TargetError, file_hash, is_name};
 pub use upkeep::{Upkeep, note_upkeep, upkeep};
-pub use wipe::wipe;
+pub use wipe::{DATA as DATA_TREES, wipe};

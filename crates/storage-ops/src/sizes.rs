@@ -31,6 +31,25 @@ impl TreeSizes {
             audit_log: len(TreeId::AuditLog),
         }
     }
+
+    /// Each tree and its records, in the order of [`TreeId::ALL`].
+    pub const fn by_tree(&self) -> [(TreeId, usize); 8] {
+        [
+            (TreeId::Identity, self.identity),
+            (TreeId::Peers, self.peers),
+            (TreeId::Metrics, self.metrics),
+            (TreeId::Epochs, self.epochs),
+            (TreeId::Config, self.config),
+            (TreeId::Claims, self.claims),
+            (TreeId::Secrets, self.secrets),
+            (TreeId::AuditLog, self.audit_log),
+        ]
+    }
+
+    /// All records.
+    pub fn total(&self) -> usize {
+        self.by_tree().iter().map(|(_, records)| records).sum()
+    }
 }
 
 /// Counts the records of each tree; the database keeps the counts, so this costs no read.

@@ -7,9 +7,18 @@ use storage_core::{CoreError, Db, Durability, KeyRange, MAX_BATCH_SIZE, Order, R
 
 use crate::prune::PruneError;
 
+/// What a node collects: that of which it is somebody is not among it.
+pub const DATA: [TreeId; 5] = [
+    TreeId::Peers,
+    TreeId::Metrics,
+    TreeId::Epochs,
+    TreeId::Config,
+    TreeId::Claims,
+];
+
 const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 
-/// Removes all records of `peers`, `metrics`, `epochs`, `config` or `claims` and returns how many, in commits of at
+/// Removes all records of a tree of [`DATA`] and returns how many, in commits of at
 /// most [`MAX_BATCH_SIZE`], the first of which has the audit entry. Buffered. An interrupted call leaves the records
 /// of the end; calling again finishes. The bytes stay in the files until a purge.
 ///
@@ -18,9 +27,8 @@ const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 /// [`PruneError::Kept`] for another tree: nothing was removed. [`PruneError::Core`]; [`CoreError::Cancelled`] between
 /// two commits.
 pub fn wipe(db: &Db, tree: TreeId, now_ms: i64) -> Result<u64, PruneError> {
-    match tree {
-        TreeId::Peers | TreeId::Metrics | TreeId::Epochs | TreeId::Config | TreeId::Claims => {}
-        tree => return Err(PruneError::Kept { tree }),
+    if !DATA.contains(&tree) {
+        return Err(PruneError::Kept { tree });
     }
     let total = u64::try_from(db.len(tree)?).unwrap_or(u64::MAX);
     let mut meter = db.meter("wipe", total);

@@ -144,9 +144,7 @@ impl<'a> OldBackup<'a> {
             let name = backup.bytes(MAX_KEY_LEN)?;
             let records = backup.u64()?;
             let start = backup.file.stream_position().map_err(io)?;
-            let known = TreeId::ALL
-                .into_iter()
-                .find(|tree| tree.name().as_bytes() == name);
+            let known = str::from_utf8(&name).ok().and_then(TreeId::from_name);
             match known {
                 Some(tree) => {
                     if backup.trees.insert(tree, (start, records)).is_some() {

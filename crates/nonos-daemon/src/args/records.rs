@@ -9,8 +9,7 @@ use super::age;
 
 /// A tree by its name.
 pub(crate) fn tree(name: &str) -> Result<TreeId, String> {
-    let found = TreeId::ALL.into_iter().find(|tree| tree.name() == name);
-    found.ok_or_else(|| {
+    TreeId::from_name(name).ok_or_else(|| {
         let names = TreeId::ALL.map(TreeId::name).join(", ");
         format!("give one of {names}")
     })

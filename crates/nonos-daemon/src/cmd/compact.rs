@@ -9,7 +9,6 @@ use crate::admin::Writer;
 use crate::args::Args;
 use crate::cmd;
 use crate::cmd::migrate::confirm;
-use crate::cmd::status::sizes;
 use crate::error::CliError;
 use crate::output::{Report, mib};
 use crate::progress;
@@ -56,8 +55,7 @@ fn look(args: &Args, purge: bool) -> Result<Compacted, CliError> {
 }
 
 fn entries(storage: &NodeStorage) -> Result<u64, CliError> {
-    let sizes = sizes(&storage.tree_sizes()?);
-    let entries: usize = sizes.iter().map(|(_, entries)| entries).sum();
+    let entries = storage.tree_sizes()?.total();
     Ok(u64::try_from(entries).unwrap_or(u64::MAX))
 }
 

@@ -248,9 +248,9 @@ fn look(
             "open it once for writing: `nonos compact`",
         ));
     }
-    let free = space(storage.data_path());
-    examined.free_bytes = free;
-    if let Some(free) = free.filter(|free| *free < LOW_SPACE) {
+    let free = storage.free_bytes()?;
+    examined.free_bytes = Some(free);
+    if free < LOW_SPACE {
         let detail = format!("{free} bytes are free where the database is");
         found.push(fault(
             "DISK_LOW",
@@ -295,12 +295,6 @@ fn look(
         found.push(warning("PURGE_NEEDED", detail, "nonos compact --purge"));
     }
     Ok(())
-}
-
-/// The free bytes where a path is.
-pub(crate) fn space(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(path).ok()?;
-    found.f_bavail.checked_mul(found.f_frsize)
 }
 
 fn table(found: &Examined) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nonos_storage::{NodeStorage, Retention, TreeId};
 use serde::Serialize;
 
+use crate::admin::named;
 use crate::args::Args;
 use crate::cmd;
 use crate::cmd::migrate::confirm;
@@ -49,10 +50,7 @@ fn work(
     limits: Limits,
     (dry_run, compact): (bool, bool),
 ) -> Result<Done, CliError> {
-    let tree = TreeId::ALL.into_iter().find(|tree| tree.name() == name);
-    let tree = tree.ok_or_else(|| CliError::NoTree {
-        name: name.to_owned(),
-    })?;
+    let tree = named(name)?;
     let places = Places::of(args)?;
     let settings = places.load()?;
     // What would be removed is what then is: it is looked at beside a daemon as well.

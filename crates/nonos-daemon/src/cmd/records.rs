@@ -166,9 +166,12 @@ fn view(args: &Args) -> Result<NodeStorage, CliError> {
 
 fn trees(args: &Args) -> Result<Trees, CliError> {
     let sizes = view(args)?.tree_sizes()?;
-    let trees = cmd::status::sizes(&sizes).map(|(name, entries)| TreeSize { name, entries });
+    let trees = sizes.by_tree().into_iter().map(|(tree, entries)| TreeSize {
+        name: tree.name(),
+        entries,
+    });
     Ok(Trees {
-        trees: trees.into(),
+        trees: trees.collect(),
     })
 }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
 use nonos_storage::{
-    CURRENT_SCHEMA_VERSION, ErrorCode, NodeStorage, NonosError, StoredMetrics, TreeId, TreeSizes,
-    holder,
+    CURRENT_SCHEMA_VERSION, ErrorCode, NodeStorage, NonosError, StoredMetrics, holder,
 };
 use serde::Serialize;
 
@@ -87,7 +86,7 @@ struct Disk {
     live_bytes: u64,
     /// What compacting returns at least.
     reclaimable_bytes: u64,
-    free_bytes: Option<u64>,
+    free_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,17 +223,14 @@ fn read(args: &Args) -> Result<Status, CliError> {
 
 fn look(storage: &NodeStorage, status: &mut Status) -> Result<(), CliError> {
     let bytes = storage.tree_bytes()?;
-    let of_tree = |name| {
-        let mut trees = TreeId::ALL.into_iter().zip(bytes);
-        trees.find(|(tree, _)| tree.name() == name)
-    };
-    status.trees = sizes(&storage.tree_sizes()?)
-        .map(|(name, entries)| TreeStatus {
-            name,
+    let trees = storage.tree_sizes()?.by_tree().into_iter();
+    status.trees = trees
+        .map(|(tree, entries)| TreeStatus {
+            name: tree.name(),
             entries,
-            bytes: of_tree(name).map_or(0, |(_, bytes)| bytes),
+            bytes: bytes.get(usize::from(tree.number())).copied().unwrap_or(0),
         })
-        .into();
+        .collect();
     status.last_commit = Some(storage.last_commit());
     status.size_on_disk_bytes = storage.size_on_disk()?;
     let space = storage.space()?;
@@ -243,7 +239,7 @@ fn look(storage: &NodeStorage, status: &mut Status) -> Result<(), CliError> {
         journal_bytes: space.journal_bytes,
         live_bytes: bytes.iter().sum(),
         reclaimable_bytes: space.reclaimable_bytes,
-        free_bytes: cmd::doctor::space(storage.data_path()),
+        free_bytes: storage.free_bytes()?,
     });
     status.checkpoint = space.checkpoint.map(|of| Checkpoint {
         commit: of.commit,
@@ -300,20 +296,6 @@ fn backups(
             verified: backup.verified_at.map(Event::new),
         }),
     })
-}
-
-/// How many records each tree has.
-pub(crate) fn sizes(sizes: &TreeSizes) -> [(&'static str, usize); 8] {
-    [
-        ("identity", sizes.identity),
-        ("peers", sizes.peers),
-        ("metrics", sizes.metrics),
-        ("epochs", sizes.epochs),
-        ("config", sizes.config),
-        ("claims", sizes.claims),
-        ("secrets", sizes.secrets),
-        ("audit_log", sizes.audit_log),
-    ]
 }
 
 #[cfg(feature = "encrypted-storage")]
@@ -389,17 +371,16 @@ fn table(status: &Status) -> String {
         format!("{}{pending}, created {}", schema.version, schema.created_at),
     );
     if let Some(disk) = &status.disk {
-        let free = disk.free_bytes.map(|free| format!(", {} free", mib(free)));
         line(
             "disk",
             format!(
-                "{}: index {}, journal {}; {} live, {} reclaimable{}",
+                "{}: index {}, journal {}; {} live, {} reclaimable, {} free",
                 mib(status.size_on_disk_bytes),
                 mib(disk.index_bytes),
                 mib(disk.journal_bytes),
                 mib(disk.live_bytes),
                 mib(disk.reclaimable_bytes),
-                free.unwrap_or_default(),
+                mib(disk.free_bytes),
             ),
         );
     }

@@ -69,15 +69,7 @@ fn read(
     tree: Option<&str>,
     max_errors: usize,
 ) -> Result<Verified, CliError> {
-    let tree = match tree {
-        Some(name) => {
-            let found = TreeId::ALL.into_iter().find(|tree| tree.name() == name);
-            Some(found.ok_or_else(|| CliError::NoTree {
-                name: name.to_owned(),
-            })?)
-        }
-        None => None,
-    };
+    let tree = tree.map(admin::named).transpose()?;
     let places = Places::of(args)?;
     let settings = places.load()?;
     let storage = cmd::long_view(args, &settings.storage)?;
@@ -97,15 +89,7 @@ fn read(
         findings: Vec::new(),
     };
     if depth == Depth::Quick {
-        let sizes = storage.tree_sizes()?;
-        verified.entries = sizes.identity
-            + sizes.peers
-            + sizes.metrics
-            + sizes.epochs
-            + sizes.config
-            + sizes.claims
-            + sizes.secrets
-            + sizes.audit_log;
+        verified.entries = storage.tree_sizes()?.total();
         return Ok(verified);
     }
     #[cfg(feature = "encrypted-storage")]
@@ -142,7 +126,7 @@ fn read(
 }
 
 fn compared(of: admin::Compared) -> output::Finding {
-    let tree = TreeId::ALL.into_iter().find(|tree| tree.name() == of.tree);
+    let tree = TreeId::from_name(&of.tree);
     output::Finding {
         code: of.code,
         severity: "error",

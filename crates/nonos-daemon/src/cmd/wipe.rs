@@ -2,26 +2,16 @@
 
 use std::path::PathBuf;
 
-use nonos_storage::{NodeStorage, TreeId};
+use nonos_storage::{DATA_TREES, NodeStorage, TreeId};
 use serde::Serialize;
 
 use crate::args::Args;
 use crate::cmd;
 use crate::cmd::migrate::confirm;
-use crate::cmd::status::sizes;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
 use crate::progress;
 use crate::settings::{Places, Settings};
-
-/// What a node collects: that of which it is somebody is not among it.
-const DATA: [TreeId; 5] = [
-    TreeId::Peers,
-    TreeId::Metrics,
-    TreeId::Epochs,
-    TreeId::Config,
-    TreeId::Claims,
-];
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -55,7 +45,7 @@ fn work(
     dry_run: bool,
 ) -> Result<Wiped, CliError> {
     let mut trees = if named.is_empty() {
-        DATA.to_vec()
+        DATA_TREES.to_vec()
     } else {
         named.to_vec()
     };
@@ -65,13 +55,13 @@ fn work(
     let places = Places::of(args)?;
     let settings = places.load()?;
     let view = cmd::view(&settings.storage)?;
-    let counted = sizes(&view.tree_sizes()?);
+    let counted = view.tree_sizes()?.by_tree();
     view.close()?;
     let mut wiped = Wiped {
         database: settings.storage.path.clone(),
         dry_run,
         trees: of_trees(&trees, |tree| {
-            let found = counted.iter().find(|(name, _)| *name == tree.name());
+            let found = counted.iter().find(|(of, _)| *of == tree);
             found.map_or(0, |(_, entries)| {
                 u64::try_from(*entries).unwrap_or(u64::MAX)
             })

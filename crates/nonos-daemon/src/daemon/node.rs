@@ -50,9 +50,8 @@ pub(crate) struct Done {
 impl Done {
     /// The bytes of keys and stored values of a tree.
     pub(crate) fn bytes_of(&self, tree: TreeId) -> Option<u64> {
-        let counted = TreeId::ALL.into_iter().zip(self.tree_bytes?);
-        let found = counted.filter(|(of, _)| *of == tree);
-        found.map(|(_, bytes)| bytes).next()
+        let bytes = self.tree_bytes.as_ref()?;
+        bytes.get(usize::from(tree.number())).copied()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use storage_core::{Activity, CoreError, Space, TreeId};
 use storage_ops::{
-    BackupInfo, Finding, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions,
+    BackupInfo, DATA_TREES, Finding, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions,
 };
 
 use super::NodeStorage;
@@ -199,8 +199,7 @@ impl NodeStorage {
     }
 
     /// Removes everything of the trees that are named, and returns how much that was of each: first of `secrets` and
-    /// `identity`, which need the keys, then of `peers`, `metrics`, `epochs`, `config` and `claims`. Audited, durable on
-    /// return. The bytes stay in the files until [`purge`](Self::purge).
+    /// `identity`, which need the keys, then of [`DATA_TREES`]. Audited, durable on return. The bytes stay in the files until [`purge`](Self::purge).
     ///
     /// # Errors
     ///
@@ -231,12 +230,10 @@ impl NodeStorage {
             let gone = sensitive.iter().map(|tree| Ok((*tree, of_tree(*tree)?)));
             gone.collect::<NonosResult<Vec<_>>>()
         })?;
-        for tree in TreeId::ALL {
-            if !sensitive.contains(&tree) && trees.contains(&tree) {
-                let gone = storage_ops::wipe(&self.db, tree, now_ms);
-                let gone = self.done(gone.map_err(StorageError::from))?;
-                removed.push((tree, gone));
-            }
+        for tree in DATA_TREES.into_iter().filter(|of| trees.contains(of)) {
+            let gone = storage_ops::wipe(&self.db, tree, now_ms);
+            let gone = self.done(gone.map_err(StorageError::from))?;
+            removed.push((tree, gone));
         }
         self.flush()?;
         Ok(removed)

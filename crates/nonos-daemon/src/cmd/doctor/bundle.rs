@@ -58,9 +58,9 @@ pub(super) fn write(
             add("schema.json", &pretty(&json!(schema)))?;
         }
         if let Ok(sizes) = storage.tree_sizes() {
-            let trees: serde_json::Map<_, _> = cmd::status::sizes(&sizes)
-                .map(|(name, entries)| (name.to_owned(), json!(entries)))
-                .into_iter()
+            let trees = sizes.by_tree().into_iter();
+            let trees: serde_json::Map<_, _> = trees
+                .map(|(tree, entries)| (tree.name().to_owned(), json!(entries)))
                 .collect();
             add("trees.json", &pretty(&json!(trees)))?;
         }

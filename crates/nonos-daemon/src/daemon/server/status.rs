@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use nonos_storage::{Health, NodeStorage, Progress, StorageMetricsSnapshot, StoredMetrics, TreeId};
+use nonos_storage::{Health, NodeStorage, Progress, StorageMetricsSnapshot, StoredMetrics};
 use serde::Serialize;
 
-use crate::cmd::status::sizes;
 use crate::daemon::node::{Done, LastBackup, Node, Phase, now};
 use crate::error::CliError;
 use crate::output::{Event, Finding, rfc3339};
@@ -171,19 +170,15 @@ fn open(storage: &NodeStorage, node: &Node, done: &Done) -> Result<Open, CliErro
         _ => ("degraded", None),
     };
     let activity = storage.activity();
-    let trees = sizes(&storage.tree_sizes()?).map(|(name, entries)| {
-        let of = TreeId::ALL.into_iter().find(|tree| tree.name() == name);
-        let counted = of.map(|tree| activity.of(tree));
-        let get = |counter: fn(&nonos_storage::TreeActivity) -> &std::sync::atomic::AtomicU64| {
-            counted.map_or(0, |of| counter(of).load(Relaxed))
-        };
+    let trees = storage.tree_sizes()?.by_tree().map(|(tree, entries)| {
+        let counted = activity.of(tree);
         Tree {
-            name,
+            name: tree.name(),
             entries,
-            bytes: of.and_then(|tree| done.bytes_of(tree)),
-            reads: get(|of| &of.reads),
-            writes: get(|of| &of.writes),
-            deletes: get(|of| &of.deletes),
+            bytes: done.bytes_of(tree),
+            reads: counted.reads.load(Relaxed),
+            writes: counted.writes.load(Relaxed),
+            deletes: counted.deletes.load(Relaxed),
         }
     });
     let upkeep = storage.upkeep()?;
