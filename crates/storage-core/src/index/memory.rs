@@ -1,7 +1,7 @@
 //! An index in memory: gone at drop, or kept by a simulated home that forgets at a crash what was
 //! not synced.
 
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use super::simulated::{Entries, SimulatedFile, lock};
 use super::{Index, Witness};
@@ -9,9 +9,11 @@ use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
+pub(super) type Trees = PerTree<RwLock<Entries>>;
+
 #[derive(Debug, Default)]
 pub(crate) struct MemoryIndex {
-    trees: PerTree<RwLock<Entries>>,
+    trees: Arc<Trees>,
     witness: Mutex<Option<Witness>>,
     file: Option<SimulatedFile>,
 }
@@ -24,7 +26,7 @@ impl MemoryIndex {
         file: Option<SimulatedFile>,
     ) -> Self {
         let index = Self {
-            trees: PerTree::default(),
+            trees: Arc::default(),
             witness: Mutex::new(witness),
             file,
         };
@@ -45,9 +47,18 @@ impl MemoryIndex {
     }
 
     fn write(&self, tree: TreeId) -> RwLockWriteGuard<'_, Entries> {
-        let entries = self.trees.of(tree).write();
-        entries.unwrap_or_else(PoisonError::into_inner)
+        write(&self.trees, tree)
     }
+
+    /// What it holds, for damage.
+    pub(super) fn trees(&self) -> Weak<Trees> {
+        Arc::downgrade(&self.trees)
+    }
+}
+
+pub(super) fn write(trees: &Trees, tree: TreeId) -> RwLockWriteGuard<'_, Entries> {
+    let entries = trees.of(tree).write();
+    entries.unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Index for MemoryIndex {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use storage_journal::disk::SimulatedDisk;
 
-use super::memory::MemoryIndex;
+use super::memory::{self, MemoryIndex, Trees};
 use super::{Index, IndexHome, Witness};
 use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
@@ -23,6 +23,8 @@ struct Stored {
     state: u64,
     /// How many calls succeed before all fail.
     breaks_after: Option<u64>,
+    /// Of the index that was opened last.
+    open: Weak<Trees>,
 }
 
 impl Stored {
@@ -174,6 +176,14 @@ impl SimulatedHome {
         });
     }
 
+    /// Changes the entries of a tree in the open index alone, as damage does that it has read. A fork shares it.
+    pub fn damage_open(&self, tree: TreeId, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) {
+        let open = lock(&self.files).live().map(|stored| stored.open.clone());
+        if let Some(trees) = open.and_then(|open| open.upgrade()) {
+            change(&mut memory::write(&trees, tree));
+        }
+    }
+
     /// Lets every call of the index fail after so many more, until it is opened again.
     pub fn break_after(&self, calls: u64) {
         self.change(|files| {
@@ -205,6 +215,11 @@ impl SimulatedHome {
             number,
         };
         let index = MemoryIndex::with(&stored.durable, stored.witness, Some(file));
+        self.change(|files| {
+            if let Some(stored) = files.stored.get_mut(number) {
+                stored.open = index.trees();
+            }
+        });
         Arc::new(index)
     }
 }

@@ -5,6 +5,7 @@
     reason = "a test ends at what it did not expect"
 )]
 
+mod differences;
 mod exchange;
 mod kept;
 mod linked;
