@@ -202,3 +202,16 @@ fn a_hangup_has_the_configuration_read_again() -> TestResult {
     assert_eq!(daemon.end("-TERM")?, Some(0));
     Ok(())
 }
+
+/// Built in, as a daemon's threads come and go, and what they leave is seldom looked at again: docs/decisions/0004.
+#[test]
+fn the_allocator_returns_pages_at_once() -> TestResult {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nonos"));
+    command
+        .arg("--version")
+        .env("_RJEM_MALLOC_CONF", "stats_print:true");
+    let told = command.output()?.stderr;
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("opt.dirty_decay_ms: 0 "), "{told}");
+    Ok(())
+}
