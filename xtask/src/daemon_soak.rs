@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nonos_storage::{NodeStorage, Order, Selection, StorageConfig, TreeId};
+use nonos_storage::{NodeStorage, StorageConfig};
 
+use crate::daemon::{self, Daemon};
 use crate::{Error, failed};
 
 const KILLS: u32 = 20;
 /// As in the daemon's soak.
-const PEERS: u64 = 10_000;
+const RECORDS: u64 = 10_000;
 const TICK: Duration = Duration::from_secs(1);
 const CONFIG: &str = "[metrics]\ninterval_secs = 1\n[server]\nlisten = \"127.0.0.1:0\"\n\
                       [backup]\nevery_secs = 10\nkeep_last = 3\nkeep_daily = 0\ndrill_every_secs = 60\n\
@@ -39,7 +38,7 @@ struct Measured {
 /// Runs for so many minutes, 15 unless another number is given.
 pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
     let minutes: u64 = minutes.unwrap_or("15").parse().map_err(failed)?;
-    let nonos = build(root)?;
+    let nonos = daemon::build(root, "release", &["--features", "soak"])?;
     let scratch = tempfile::tempdir().map_err(failed)?;
     let node = scratch.path().join("node");
     let notes = scratch.path().join("notes");
@@ -54,6 +53,11 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
     let sealed = "[storage]\nencryption_mode = \"sealed_box\"\n";
     fs::write(node.join("config.toml"), format!("{sealed}{CONFIG}")).map_err(failed)?;
 
+    let soak = Soak {
+        nonos: &nonos,
+        node: &node,
+        notes: &notes,
+    };
     let half = Duration::from_secs(minutes * 30);
     let mut measured = Measured::default();
     let mut random = Random(0x5eed);
@@ -63,8 +67,8 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
         let share = left / (KILLS - kill);
         let life = share.mul_f64(0.5 + random.unit());
         left = left.saturating_sub(life);
-        let mut daemon = Daemon::start(&nonos, &node, &notes)?;
-        daemon.live(life, &mut measured, |_, _| {})?;
+        let mut daemon = soak.start()?;
+        soak.live(&mut daemon, life, &mut measured, |_, _| {})?;
         daemon.kill()?;
         measured.end_of_life();
         let (acknowledged, missing) = compare(&node, &notes)?;
@@ -75,9 +79,9 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
             life.as_secs_f64()
         );
     }
-    let mut daemon = Daemon::start(&nonos, &node, &notes)?;
+    let mut daemon = soak.start()?;
     let mut is_compacted = false;
-    daemon.live(half, &mut measured, |measured, resident| {
+    soak.live(&mut daemon, half, &mut measured, |measured, resident| {
         measured.resident.push(resident);
         if !is_compacted && measured.resident.len() > 60 {
             is_compacted = true;
@@ -102,27 +106,6 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
     Ok(measured.report(acknowledged, lost, code, verified, &status))
 }
 
-fn build(root: &Path) -> Result<PathBuf, Error> {
-    let built = Command::new("cargo")
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "nonos-daemon",
-            "--features",
-            "soak",
-        ])
-        .current_dir(root)
-        .status();
-    if !built.map_err(failed)?.success() {
-        return Err(failed("the program could not be built"));
-    }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release/nonos"))
-}
-
 /// What a verb prints.
 fn nonos_verb(nonos: &Path, node: &Path, args: &[&str]) -> String {
     let output = Command::new(nonos).arg("-d").arg(node).args(args).output();
@@ -135,60 +118,27 @@ fn nonos_verb(nonos: &Path, node: &Path, args: &[&str]) -> String {
     )
 }
 
-/// A daemon, killed at drop.
-struct Daemon {
-    child: Child,
-    address: String,
-    log: PathBuf,
-    nonos: PathBuf,
-    node: PathBuf,
+/// A node that is used.
+struct Soak<'a> {
+    nonos: &'a Path,
+    node: &'a Path,
+    notes: &'a Path,
 }
 
-impl Daemon {
-    /// Starts it and waits until it is ready.
-    fn start(nonos: &Path, node: &Path, notes: &Path) -> Result<Self, Error> {
-        let log = notes.with_extension("log");
-        let file = fs::File::create(&log).map_err(failed)?;
-        let child = Command::new(nonos)
+impl Soak<'_> {
+    fn start(&self) -> Result<Daemon, Error> {
+        let mut command = Command::new(self.nonos);
+        command
             .arg("-d")
-            .arg(node)
-            .args(["run", "--log-format", "json"])
-            .env("NONOS_SOAK_NOTES", notes)
-            .stdin(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .map_err(failed)?;
-        let mut daemon = Self {
-            child,
-            address: String::new(),
-            log,
-            nonos: nonos.to_owned(),
-            node: node.to_owned(),
-        };
-        let deadline = Instant::now() + Duration::from_mins(1);
-        loop {
-            let log = fs::read_to_string(&daemon.log).unwrap_or_default();
-            if let Some((_, rest)) = log.split_once("\"address\":\"") {
-                rest.split('"')
-                    .next()
-                    .unwrap_or_default()
-                    .clone_into(&mut daemon.address);
-            }
-            let is_ready = !daemon.address.is_empty()
-                && get(&daemon.address, "/readyz").is_some_and(|answer| answer.contains(" 200 "));
-            if is_ready {
-                return Ok(daemon);
-            }
-            if Instant::now() > deadline {
-                return Err(failed(format!("the daemon is not ready: {log}")));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            .arg(self.node)
+            .env("NONOS_SOAK_NOTES", self.notes);
+        Daemon::start(&mut command, &self.notes.with_extension("log"), |_| true)
     }
 
     /// Reads and scrapes beside it for so long.
     fn live(
-        &mut self,
+        &self,
+        daemon: &mut Daemon,
         life: Duration,
         measured: &mut Measured,
         mut each: impl FnMut(&mut Measured, u64),
@@ -202,19 +152,14 @@ impl Daemon {
         let ends = Instant::now() + life;
         for turn in 0_usize.. {
             let next = (Instant::now() + TICK).min(ends);
-            if let Some(ended) = self.child.try_wait().map_err(failed)? {
-                let log = fs::read_to_string(&self.log).unwrap_or_default();
-                return Err(failed(format!(
-                    "the daemon ended by itself: {ended}: {log}"
-                )));
-            }
-            if let Some(text) = get(&self.address, "/metrics") {
+            daemon.check()?;
+            if let Some(text) = daemon.get("/metrics") {
                 measured.scraped(&text);
             }
             let read = READS.get(turn % READS.len()).copied().unwrap_or_default();
-            let output = Command::new(&self.nonos)
+            let output = Command::new(self.nonos)
                 .arg("-d")
-                .arg(&self.node)
+                .arg(self.node)
                 .args(read)
                 .output();
             let output = output.map_err(failed)?;
@@ -223,7 +168,7 @@ impl Daemon {
                 return Err(failed(format!("{read:?} beside the daemon: {told}")));
             }
             measured.reads += 1;
-            each(measured, resident_mib(self.child.id()));
+            each(measured, resident_mib(daemon.id()));
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
             if Instant::now() >= ends {
                 break;
@@ -231,42 +176,6 @@ impl Daemon {
         }
         Ok(())
     }
-
-    fn kill(mut self) -> Result<(), Error> {
-        self.child.kill().map_err(failed)?;
-        self.child.wait().map_err(failed)?;
-        Ok(())
-    }
-
-    /// Ends it by SIGTERM and returns its exit code.
-    fn end(mut self) -> Result<Option<i32>, Error> {
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .map_err(failed)?;
-        Ok(self.child.wait().map_err(failed)?.code())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-/// The whole answer, head and body.
-pub(crate) fn get(address: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
 }
 
 fn resident_mib(pid: u32) -> u64 {
@@ -288,28 +197,21 @@ fn compare(node: &Path, notes: &Path) -> Result<(u64, u64), Error> {
         path: node.join("data.sled"),
         ..StorageConfig::default()
     })?;
+    let last = i64::try_from(RECORDS).map_err(failed)?;
+    let samples = storage.load_metrics_range(0, last)?.into_iter();
+    let samples: BTreeMap<u64, u64> = samples
+        .map(|(time, sample)| (time.unsigned_abs(), sample.total_requests))
+        .collect();
     let mut lost = 0;
-    // Each sample has a time of its own, in order.
-    let mut next = 1;
-    let which = Selection {
-        order: Order::Ascending,
-        ..Selection::default()
-    };
-    storage.visit_records::<nonos_storage::NonosError>(TreeId::Metrics, &which, &mut |record| {
-        let time = record?.key.as_u64().unwrap_or(0);
-        while next < time && next <= acknowledged {
-            lost += 1;
-            next += 2;
-        }
-        next = next.max(time + 2);
-        Ok(next <= acknowledged)
-    })?;
-    lost += (acknowledged + 2).saturating_sub(next) / 2;
-    for peer in (0..PEERS.min(acknowledged + 1)).step_by(2) {
+    for turn in 0..RECORDS.min(acknowledged + 1) {
         // The last of its numbers that was acknowledged, or the one after.
-        let expected = acknowledged - (acknowledged + PEERS - peer) % PEERS;
-        let found = storage.load_peer(&format!("soak-{peer:05}"))?;
-        let seen = found.map_or(0, |peer| u64::try_from(peer.last_seen).unwrap_or(0));
+        let expected = acknowledged - (acknowledged + RECORDS - turn) % RECORDS;
+        let seen = if turn.is_multiple_of(2) {
+            let found = storage.load_peer(&format!("soak-{turn:05}"))?;
+            found.map_or(0, |peer| peer.last_seen.unsigned_abs())
+        } else {
+            samples.get(&turn).copied().unwrap_or(0)
+        };
         lost += u64::from(expected > 0 && seen < expected);
     }
     Ok((acknowledged, lost))

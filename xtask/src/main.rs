@@ -7,6 +7,7 @@
 
 mod bench;
 mod crash;
+mod daemon;
 mod daemon_soak;
 mod damage;
 mod disk_full;

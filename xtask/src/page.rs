@@ -3,10 +3,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
-use crate::daemon_soak::get;
+use crate::daemon::{self, Daemon};
 use crate::{Error, failed, sample_node};
 
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -28,11 +27,11 @@ pub(crate) fn run(root: &Path) -> Result<bool, Error> {
         return Ok(true);
     };
     let scratch = tempfile::tempdir().map_err(failed)?;
-    let (_daemon, address) = served(root, scratch.path())?;
+    let daemon = served(root, scratch.path())?;
     let page = Page {
         browser,
         scratch: scratch.path(),
-        address: &address,
+        daemon: &daemon,
     };
     let (compared, mut wrong) = page.compare()?;
     for (theme, width, height) in [
@@ -65,18 +64,9 @@ pub(crate) fn run(root: &Path) -> Result<bool, Error> {
     Ok(faults == 0 && compared >= 8)
 }
 
-/// A daemon with a month of data and a backup, and where its page is.
-fn served(root: &Path, scratch: &Path) -> Result<(Ended, String), Error> {
-    let built = Command::new("cargo")
-        .args(["build", "--locked", "--package", "nonos-daemon"])
-        .current_dir(root)
-        .status();
-    if !built.map_err(failed)?.success() {
-        return Err(failed("the program could not be built"));
-    }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let nonos = target.join("debug/nonos");
+/// A daemon with a month of data and a backup.
+fn served(root: &Path, scratch: &Path) -> Result<Daemon, Error> {
+    let nonos = daemon::build(root, "dev", &[])?;
     let node = scratch.join("node");
     let verb = |args: &[&str]| {
         let done = Command::new(&nonos)
@@ -96,24 +86,18 @@ fn served(root: &Path, scratch: &Path) -> Result<(Ended, String), Error> {
     fs::write(node.join("config.toml"), config).map_err(failed)?;
     sample_node::run(node.to_str())?;
     verb(&["backup", "create"])?;
-    let log = scratch.join("log");
-    let child = Command::new(&nonos)
-        .arg("-d")
-        .arg(&node)
-        .args(["run", "-v", "--log-format", "json"])
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(&log).map_err(failed)?)
-        .spawn();
-    let daemon = Ended(child.map_err(failed)?);
-    let address = ready(&log)?;
-    Ok((daemon, address))
+    let mut command = Command::new(&nonos);
+    command.arg("-d").arg(&node).arg("-v");
+    // The bytes of the trees are counted by then.
+    let is_sampled = |log: &str| log.contains("\"message\":\"sample\"");
+    Daemon::start(&mut command, &scratch.join("log"), is_sampled)
 }
 
 /// A page to be opened.
 struct Page<'a> {
     browser: &'a str,
     scratch: &'a Path,
-    address: &'a str,
+    daemon: &'a Daemon,
 }
 
 impl Page<'_> {
@@ -123,14 +107,18 @@ impl Page<'_> {
             .args(options(self.scratch, size))
             .arg("--virtual-time-budget=8000")
             .args(more)
-            .arg(format!("http://{}/", self.address))
+            .arg(format!("http://{}/", self.daemon.address()))
             .output();
         opened.map_err(failed)
     }
 
     /// How many numbers of the status were looked for on the page, and what is wrong.
     fn compare(&self) -> Result<(usize, Vec<String>), Error> {
-        let status = || get(self.address, "/api/v1/status").ok_or_else(|| failed("no status"));
+        let status = || {
+            self.daemon
+                .get("/api/v1/status")
+                .ok_or_else(|| failed("no status"))
+        };
         let before = numbers(&status()?);
         let more = ["--enable-logging=stderr", "--v=0", "--dump-dom"].map(str::to_owned);
         let looked = self.open("390,3000", &more)?;
@@ -178,25 +166,6 @@ fn options(scratch: &Path, size: &str) -> [String; 6] {
     ]
 }
 
-/// Waits until the database is open, and returns where the page is.
-fn ready(log: &Path) -> Result<String, Error> {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        let text = fs::read_to_string(log).unwrap_or_default();
-        let address = text
-            .split_once("\"address\":\"")
-            .and_then(|(_, rest)| rest.split('"').next());
-        // The bytes of the trees are counted by then.
-        if let Some(address) = address.filter(|_| text.contains("\"message\":\"sample\"")) {
-            return Ok(address.to_owned());
-        }
-        if Instant::now() > deadline {
-            return Err(failed(format!("the daemon is not ready: {text}")));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// Records of each tree, by the status.
 fn numbers(status: &str) -> std::collections::BTreeMap<String, u64> {
     let trees = status.split("\"name\":\"").skip(1);
@@ -221,14 +190,4 @@ fn cells(dom: &str) -> std::collections::BTreeMap<String, u64> {
         Some((name, digits.parse().ok()?))
     };
     dom.split("<tr>").filter_map(of).collect()
-}
-
-/// A daemon, ended at drop.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
 }
