@@ -1,7 +1,7 @@
 //! What a verb asks of the daemon that has the database: a request and an answer, a line of JSON each, over a socket
 //! in the data directory that only the node's user can use.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,9 @@ pub(crate) enum Request {
         trees: Vec<String>,
     },
     /// Changes nothing; but only who has the index can compare it.
-    CompareIndex,
+    CompareIndex {
+        tree: Option<String>,
+    },
     #[cfg(feature = "encrypted-storage")]
     StoreSecret {
         name: String,
@@ -74,7 +76,9 @@ pub(crate) enum Answer {
         duration_ms: u64,
     },
     Compared {
-        findings: Vec<Compared>,
+        differences: u64,
+        /// The first of them.
+        findings: Vec<Difference>,
     },
     Wiped {
         /// The trees and how many records were removed from each.
@@ -88,7 +92,7 @@ pub(crate) enum Answer {
 
 /// A record in which index and journal differ.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Compared {
+pub(crate) struct Difference {
     pub(crate) code: String,
     pub(crate) tree: String,
     pub(crate) key_hex: String,
@@ -177,9 +181,12 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
                     .collect(),
             }
         }
-        Request::CompareIndex => {
-            let found = storage.compare_index()?.into_iter();
-            let told = found.map(|of| Compared {
+        Request::CompareIndex { tree } => {
+            let tree = tree.as_deref().map(named).transpose()?;
+            let mut found = storage.compare_index()?;
+            found.retain(|of| tree.is_none() || of.tree == tree);
+            let differences = u64::try_from(found.len()).unwrap_or(u64::MAX);
+            let told = found.into_iter().map(|of| Difference {
                 code: of.code.name().to_owned(),
                 tree: of.tree.map_or("", TreeId::name).to_owned(),
                 key_hex: of.key_hex,
@@ -187,6 +194,7 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
                 fix: of.code.fix().map(str::to_owned),
             });
             Answer::Compared {
+                differences,
                 findings: told.take(COMPARED).collect(),
             }
         }
@@ -212,15 +220,25 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
     })
 }
 
-/// Has the daemon compare its index with its journal; `None` if no daemon has the database.
-pub(crate) fn compare_index(data_dir: &Path) -> Result<Option<Vec<Compared>>, CliError> {
+/// Has the daemon compare its index with its journal: how many records differ, and the first of them. `None` if no daemon
+/// has the database, or if it ends meanwhile.
+pub(crate) fn compare_index(
+    data_dir: &Path,
+    tree: Option<TreeId>,
+) -> Result<Option<(u64, Vec<Difference>)>, CliError> {
     let socket = socket(data_dir);
     if UnixStream::connect(&socket).is_err() {
         return Ok(None);
     }
-    match ask(&socket, &Request::CompareIndex)? {
-        Answer::Compared { findings } => Ok(Some(findings)),
-        _ => Err(CliError::DaemonAnswer),
+    let tree = tree.map(|tree| tree.name().to_owned());
+    match ask(&socket, &Request::CompareIndex { tree }) {
+        Ok(Answer::Compared {
+            differences,
+            findings,
+        }) => Ok(Some((differences, findings))),
+        Ok(_) => Err(CliError::DaemonAnswer),
+        Err(error) if matches!(exit::code(&error), exit::INTERRUPTED | exit::POISONED) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -347,10 +365,13 @@ fn changed(socket: &Path, request: &Request) -> Result<bool, CliError> {
 
 /// Asks the daemon, and waits for as long as it takes.
 fn ask(socket: &Path, request: &Request) -> Result<Answer, CliError> {
-    let io = |source| CliError::Io {
-        action: "ask the daemon at",
-        path: socket.to_owned(),
-        source,
+    let io = |source: io::Error| match source.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => CliError::DaemonEnded,
+        _ => CliError::Io {
+            action: "ask the daemon at",
+            path: socket.to_owned(),
+            source,
+        },
     };
     let mut stream = UnixStream::connect(socket).map_err(io)?;
     let line = serde_json::to_vec(request).unwrap_or_default();
@@ -360,7 +381,9 @@ fn ask(socket: &Path, request: &Request) -> Result<Answer, CliError> {
     stream.write_all(b"\n").map_err(io)?;
     let mut answer = String::new();
     let read = BufReader::new(stream).take(MAX_LINE).read_line(&mut answer);
-    read.map_err(io)?;
+    if read.map_err(io)? == 0 {
+        return Err(CliError::DaemonEnded);
+    }
     match serde_json::from_str(&answer) {
         Ok(Answer::Failed(failed)) => Err(CliError::Daemon { failed }),
         Ok(answer) => Ok(answer),

@@ -1,19 +1,27 @@
 //! The command line.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use nonos_storage::TreeId;
 
 mod backup;
+mod forms;
 mod records;
+#[cfg(feature = "encrypted-storage")]
+mod secrets;
+mod values;
 
 pub(crate) use backup::{BackupVerb, CreateArgs, PruneBackupsArgs};
+pub(crate) use forms::{Color, Form, LogFormat, Output, Shown};
 #[cfg(test)]
 pub(crate) use records::SAMPLE_FIELDS;
 pub(crate) use records::{DiffArgs, ListArgs, LsArgs, MetricsVerb, tree};
+#[cfg(feature = "encrypted-storage")]
+pub(crate) use secrets::{AuditVerb, KeyVerb, SecretsVerb};
+pub(crate) use values::StoreId;
+use values::{age, duration, store_id, time_ms};
 
 /// The storage of a NONOS node: its daemon, and what an operator does with it.
 #[derive(Debug, Parser)]
@@ -87,58 +95,6 @@ pub(crate) struct Args {
     /// Do what destroys something without asking
     #[arg(long, global = true)]
     pub(crate) yes: bool,
-}
-
-/// A number with its unit.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|e| format!("{digits:?}: {e}"))?;
-    let millis = match text.get(digits.len()..).unwrap_or_default() {
-        "ms" => Some(number),
-        "s" | "" => number.checked_mul(1000),
-        "m" => number.checked_mul(60_000),
-        unit => return Err(format!("{unit:?} is no unit; give ms, s or m")),
-    };
-    let longest = Duration::from_hours(24);
-    let given = millis.map(Duration::from_millis);
-    given
-        .filter(|given| *given <= longest)
-        .ok_or_else(|| "the longest is a day".to_owned())
-}
-
-/// A time in Unix milliseconds.
-fn time_ms(text: &str) -> Result<i64, String> {
-    let format = &time::format_description::well_known::Rfc3339;
-    let parsed = time::OffsetDateTime::parse(text, format);
-    let at = parsed.map_err(|e| format!("{e}; give it as 2026-01-31T12:00:00Z"))?;
-    let milliseconds = at.unix_timestamp_nanos().div_euclid(1_000_000);
-    i64::try_from(milliseconds).map_err(|e| e.to_string())
-}
-
-/// Which database backups are of.
-pub(crate) type StoreId = [u8; 16];
-
-fn store_id(text: &str) -> Result<StoreId, String> {
-    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err("an id has 32 hexadecimal digits".to_owned());
-    }
-    let id = u128::from_str_radix(text, 16).map_err(|e| e.to_string())?;
-    Ok(id.to_be_bytes())
-}
-
-/// An age in seconds: a number with its unit.
-fn age(text: &str) -> Result<i64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: i64 = digits.parse().map_err(|e| format!("{digits:?}: {e}"))?;
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        unit => return Err(format!("{unit:?} is no unit; give s, m, h or d")),
-    };
-    let age = number.checked_mul(unit).filter(|age| *age >= 0);
-    age.ok_or_else(|| "give an age of 0 or more".to_owned())
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -389,134 +345,6 @@ pub(crate) enum Verb {
     Version,
 }
 
-#[cfg(feature = "encrypted-storage")]
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum SecretsVerb {
-    /// The names of all secrets
-    List,
-    /// Store a secret, from standard input or a file; replacing one asks
-    Put {
-        /// Its name
-        name: String,
-        /// The file that holds it
-        #[arg(long, value_name = "FILE")]
-        from: Option<PathBuf>,
-        /// Say whether there is one of this name, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Write a secret to a file or a pipe
-    Get {
-        /// Its name
-        name: String,
-        /// The file, which must not exist
-        #[arg(long, value_name = "FILE")]
-        to: Option<PathBuf>,
-        /// Write it to a terminal
-        #[arg(long)]
-        show: bool,
-    },
-    /// Remove a secret
-    Rm {
-        /// Its name
-        name: String,
-        /// Say whether it is there, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Make a new key, seal everything to it, and purge what was sealed to the old one
-    Rotate {
-        /// Destroy the old key file: backups made before become unreadable
-        #[arg(long)]
-        destroy_old: bool,
-        /// Say how much there is to do, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// How secrets are kept
-    Status,
-    /// Vouch for a secret that somebody with only the public key stored
-    Adopt {
-        /// Its name
-        name: String,
-        /// Say whether it is there, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Take the database as it is, although a newer state of it was seen
-    AcceptRollback {
-        /// Show the state that would be taken, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Make the records of the keys anew from secrets that all are vouched for
-    RepairKeyring {
-        /// Show what the store says of its secrets, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Key files
-    Key {
-        #[command(subcommand)]
-        what: KeyVerb,
-    },
-}
-
-#[cfg(feature = "encrypted-storage")]
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum KeyVerb {
-    /// Make a key file of a new key
-    New {
-        /// The file, which must not exist
-        file: PathBuf,
-        /// Protect it by a passphrase
-        #[arg(long)]
-        passphrase: bool,
-    },
-    /// What a key file says, but for its secret
-    Show {
-        /// The file [default: the one of this node]
-        file: Option<PathBuf>,
-    },
-    /// Write a key file that stores and verifies, but cannot read
-    ExportWriter {
-        /// The file, which must not exist
-        file: PathBuf,
-    },
-    /// Write a copy of the key file that is protected by a passphrase, to be kept elsewhere
-    Protect {
-        /// The file, which must not exist
-        file: PathBuf,
-        /// Make each guess four times as expensive: 256 MiB
-        #[arg(long)]
-        strong: bool,
-    },
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum AuditVerb {
-    /// The newest entries
-    Tail {
-        /// How many
-        #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
-        count: usize,
-    },
-    /// Whether no entry was changed, removed or moved, and none of the newest cut off
-    Verify {
-        /// The number of an entry whose hash was noted before
-        #[arg(long, value_name = "NUMBER", requires = "head")]
-        since: Option<u64>,
-        /// Its hash
-        #[arg(long, value_name = "HASH", requires = "since")]
-        head: Option<String>,
-    },
-    /// Write all entries to a file, a JSON object a line
-    Export {
-        /// The file; one that exists is replaced, which asks
-        file: PathBuf,
-    },
-}
-
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum SchemaVerb {
     /// The version of the records and that of this program
@@ -525,70 +353,4 @@ pub(crate) enum SchemaVerb {
     History,
     /// What the next migration would do to each tree
     Plan,
-}
-
-/// A form to export in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// The backup file of the first implementation
-    FirstImplementation,
-    /// A JSON object a line: tree, key, value; without secrets
-    Ndjson,
-    /// A table of one tree, with a header line
-    Csv,
-}
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shown {
-    /// A bar on a terminal, else nothing
-    #[default]
-    Auto,
-    /// Nothing
-    None,
-    /// One JSON object a line
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For a person
-    #[default]
-    Table,
-    /// One JSON object, indented
-    Json,
-    /// One JSON object on one line
-    Ndjson,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
-impl Color {
-    /// Whether standard error is coloured.
-    pub(crate) fn is_on(self) -> bool {
-        let is_wanted = || std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        match self {
-            Self::Auto => std::io::stderr().is_terminal() && is_wanted(),
-            Self::Always => true,
-            Self::Never => false,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For a person
-    #[default]
-    Text,
-    /// One JSON object a line
-    Json,
 }

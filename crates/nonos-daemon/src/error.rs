@@ -74,6 +74,8 @@ pub(crate) enum CliError {
     Daemon { failed: crate::admin::Failed },
     #[error("the daemon did not answer what was asked")]
     DaemonAnswer,
+    #[error("the daemon ended before it answered")]
+    DaemonEnded,
     #[error("another restore works in {}", path.display())]
     Restoring { path: PathBuf },
     #[error("{what}")]
@@ -155,6 +157,7 @@ impl CliError {
             Self::WhichNode { .. } | Self::NoNode => "WHICH_NODE",
             Self::Daemon { failed } => &failed.code,
             Self::DaemonAnswer => "UNEXPECTED",
+            Self::DaemonEnded => ErrorCode::Cancelled.name(),
             Self::Listen { .. } => "LISTEN",
             Self::Exposed { .. } | Self::Token { .. } => "CONFIG",
             Self::Restoring { .. } => ErrorCode::Locked.name(),
@@ -224,6 +227,9 @@ impl CliError {
             Self::Daemon { failed } => failed.fix.as_deref(),
             Self::DaemonAnswer => {
                 Some("restart the daemon with this release, or stop it and run this again")
+            }
+            Self::DaemonEnded => {
+                Some("it is done or it is not, nothing is half done: look, and run it again")
             }
             Self::Listen { .. } => Some(
                 "end the program that has it, or give another one with --listen or as server.listen; \"\" is none",

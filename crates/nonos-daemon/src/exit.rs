@@ -22,7 +22,7 @@ const REFUSED: u8 = 10;
 pub(crate) const DISK_FULL: u8 = 11;
 pub(crate) const INTERRUPTED: u8 = 12;
 const WORK_TO_DO: u8 = 13;
-const POISONED: u8 = 14;
+pub(crate) const POISONED: u8 = 14;
 
 pub(crate) fn code(error: &CliError) -> u8 {
     match error {
@@ -69,6 +69,7 @@ pub(crate) fn code(error: &CliError) -> u8 {
         },
         CliError::Daemon { failed } => failed.exit_code,
         CliError::Exposed { .. } | CliError::Token { .. } => USAGE,
+        CliError::DaemonEnded => INTERRUPTED,
         CliError::Restoring { .. } => LOCKED,
         CliError::WhichNode { .. } | CliError::NoNode | CliError::PlainSecrets { .. } => REFUSED,
         CliError::Head

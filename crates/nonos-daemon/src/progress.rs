@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,9 @@ use nonos_storage::{OpenOptions, Progress, StorageConfig};
 use serde::Serialize;
 
 use crate::args::{Args, Shown};
-use crate::daemon::shutdown;
+use crate::daemon::shutdown::Stops;
 use crate::error::CliError;
+use crate::exit;
 
 #[derive(Debug, Serialize)]
 struct Event<'a> {
@@ -58,10 +60,11 @@ pub(crate) fn watched(
     })
 }
 
-/// The same; SIGINT and SIGTERM cancel the work from now on, for as long as the program runs.
+/// The same; the first SIGINT or SIGTERM cancels the work from now on, for as long as the program runs, and the second ends
+/// the program at once, as what waits for another machine does not look.
 pub(crate) fn cancellable(args: &Args, config: StorageConfig) -> Result<OpenOptions, CliError> {
     let options = OpenOptions::new(config).lock_timeout(args.lock_timeout);
-    let cancelled = cancelled_by_signals()?;
+    let cancelled = cancelled_by_signals(args)?;
     let show = shown(args);
     Ok(options.on_progress(move |progress| {
         if let Some(show) = &show {
@@ -78,7 +81,7 @@ pub(crate) fn cancellable(args: &Args, config: StorageConfig) -> Result<OpenOpti
 /// What signals cancel, once one asked for it.
 static CANCELLED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-fn cancelled_by_signals() -> Result<Arc<AtomicBool>, CliError> {
+fn cancelled_by_signals(args: &Args) -> Result<Arc<AtomicBool>, CliError> {
     if let Some(cancelled) = CANCELLED.get() {
         return Ok(Arc::clone(cancelled));
     }
@@ -90,13 +93,21 @@ fn cancelled_by_signals() -> Result<Arc<AtomicBool>, CliError> {
         .enable_all()
         .build()
         .map_err(setup)?;
-    let signal = runtime.block_on(async { shutdown::signal() })?;
+    let mut stops = runtime.block_on(async { Stops::listen() })?;
     let cancelled = Arc::new(AtomicBool::new(false));
+    let is_told = !args.quiet && !matches!(args.progress, Shown::Json);
     let flag = Arc::clone(&cancelled);
     let waiting = std::thread::Builder::new().name("signals".into());
     let thread = waiting.spawn(move || {
-        runtime.block_on(signal);
+        let signal = runtime.block_on(stops.next());
         flag.store(true, Ordering::Relaxed);
+        if is_told {
+            let line = format!("{signal}: ending after the current step; once more ends at once\n");
+            // There is nobody to tell that standard error does not take it.
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        runtime.block_on(stops.next());
+        process::exit(exit::INTERRUPTED.into());
     });
     thread.map_err(setup)?;
     Ok(Arc::clone(CANCELLED.get_or_init(|| cancelled)))

@@ -17,7 +17,8 @@ use crate::daemon::admin::Admin;
 use crate::daemon::backups::{self, Backups};
 use crate::daemon::node::{Node, Phase};
 use crate::daemon::server::{Server, Token, status};
-use crate::daemon::{retention, sampler, shutdown, supervisor, upkeep, watch};
+use crate::daemon::shutdown::{Stops, hangups};
+use crate::daemon::{retention, sampler, supervisor, upkeep, watch};
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
@@ -86,7 +87,8 @@ struct Daemon<'a> {
 impl Daemon<'_> {
     async fn run(&self) -> Result<(), CliError> {
         // Signals are caught before the database is open: none may end it in the midst.
-        let mut stop = pin!(shutdown::signal()?);
+        let mut stops = Stops::listen()?;
+        let mut stop = pin!(stops.next());
         let serving = self.server().await?;
         let mut serving = pin!(async move {
             match serving {
@@ -218,7 +220,7 @@ impl Daemon<'_> {
     ) -> Result<(), CliError> {
         #[cfg(feature = "soak")]
         crate::daemon::soak::start(storage)?;
-        let mut hangups = shutdown::hangups()?;
+        let mut hangups = hangups()?;
         let data_dir = Places::of(self.args)?.data_dir;
         let admin = match Admin::listen(&data_dir) {
             Ok(admin) => Some(admin),

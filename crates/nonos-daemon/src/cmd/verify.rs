@@ -109,23 +109,18 @@ fn read(
     verified.findings = found.findings.into_iter().map(told).collect();
     if depth == Depth::Deep
         && !args.offline
-        && let Some(found) = admin::compare_index(&places.data_dir)?
+        && let Some((differences, found)) = admin::compare_index(&places.data_dir, tree)?
     {
         verified.index_compared = true;
-        let found = found
-            .into_iter()
-            .filter(|of| tree.is_none_or(|tree| tree.name() == of.tree));
-        for of in found {
-            verified.errors += 1;
-            if verified.findings.len() < max_errors {
-                verified.findings.push(compared(of));
-            }
-        }
+        verified.errors += differences;
+        let room = max_errors.saturating_sub(verified.findings.len());
+        let found = found.into_iter().take(room).map(compared);
+        verified.findings.extend(found);
     }
     Ok(verified)
 }
 
-fn compared(of: admin::Compared) -> output::Finding {
+fn compared(of: admin::Difference) -> output::Finding {
     let tree = TreeId::from_name(&of.tree);
     output::Finding {
         code: of.code,

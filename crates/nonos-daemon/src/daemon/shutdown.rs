@@ -4,27 +4,37 @@ use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 
 use crate::error::CliError;
 
-/// Listens from now on; the future is ready at the first SIGTERM or SIGINT, with its name.
-pub(crate) fn signal() -> Result<impl Future<Output = &'static str>, CliError> {
-    let listen = |kind| {
-        listen(kind).map_err(|source| CliError::Setup {
-            what: "signal handling",
-            source,
+/// SIGTERM and SIGINT, which end nothing by themselves from now on.
+#[derive(Debug)]
+pub(crate) struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    pub(crate) fn listen() -> Result<Self, CliError> {
+        Ok(Self {
+            terminate: listener(SignalKind::terminate())?,
+            interrupt: listener(SignalKind::interrupt())?,
         })
-    };
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    Ok(async move {
+    }
+
+    /// The name of the next one.
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    })
+    }
 }
 
 /// Listens from now on for SIGHUP, which systemd and operators send to have the configuration read again.
 pub(crate) fn hangups() -> Result<Signal, CliError> {
-    listen(SignalKind::hangup()).map_err(|source| CliError::Setup {
+    listener(SignalKind::hangup())
+}
+
+fn listener(kind: SignalKind) -> Result<Signal, CliError> {
+    listen(kind).map_err(|source| CliError::Setup {
         what: "signal handling",
         source,
     })

@@ -13,8 +13,8 @@ use crate::error::CliError;
 
 /// The file that acknowledged numbers are appended to; without it there is no work.
 const NOTES: &str = "NONOS_SOAK_NOTES";
-/// Peers take turns, so that most writes replace something.
-const PEERS: u64 = 10_000;
+/// Records take turns, so that most writes replace something and the database has the size of a node's that prunes.
+const RECORDS: u64 = 10_000;
 const EVERY: Duration = Duration::from_millis(5);
 
 /// Writes on a thread of its own until the database takes no more.
@@ -59,7 +59,8 @@ pub(crate) fn start(storage: &Arc<NodeStorage>) -> Result<(), CliError> {
 }
 
 fn write(storage: &NodeStorage, number: u64) -> NonosResult<()> {
-    let peer_id = format!("soak-{:05}", number % PEERS);
+    let turn = number % RECORDS;
+    let peer_id = format!("soak-{turn:05}");
     let peer = StoredPeerInfo {
         peer_id: peer_id.clone(),
         addresses: vec![format!("/ip4/10.0.0.{}/tcp/9000", number % 250)],
@@ -74,6 +75,6 @@ fn write(storage: &NodeStorage, number: u64) -> NonosResult<()> {
         ..StoredMetrics::default()
     };
     // Long before now: the daemon's own samples are the newest.
-    let time = i64::try_from(number).unwrap_or(i64::MAX);
+    let time = i64::try_from(turn).unwrap_or(i64::MAX);
     storage.store_metrics(time, &sample)
 }

@@ -262,6 +262,48 @@ fn a_node_that_is_being_looked_after_is_ready() -> TestResult {
     Ok(())
 }
 
+/// A drill that fails is an error of the status until one succeeds.
+#[test]
+fn a_backup_that_cannot_be_restored_is_told() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let config = std::fs::read_to_string(node.path("config.toml"))?;
+    let config = config
+        .replace("every_secs = 0", "every_secs = 86400")
+        .replace("drill_every_secs = 604800", "drill_every_secs = 1");
+    node.write_config(&config)?;
+    let made = node.json(&["backup", "create", "-o", "json"], 0)?;
+    let name = made["data"]["backups"][0]["name"]
+        .as_str()
+        .ok_or("no name")?;
+    let file = node.path("backups").join(name);
+    let whole = std::fs::read(&file)?;
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&file, damaged)?;
+    let codes = |address| -> Fallible<Vec<String>> {
+        let (_, _, status) = get(address, "/api/v1/status")?;
+        let status: Value = serde_json::from_str(&status)?;
+        let findings = status["findings"].as_array().ok_or("no findings")?;
+        let code = |found: &Value| found["code"].as_str().unwrap_or_default().to_owned();
+        Ok(findings.iter().map(code).collect())
+    };
+    let is_told = |codes: &[String]| codes.iter().any(|code| code == "DRILL_FAILED");
+
+    let (mut daemon, address) = served(&node, &[])?;
+    // It is logged just before it is noted: the second comes after the first is.
+    daemon.wait_for("the newest backup cannot be restored", 2)?;
+    let told = codes(address)?;
+    assert!(is_told(&told), "{told:?}");
+    std::fs::write(&file, whole)?;
+    daemon.wait_for("the newest backup was restored and verified", 2)?;
+    let told = codes(address)?;
+    assert!(!is_told(&told), "{told:?}");
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
 #[test]
 fn what_is_not_asked_properly_is_refused() -> TestResult {
     let node = Node::new()?;

@@ -1,14 +1,16 @@
 //! Backups in a bucket, through every fault that a network has.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nonos_daemon::object_target::{Limits, ObjectTarget};
 use nonos_daemon::{Target, TargetError};
 
-use crate::program::TestResult;
+use crate::program::{Node, TestResult};
 use crate::s3::{Fault, KEY, SECRET, Server, URL, quick};
 use crate::targets::{conforms, content, download, hash, names, upload};
 
@@ -443,4 +445,42 @@ fn sparse(file: &Path, len: u64) -> Result<[u8; 32], Box<dyn std::error::Error>>
     assert_eq!(len % 1000, 0);
     assert_eq!(hash(b""), Blake2b::<U32>::digest(b"").as_slice());
     Ok(hasher.finalize().into())
+}
+
+/// What waits for a server does not look whether it is to end: a second signal ends it.
+#[test]
+fn a_verb_that_waits_for_a_server_ends_at_the_second_signal() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let endpoint = format!("http://{}", silent.local_addr()?);
+    let mut verb = node
+        .command(&["backup", "create", "--to", URL])
+        .envs([
+            ("AWS_ACCESS_KEY_ID", KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ENDPOINT", &endpoint),
+            ("AWS_ALLOW_HTTP", "true"),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let (_asked, _) = silent.accept()?;
+    let pid = verb.id().to_string();
+    let interrupt = || Command::new("kill").args(["-INT", &pid]).status();
+    assert!(interrupt()?.success());
+    let mut told = String::new();
+    let stderr = verb.stderr.take().ok_or("no standard error")?;
+    let mut stderr = BufReader::new(stderr);
+    stderr.read_line(&mut told)?;
+    assert_eq!(
+        told,
+        "SIGINT: ending after the current step; once more ends at once\n"
+    );
+    assert_eq!(verb.try_wait()?, None);
+    assert!(interrupt()?.success());
+    assert_eq!(verb.wait()?.code(), Some(12));
+    node.json(&["verify", "-o", "json"], 0)?;
+    Ok(())
 }
