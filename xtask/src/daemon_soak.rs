@@ -197,8 +197,8 @@ fn compare(node: &Path, notes: &Path) -> Result<(u64, u64), Error> {
         path: node.join("data.sled"),
         ..StorageConfig::default()
     })?;
-    let last = i64::try_from(RECORDS).map_err(failed)?;
-    let samples = storage.load_metrics_range(0, last)?.into_iter();
+    let end = i64::try_from(RECORDS).map_err(failed)?;
+    let samples = storage.load_metrics_range(0, end)?.into_iter();
     let samples: BTreeMap<u64, u64> = samples
         .map(|(time, sample)| (time.unsigned_abs(), sample.total_requests))
         .collect();

@@ -5,14 +5,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use storage_core::history::{Disk, SimulatedDisk};
-use storage_core::trees::{config, peers};
-use storage_core::{CoreError, Db, Durability, SimulatedHome, TreeId};
+use storage_core::trees::config;
+use storage_core::trees::peers::{self, StoredPeerInfo};
+use storage_core::{Commit, CoreError, Db, Durability, SimulatedHome, TreeId};
 use storage_ops::{FindingCode as Code, VerifyOptions, compare_index, verify};
 use storage_testkit::LAYOUT;
 
 use crate::workload::{TestResult, options};
 
 const PEERS: u64 = 500;
+
+fn store(commit: &mut Commit, id: &str) -> Result<(), CoreError> {
+    let peer = StoredPeerInfo {
+        peer_id: id.to_owned(),
+        ..StoredPeerInfo::default()
+    };
+    peers::store(commit, id, &peer)
+}
 
 fn database() -> Result<(SimulatedHome, Db), CoreError> {
     let home = SimulatedHome::default();
@@ -22,20 +31,22 @@ fn database() -> Result<(SimulatedHome, Db), CoreError> {
     })?;
     db.update(Durability::Buffered, |_, commit| {
         for number in 0..PEERS {
-            let mut peer = peers::StoredPeerInfo::default();
-            peer.peer_id = format!("peer-{number:03}");
-            peers::store(commit, &peer.peer_id.clone(), &peer)?;
+            store(commit, &format!("peer-{number:03}"))?;
         }
         config::store(commit, "mode", &"full")
     })?;
+    // The index has them.
+    db.flush()?;
     Ok((home, db))
 }
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Damages one record and says which.
+type Damage = fn(&mut Entries) -> Option<Vec<u8>>;
 
 #[test]
 fn each_difference_is_found_where_it_is_and_nothing_else() -> TestResult {
-    let kinds: [(Code, fn(&mut Entries) -> Option<Vec<u8>>); 3] = [
+    let kinds: [(Code, Damage); 3] = [
         (Code::IndexMissing, |entries| {
             entries.pop_first().map(|(key, _)| key)
         }),
@@ -56,7 +67,9 @@ fn each_difference_is_found_where_it_is_and_nothing_else() -> TestResult {
             let mut key = None;
             home.damage_open(tree, |entries| key = damage(entries));
             let key = key.ok_or("nothing to damage")?;
-            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = key
+                .iter()
+                .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
 
             let found = compare_index(&db)?;
             let told: Vec<_> = found
@@ -95,11 +108,7 @@ fn every_one_of_many_differences_is_counted_and_writers_make_none() -> TestResul
     // What is written anew is what it should be again.
     let written = gone.pop_first().ok_or("nothing is gone")?;
     let id = String::from_utf8(written.clone())?;
-    db.update(Durability::Buffered, |_, commit| {
-        let mut peer = peers::StoredPeerInfo::default();
-        peer.peer_id.clone_from(&id);
-        peers::store(commit, &id, &peer)
-    })?;
+    db.update(Durability::Buffered, |_, commit| store(commit, &id))?;
     let found = compare_index(&db)?;
     assert_eq!(found.len(), gone.len());
     assert!(found.iter().all(|of| of.code == Code::IndexMissing));
