@@ -19,7 +19,7 @@ pub(crate) use forms::{Color, Form, LogFormat, Output, Shown};
 pub(crate) use records::SAMPLE_FIELDS;
 pub(crate) use records::{DiffArgs, ListArgs, LsArgs, MetricsVerb, tree};
 #[cfg(feature = "encrypted-storage")]
-pub(crate) use secrets::{AuditVerb, KeyVerb, SecretsVerb};
+pub(crate) use secrets::{KeyVerb, SecretsVerb};
 pub(crate) use values::StoreId;
 use values::{age, duration, store_id, time_ms};
 
@@ -353,4 +353,28 @@ pub(crate) enum SchemaVerb {
     History,
     /// What the next migration would do to each tree
     Plan,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AuditVerb {
+    /// The newest entries
+    Tail {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+        count: usize,
+    },
+    /// Whether no entry was changed, removed or moved, and none of the newest cut off
+    Verify {
+        /// The number of an entry whose hash was noted before
+        #[arg(long, value_name = "NUMBER", requires = "head")]
+        since: Option<u64>,
+        /// Its hash
+        #[arg(long, value_name = "HASH", requires = "since")]
+        head: Option<String>,
+    },
+    /// Write all entries to a file, a JSON object a line
+    Export {
+        /// The file; one that exists is replaced, which asks
+        file: PathBuf,
+    },
 }

@@ -1,4 +1,4 @@
-//! The verbs of secrets, their keys and the audit log.
+//! The verbs of secrets and their keys.
 
 use std::path::PathBuf;
 
@@ -103,29 +103,5 @@ pub(crate) enum KeyVerb {
         /// Make each guess four times as expensive: 256 MiB
         #[arg(long)]
         strong: bool,
-    },
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum AuditVerb {
-    /// The newest entries
-    Tail {
-        /// How many
-        #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
-        count: usize,
-    },
-    /// Whether no entry was changed, removed or moved, and none of the newest cut off
-    Verify {
-        /// The number of an entry whose hash was noted before
-        #[arg(long, value_name = "NUMBER", requires = "head")]
-        since: Option<u64>,
-        /// Its hash
-        #[arg(long, value_name = "HASH", requires = "since")]
-        head: Option<String>,
-    },
-    /// Write all entries to a file, a JSON object a line
-    Export {
-        /// The file; one that exists is replaced, which asks
-        file: PathBuf,
     },
 }
