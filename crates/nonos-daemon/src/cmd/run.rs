@@ -29,6 +29,9 @@ use crate::targets;
 /// How long work that is under way beside the database may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long it takes until a place for backups that could not be used is tried again.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
+
 /// Which node a restored database is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
@@ -243,7 +246,7 @@ impl Daemon<'_> {
         loop {
             let interval = Duration::from_secs(settings.metrics.interval_secs);
             let sampling = sampler::run(Arc::clone(storage), interval);
-            let backing_up = self.back_up(storage, &settings)?;
+            let backing_up = self.back_up(storage, &settings);
             let upkeep = settings.maintenance.clone();
             let node = Arc::clone(&self.node);
             let scrubbing = upkeep::scrub(Arc::clone(storage), node, upkeep.clone());
@@ -294,46 +297,64 @@ impl Daemon<'_> {
         }
     }
 
-    /// Backs up for as long as the daemon runs, if it is told to.
-    fn back_up(
+    /// Backs up for as long as the daemon runs, if it is told to. A place that cannot be used is tried again: the node goes
+    /// on without.
+    async fn back_up(
         &self,
         storage: &Arc<NodeStorage>,
         settings: &Settings,
-    ) -> Result<impl Future<Output = Result<(), CliError>> + use<>, CliError> {
+    ) -> Result<(), CliError> {
+        loop {
+            let backups = self.backups(storage, settings);
+            let failed = backups
+                .as_ref()
+                .err()
+                .map(|error| crate::output::chain(error));
+            if let Some(reason) = &failed {
+                tracing::error!(%reason, "no backup can be made; it is tried again");
+            }
+            self.node.note(|done| done.backup_failed = failed);
+            match backups {
+                Ok(Some(backups)) => return backups::run(backups).await,
+                Ok(None) => return std::future::pending().await,
+                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+            }
+        }
+    }
+
+    /// What is backed up to where, if anything is, or is looked at.
+    fn backups(
+        &self,
+        storage: &Arc<NodeStorage>,
+        settings: &Settings,
+    ) -> Result<Option<Backups>, CliError> {
         let args = self.args;
         let is_remote = targets::is_remote(args, settings)?;
         let ships = settings.backup.every_secs > 0;
-        let backups = if ships || !is_remote {
-            let keys = targets::reading_keys(args, settings, None).or_else(|error| {
-                // A place that cannot be reached does not stop the node, and making backups needs no identity.
-                let reason = crate::output::chain(&error);
-                tracing::warn!(%reason, "backups are not drilled");
-                targets::writing_keys(settings, &[])
-            })?;
-            // Who does not ship only looks at what is there.
-            let target = if ships {
-                Some(targets::open(args, settings, None, keys)?)
-            } else {
-                targets::existing(args, settings, None, keys).ok()
-            };
-            let places = Places::of(args)?;
-            target.map(|target| Backups {
-                storage: Arc::clone(storage),
-                node: Arc::clone(&self.node),
-                target,
-                settings: settings.backup.clone(),
-                data_dir: places.data_dir,
-                config_file: places.config,
-            })
+        if !ships && is_remote {
+            return Ok(None);
+        }
+        let keys = targets::reading_keys(args, settings, None).or_else(|error| {
+            // Making backups needs no identity.
+            let reason = crate::output::chain(&error);
+            tracing::warn!(%reason, "backups are not drilled");
+            targets::writing_keys(settings, &[])
+        })?;
+        // Who does not ship only looks at what is there.
+        let target = if ships {
+            Some(targets::open(args, settings, None, keys)?)
         } else {
-            None
+            targets::existing(args, settings, None, keys).ok()
         };
-        Ok(async {
-            match backups {
-                Some(backups) => backups::run(backups).await,
-                None => std::future::pending().await,
-            }
-        })
+        let places = Places::of(args)?;
+        Ok(target.map(|target| Backups {
+            storage: Arc::clone(storage),
+            node: Arc::clone(&self.node),
+            target,
+            settings: settings.backup.clone(),
+            data_dir: places.data_dir,
+            config_file: places.config,
+        }))
     }
 }
 

@@ -270,6 +270,36 @@ fn what_the_daemon_shipped_outlives_the_machine() -> TestResult {
     Ok(())
 }
 
+/// A place for backups that cannot be used stops no node, neither at its start nor when the configuration is read again.
+#[test]
+fn the_daemon_goes_on_where_no_backup_can_be_made() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let config = fs::read_to_string(node.path("config.toml"))?;
+    let good = config
+        .replace("interval_secs = 60", "interval_secs = 1")
+        .replace("every_secs = 0", "every_secs = 1");
+    let to = |place: &str| good.replace("to = \"backups\"", &format!("to = \"{place}\""));
+    assert_ne!(to("elsewhere"), good);
+    fs::write(node.path("a file"), "")?;
+    node.write_config(&to("a file/below"))?;
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("no backup can be made; it is tried again", 1)?;
+    daemon.wait_for("sample", 2)?;
+    node.write_config(&good)?;
+    daemon.signal("-HUP")?;
+    daemon.wait_for("backed up", 1)?;
+    node.write_config(&to("ftp://somewhere"))?;
+    daemon.signal("-HUP")?;
+    daemon.wait_for("no backup can be made; it is tried again", 1)?;
+    daemon.wait_for("sample", 2)?;
+    node.write_config(&good)?;
+    daemon.signal("-HUP")?;
+    daemon.wait_for("backed up", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
 /// A verb that changes something finishes a restore that was interrupted; one that only reads says so.
 #[test]
 fn an_interrupted_exchange_is_finished_by_the_next_verb_that_writes() -> TestResult {
