@@ -62,6 +62,7 @@ impl Daemon {
                     return Ok(daemon);
                 }
             }
+            daemon.check()?;
             if Instant::now() > deadline {
                 return Err(failed(format!("the daemon is not ready: {log}")));
             }

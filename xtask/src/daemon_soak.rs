@@ -61,7 +61,7 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
     let half = Duration::from_secs(minutes * 30);
     let mut measured = Measured::default();
     let mut random = Random(0x5eed);
-    let mut lost = 0;
+    let mut compared = Compared::default();
     let mut left = half;
     for kill in 0..KILLS {
         let share = left / (KILLS - kill);
@@ -71,12 +71,14 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
         soak.live(&mut daemon, life, &mut measured, |_, _| {})?;
         daemon.kill()?;
         measured.end_of_life();
-        let (acknowledged, missing) = compare(&node, &notes)?;
-        lost += missing;
+        compared = compare(&node, &notes, &compared)?;
         println!(
-            "kill {:>2} after {:>5.1} s: {acknowledged} acknowledged, {missing} lost",
+            "kill {:>2} after {:>5.1} s: {} acknowledged, {} compared, {} lost",
             kill + 1,
-            life.as_secs_f64()
+            life.as_secs_f64(),
+            compared.acknowledged,
+            compared.compared,
+            compared.lost
         );
     }
     let mut daemon = soak.start()?;
@@ -94,8 +96,7 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
     })?;
     let code = daemon.end()?;
     measured.end_of_life();
-    let (acknowledged, missing) = compare(&node, &notes)?;
-    lost += missing;
+    compared = compare(&node, &notes, &compared)?;
     let status = nonos_verb(&nonos, &node, &["status"]);
     let verified = Command::new(&nonos)
         .arg("-d")
@@ -103,7 +104,7 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
         .args(["verify", "--deep"])
         .output();
     let verified = verified.map_err(failed)?.status.success();
-    Ok(measured.report(acknowledged, lost, code, verified, &status))
+    Ok(measured.report(&compared, code, verified, &status))
 }
 
 /// What a verb prints.
@@ -185,8 +186,17 @@ fn resident_mib(pid: u32) -> u64 {
     kib.unwrap_or(0) / 1024
 }
 
-/// How many writes were acknowledged, and how many of those are not there.
-fn compare(node: &Path, notes: &Path) -> Result<(u64, u64), Error> {
+/// How far writes were acknowledged and compared.
+#[derive(Debug, Default)]
+struct Compared {
+    acknowledged: u64,
+    /// One by one, while they were the last of their record: the others were replaced by acknowledged ones.
+    compared: u64,
+    lost: u64,
+}
+
+/// Compares what was acknowledged since the last time with what is there.
+fn compare(node: &Path, notes: &Path, before: &Compared) -> Result<Compared, Error> {
     let notes = fs::read_to_string(notes).map_err(failed)?;
     let acknowledged: u64 = notes
         .lines()
@@ -202,7 +212,8 @@ fn compare(node: &Path, notes: &Path) -> Result<(u64, u64), Error> {
     let samples: BTreeMap<u64, u64> = samples
         .map(|(time, sample)| (time.unsigned_abs(), sample.total_requests))
         .collect();
-    let mut lost = 0;
+    let since = acknowledged.saturating_sub(before.acknowledged);
+    let mut lost = before.lost;
     for turn in 0..RECORDS.min(acknowledged + 1) {
         // The last of its numbers that was acknowledged, or the one after.
         let expected = acknowledged - (acknowledged + RECORDS - turn) % RECORDS;
@@ -214,7 +225,11 @@ fn compare(node: &Path, notes: &Path) -> Result<(u64, u64), Error> {
         };
         lost += u64::from(expected > 0 && seen < expected);
     }
-    Ok((acknowledged, lost))
+    Ok(Compared {
+        acknowledged,
+        compared: before.compared + since.min(RECORDS),
+        lost,
+    })
 }
 
 impl Measured {
@@ -274,14 +289,7 @@ impl Measured {
         0
     }
 
-    fn report(
-        &self,
-        acknowledged: u64,
-        lost: u64,
-        code: Option<i32>,
-        verified: bool,
-        status: &str,
-    ) -> bool {
+    fn report(&self, compared: &Compared, code: Option<i32>, verified: bool, status: &str) -> bool {
         let commits: u64 = self.buckets.values().sum();
         // A drill has a second database open for some seconds: what stays is told by the least of a minute.
         let minutes: Vec<(u64, u64)> = self
@@ -295,8 +303,8 @@ impl Measured {
         let (p50, p99, p999) = (self.quantile(500), self.quantile(990), self.quantile(999));
         println!("{status}");
         println!(
-            "acknowledged {acknowledged}, lost {lost}; {} scrapes, {} reads",
-            self.scrapes, self.reads
+            "acknowledged {}, compared one by one {}, lost {}; {} scrapes, {} reads",
+            compared.acknowledged, compared.compared, compared.lost, self.scrapes, self.reads
         );
         println!(
             "seconds with a backup {}, with the end of a scrub {}",
@@ -304,11 +312,20 @@ impl Measured {
         );
         println!("buffered commits {commits}: p50 at most {p50} us, p99 {p99} us, p99.9 {p999} us");
         println!("resident MiB in the life of its own, least and most of each minute: {minutes:?}");
-        println!("ended with {code:?}, verified deeply: {verified}");
         let (early, late) = minutes.split_at(minutes.len() / 2);
         let least = |of: &[(u64, u64)]| of.iter().map(|(least, _)| *least).min().unwrap_or(0);
-        let is_flat = least(late) <= least(early) + least(early) / 10 + 8;
-        lost == 0 && verified && code == Some(0) && p99 < 5_000 && is_flat && self.scrubs > 0
+        // Of one minute nothing can be told.
+        let is_flat = early.is_empty() || least(late) <= least(early) + least(early) / 10 + 8;
+        println!(
+            "ended with {code:?}, verified deeply: {verified}, memory flat: {is_flat}, scrubbed: {}",
+            self.scrubs > 0
+        );
+        compared.lost == 0
+            && verified
+            && code == Some(0)
+            && p99 < 5_000
+            && is_flat
+            && self.scrubs > 0
     }
 }
 
