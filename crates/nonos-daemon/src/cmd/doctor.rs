@@ -255,7 +255,7 @@ fn look(
         found.push(fault(
             "DISK_LOW",
             detail,
-            "free disk space, or `nonos prune --compact`",
+            "free disk space, or `nonos prune --tree metrics --older-than 90d --compact`",
         ));
     }
     if let Some((newest, _)) = storage.load_latest_metrics(1)?.pop()

@@ -252,7 +252,7 @@ fn findings(
             "DISK_LOW",
             "error",
             detail,
-            "free disk space, or `nonos prune --compact`",
+            "free disk space, or `nonos prune --tree metrics --older-than 90d --compact`",
         );
     }
     let plain = storage.plain_secrets()?;
