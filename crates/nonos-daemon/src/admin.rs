@@ -220,24 +220,32 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
     })
 }
 
-/// Has the daemon compare its index with its journal: how many records differ, and the first of them. `None` if no daemon
-/// has the database, or if it ends meanwhile.
-pub(crate) fn compare_index(
-    data_dir: &Path,
-    tree: Option<TreeId>,
-) -> Result<Option<(u64, Vec<Difference>)>, CliError> {
+/// What became of comparing the index.
+pub(crate) enum Comparison {
+    /// How many records differ, and the first of them.
+    Done(u64, Vec<Difference>),
+    /// No daemon has the database.
+    Nobody,
+    /// One has it, and ended or failed meanwhile.
+    Failed(CliError),
+}
+
+/// Has the daemon compare its index with its journal.
+pub(crate) fn compare_index(data_dir: &Path, tree: Option<TreeId>) -> Result<Comparison, CliError> {
     let socket = socket(data_dir);
     if UnixStream::connect(&socket).is_err() {
-        return Ok(None);
+        return Ok(Comparison::Nobody);
     }
     let tree = tree.map(|tree| tree.name().to_owned());
     match ask(&socket, &Request::CompareIndex { tree }) {
         Ok(Answer::Compared {
             differences,
             findings,
-        }) => Ok(Some((differences, findings))),
+        }) => Ok(Comparison::Done(differences, findings)),
         Ok(_) => Err(CliError::DaemonAnswer),
-        Err(error) if matches!(exit::code(&error), exit::INTERRUPTED | exit::POISONED) => Ok(None),
+        Err(error) if matches!(exit::code(&error), exit::INTERRUPTED | exit::POISONED) => {
+            Ok(Comparison::Failed(error))
+        }
         Err(error) => Err(error),
     }
 }

@@ -190,7 +190,7 @@ impl CliError {
             exit::DISK_FULL => {
                 Some("free disk space and run it again: what was acknowledged before is kept")
             }
-            exit::INTERRUPTED => Some("run it again: nothing is left half done"),
+            exit::INTERRUPTED => Some("run it again: what was done stays, each record whole"),
             _ => None,
         })
     }
@@ -229,7 +229,7 @@ impl CliError {
                 Some("restart the daemon with this release, or stop it and run this again")
             }
             Self::DaemonEnded => {
-                Some("it is done or it is not, nothing is half done: look, and run it again")
+                Some("some of it may be done, each record whole: run it again once the daemon runs")
             }
             Self::Listen { .. } => Some(
                 "end the program that has it, or give another one with --listen or as server.listen; \"\" is none",

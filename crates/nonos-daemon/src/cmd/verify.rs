@@ -6,7 +6,7 @@ use comfy_table::Table;
 use nonos_storage::{Finding, TreeId};
 use serde::Serialize;
 
-use crate::admin;
+use crate::admin::{self, Comparison};
 use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
@@ -107,17 +107,35 @@ fn read(
     verified.corrupted = verified.trees.iter().map(|tree| tree.corrupted).sum();
     (verified.errors, verified.warnings) = (found.errors, found.warnings);
     verified.findings = found.findings.into_iter().map(told).collect();
-    if depth == Depth::Deep
-        && !args.offline
-        && let Some((differences, found)) = admin::compare_index(&places.data_dir, tree)?
-    {
-        verified.index_compared = true;
-        verified.errors += differences;
+    if depth == Depth::Deep && !args.offline {
         let room = max_errors.saturating_sub(verified.findings.len());
-        let found = found.into_iter().take(room).map(compared);
-        verified.findings.extend(found);
+        match admin::compare_index(&places.data_dir, tree)? {
+            Comparison::Nobody => {}
+            Comparison::Done(differences, found) => {
+                verified.index_compared = true;
+                verified.errors += differences;
+                let found = found.into_iter().take(room).map(compared);
+                verified.findings.extend(found);
+            }
+            Comparison::Failed(error) => {
+                verified.warnings += 1;
+                let found = std::iter::once(not_compared(&error)).take(room);
+                verified.findings.extend(found);
+            }
+        }
     }
     Ok(verified)
+}
+
+fn not_compared(error: &CliError) -> output::Finding {
+    output::Finding {
+        code: "INDEX_NOT_COMPARED".to_owned(),
+        severity: "warning",
+        tree: None,
+        key_hex: None,
+        detail: format!("the index was not compared: {}", output::chain(error)),
+        fix: error.remedy().map(str::to_owned),
+    }
 }
 
 fn compared(of: admin::Difference) -> output::Finding {

@@ -1,6 +1,6 @@
 //! Verbs that change a database beside the daemon that has it: it carries them out, with the same output.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
@@ -168,5 +168,66 @@ fn wiping_keeps_who_the_node_is_and_says_the_same_beside_the_daemon() -> TestRes
     let all = node.json(&["wipe", "--including-identity", "--yes", "-o", "json"], 0)?;
     assert_eq!(all["data"]["trees"][0]["name"], "identity", "{all}");
     node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    Ok(())
+}
+
+/// Somebody at the socket who says this to each request, or nothing.
+fn answering(node: &Node, answer: &'static str) -> Fallible<std::thread::JoinHandle<()>> {
+    let socket = std::os::unix::net::UnixListener::bind(node.path("nonos.sock"))?;
+    Ok(std::thread::spawn(move || {
+        // A verb first looks whether somebody is there.
+        for stream in socket.incoming().take(2).filter_map(Result::ok) {
+            let mut line = String::new();
+            let mut stream = BufReader::new(stream);
+            if stream.read_line(&mut line).is_ok_and(|len| len > 0) {
+                let _gone = stream.get_mut().write_all(answer.as_bytes());
+            }
+        }
+    }))
+}
+
+#[test]
+fn a_daemon_that_ends_before_it_answers_is_told() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let daemon = answering(&node, "")?;
+    let ended = node.json(&["compact", "-o", "json"], 12)?;
+    assert_eq!(ended["findings"][0]["code"], "CANCELLED", "{ended}");
+    daemon.join().map_err(|_panic| "the socket panicked")?;
+    Ok(())
+}
+
+/// What the daemon did not compare is not called compared, nor sound without a word.
+#[test]
+fn an_index_that_was_not_compared_is_a_warning() -> TestResult {
+    const POISONED: &str = r#"{"failed":{"code":"POISONED","exit_code":14,"detail":"it takes no writes","fix":null}}
+"#;
+    for answer in ["", POISONED] {
+        let node = Node::new()?;
+        node.json(&["init", "-o", "json"], 0)?;
+        let daemon = answering(&node, answer)?;
+        let verified = node.json(&["verify", "--deep", "-o", "json"], 0)?;
+        assert_eq!(verified["data"]["index_compared"], false, "{verified}");
+        assert_eq!(verified["data"]["warnings"], 1, "{verified}");
+        assert_eq!(verified["findings"][0]["code"], "INDEX_NOT_COMPARED");
+        assert_eq!(verified["findings"][0]["severity"], "warning");
+        daemon.join().map_err(|_panic| "the socket panicked")?;
+    }
+    Ok(())
+}
+
+/// The answer lists the first of many differences; every one is an error.
+#[test]
+fn every_difference_of_the_index_is_counted() -> TestResult {
+    const MANY: &str = r#"{"compared":{"differences":7000,"findings":[{"code":"INDEX_MISSING","tree":"peers","key_hex":"61","detail":"the index lacks it","fix":null}]}}
+"#;
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let daemon = answering(&node, MANY)?;
+    let verified = node.json(&["verify", "--deep", "-o", "json"], 7)?;
+    assert_eq!(verified["data"]["index_compared"], true, "{verified}");
+    assert_eq!(verified["data"]["errors"], 7000, "{verified}");
+    assert_eq!(verified["findings"].as_array().map(Vec::len), Some(1));
+    daemon.join().map_err(|_panic| "the socket panicked")?;
     Ok(())
 }
