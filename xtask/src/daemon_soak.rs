@@ -61,7 +61,7 @@ pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
     let half = Duration::from_secs(minutes * 30);
     let mut measured = Measured::default();
     let mut random = Random(0x5eed);
-    let mut compared = Compared::default();
+    let mut compared = Progress::default();
     let mut left = half;
     for kill in 0..KILLS {
         let share = left / (KILLS - kill);
@@ -188,7 +188,7 @@ fn resident_mib(pid: u32) -> u64 {
 
 /// How far writes were acknowledged and compared.
 #[derive(Debug, Default)]
-struct Compared {
+struct Progress {
     acknowledged: u64,
     /// One by one, while they were the last of their record: the others were replaced by acknowledged ones.
     compared: u64,
@@ -196,7 +196,7 @@ struct Compared {
 }
 
 /// Compares what was acknowledged since the last time with what is there.
-fn compare(node: &Path, notes: &Path, before: &Compared) -> Result<Compared, Error> {
+fn compare(node: &Path, notes: &Path, before: &Progress) -> Result<Progress, Error> {
     let notes = fs::read_to_string(notes).map_err(failed)?;
     let acknowledged: u64 = notes
         .lines()
@@ -225,7 +225,7 @@ fn compare(node: &Path, notes: &Path, before: &Compared) -> Result<Compared, Err
         };
         lost += u64::from(expected > 0 && seen < expected);
     }
-    Ok(Compared {
+    Ok(Progress {
         acknowledged,
         compared: before.compared + since.min(RECORDS),
         lost,
@@ -289,7 +289,7 @@ impl Measured {
         0
     }
 
-    fn report(&self, compared: &Compared, code: Option<i32>, verified: bool, status: &str) -> bool {
+    fn report(&self, compared: &Progress, code: Option<i32>, verified: bool, status: &str) -> bool {
         let commits: u64 = self.buckets.values().sum();
         // A drill has a second database open for some seconds: what stays is told by the least of a minute.
         let minutes: Vec<(u64, u64)> = self
