@@ -16,7 +16,7 @@ use storage_crypto::key_file::MAX_FILE_LEN;
 #[non_exhaustive]
 pub enum KeyFileError {
     /// The operating system refused.
-    #[error("cannot {action} the key file {}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// What it refused.
         action: &'static str,
@@ -26,7 +26,7 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// Somebody else could have put it there, or read it.
-    #[error("the key file {} {fault}", path.display())]
+    #[error("{} {fault}", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,

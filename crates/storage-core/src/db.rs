@@ -252,12 +252,14 @@ impl Db {
             state => state?,
         };
         let (through, store_id) = (state.through(), state.store_id());
-        let merged = Arc::new(MergedIndex::of(state));
-        let digests = compare::digests(&*merged)?;
         let report = OpeningReport {
             clean: true,
+            cut_bytes: state.cut_bytes(),
+            damage: state.notes().to_vec(),
             ..OpeningReport::default()
         };
+        let merged = Arc::new(MergedIndex::of(state));
+        let digests = compare::digests(&*merged)?;
         let index: Arc<dyn Index> = Arc::<MergedIndex>::clone(&merged);
         let mut inner = Inner::new(index, None, None, digests, report, options);
         inner.path = Some(path);

@@ -244,8 +244,8 @@ pub enum CoreError {
         /// The newest that this program knows.
         supported: u32,
     },
-    /// The index has no journal: an older program wrote it. Nothing was touched.
-    #[error("the index {} has no journal", path.display())]
+    /// The index has no journal: the first implementation wrote it, or its journal was removed. Nothing was touched.
+    #[error("the index {} has no journal: the first implementation wrote it, or its journal was removed", path.display())]
     NoJournal {
         /// The index.
         path: PathBuf,
@@ -406,7 +406,10 @@ impl CoreError {
             Self::Batch { source, .. } => source.remedy(),
             Self::ReadOnly => Some("open the database for writing"),
             Self::SchemaTooNew { .. } => Some("upgrade this program"),
-            Self::NoJournal { .. } => Some("open the database for writing once: that makes one"),
+            Self::NoJournal { .. } => Some(
+                "if the first implementation wrote it, open it for writing: that makes a journal. If its journal was \
+                 removed, put that back or restore a backup: the index alone may lack what is newest",
+            ),
             Self::Exchanging { .. } => Some("open the database for writing: that finishes it"),
             Self::Sibling { .. } => {
                 Some("restore a backup, or move what is left of the old database away")

@@ -28,6 +28,8 @@ pub struct Merged {
     last_at: i64,
     content: Option<u32>,
     store_id: [u8; 16],
+    cut_bytes: u64,
+    notes: Vec<String>,
 }
 
 impl Merged {
@@ -69,7 +71,19 @@ impl Merged {
             last_at: scan.last_at(),
             content: scan.content(),
             store_id: scan.store_id(),
+            cut_bytes: scan.cut_bytes(),
+            notes: scan.notes().to_vec(),
         }
+    }
+
+    /// Bytes at the journal's end that were no whole commits when it was read.
+    pub fn cut_bytes(&self) -> u64 {
+        self.cut_bytes
+    }
+
+    /// What was damaged and could be read all the same; a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The commit at which this is the state.

@@ -100,12 +100,21 @@ impl NodeStorage {
     ///
     /// As there.
     pub fn compact_above(&self, percent: u8) -> NonosResult<Option<CompactionReport>> {
-        let space = self.space()?;
-        let least = space.index_bytes / 100 * u64::from(percent.min(100));
-        if space.reclaimable_bytes < least.max(WORTH_COMPACTING) {
+        if !self.is_worth_compacting(percent)? {
             return Ok(None);
         }
         self.compact().map(Some)
+    }
+
+    /// Whether [`compact`](Self::compact) returns so many hundredths of the index, and 16 MiB at least.
+    ///
+    /// # Errors
+    ///
+    /// As of [`space`](Self::space).
+    pub fn is_worth_compacting(&self, percent: u8) -> NonosResult<bool> {
+        let space = self.space()?;
+        let least = space.index_bytes / 100 * u64::from(percent.min(100));
+        Ok(space.reclaimable_bytes >= least.max(WORTH_COMPACTING))
     }
 
     /// Reads every record, as [`verify_integrity_with`](Self::verify_integrity_with) does deeply, at so many
