@@ -10,6 +10,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use nonos_storage::{CompactionReport, NodeStorage, Pruned, Retention, TreeId};
 use serde::{Deserialize, Serialize};
 
+use crate::args::Args;
+use crate::daemon::node::{LastBackup, Node, now};
 use crate::error::CliError;
 use crate::exit;
 use crate::output::chain;
@@ -45,6 +47,10 @@ pub(crate) enum Request {
     CompareIndex {
         tree: Option<String>,
     },
+    /// How many commits a power cut would lose.
+    Unsynced,
+    /// A verb did what the daemon keeps account of.
+    Note(Done),
     #[cfg(feature = "encrypted-storage")]
     StoreSecret {
         name: String,
@@ -59,6 +65,21 @@ pub(crate) enum Request {
     AdoptSecret {
         name: String,
     },
+}
+
+/// What a verb did by itself.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum Done {
+    /// A backup of this database was made, or read whole.
+    BackedUp {
+        store_id: [u8; 16],
+        backup: LastBackup,
+    },
+    /// The newest backup of this database was restored and verified.
+    Drilled { store_id: [u8; 16] },
+    /// Every record was read; what was found is told by who read it.
+    Verified { errors: u64 },
 }
 
 /// What the daemon says.
@@ -86,6 +107,9 @@ pub(crate) enum Answer {
     },
     Changed {
         changed: bool,
+    },
+    Unsynced {
+        commits: u64,
     },
     Failed(Failed),
 }
@@ -115,18 +139,18 @@ impl Failed {
             code: error.code().to_owned(),
             exit_code: exit::code(error),
             detail: chain(error),
-            fix: error.remedy().map(str::to_owned),
+            fix: Some(error.remedy().to_owned()),
         }
     }
 }
 
 /// Does what was asked for, in the daemon.
-pub(crate) fn carry_out(storage: &NodeStorage, line: &[u8]) -> Answer {
+pub(crate) fn carry_out(storage: &NodeStorage, node: &Node, line: &[u8]) -> Answer {
     let done = serde_json::from_slice(line)
         .map_err(|_malformed| CliError::Usage {
             what: "the daemon does not know this request: is it of another release?",
         })
-        .and_then(|request| work(storage, request));
+        .and_then(|request| work(storage, node, request));
     done.unwrap_or_else(|error| Answer::Failed(Failed::of(&error)))
 }
 
@@ -137,7 +161,30 @@ pub(crate) fn named(name: &str) -> Result<TreeId, CliError> {
     })
 }
 
-fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
+/// Makes the index anew, and notes that.
+fn compact(storage: &NodeStorage, purge: bool) -> Result<CompactionReport, CliError> {
+    let done = if purge {
+        storage.purge()?
+    } else {
+        storage.compact()?
+    };
+    storage.note_upkeep(|upkeep| upkeep.compacted_at = Some(now()))?;
+    Ok(done)
+}
+
+fn note(storage: &NodeStorage, node: &Node, done: Done) -> Result<bool, CliError> {
+    let own = storage.store_id().0;
+    match done {
+        Done::BackedUp { store_id, backup } if store_id == own => node.backed_up(backup),
+        Done::Drilled { store_id } if store_id == own => node.drilled(storage)?,
+        Done::Verified { errors } => node.verified(storage, errors, Vec::new())?,
+        // Of another database.
+        Done::BackedUp { .. } | Done::Drilled { .. } => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn work(storage: &NodeStorage, node: &Node, request: Request) -> Result<Answer, CliError> {
     Ok(match request {
         Request::Prune {
             tree,
@@ -159,11 +206,7 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
             }
         }
         Request::Compact { purge } => {
-            let done = if purge {
-                storage.purge()?
-            } else {
-                storage.compact()?
-            };
+            let done = compact(storage, purge)?;
             Answer::Compacted {
                 bytes_before: done.bytes_before,
                 bytes_after: done.bytes_after,
@@ -198,6 +241,12 @@ fn work(storage: &NodeStorage, request: Request) -> Result<Answer, CliError> {
                 findings: told.take(COMPARED).collect(),
             }
         }
+        Request::Unsynced => Answer::Unsynced {
+            commits: storage.unsynced_commits(),
+        },
+        Request::Note(done) => Answer::Changed {
+            changed: note(storage, node, done)?,
+        },
         #[cfg(feature = "encrypted-storage")]
         Request::StoreSecret { name, value } => {
             let value = nonos_storage::Zeroizing::new(value);
@@ -250,6 +299,32 @@ pub(crate) fn compare_index(data_dir: &Path, tree: Option<TreeId>) -> Result<Com
     }
 }
 
+/// How many commits a power cut would lose, where a daemon has the database.
+pub(crate) fn unsynced(args: &Args, data_dir: &Path) -> Option<u64> {
+    match ask_if_there(args, data_dir, &Request::Unsynced) {
+        Some(Answer::Unsynced { commits }) => Some(commits),
+        _ => None,
+    }
+}
+
+/// Tells the daemon, where one has the database, what was done.
+pub(crate) fn tell(args: &Args, data_dir: &Path, done: Done) {
+    ask_if_there(args, data_dir, &Request::Note(done));
+}
+
+fn ask_if_there(args: &Args, data_dir: &Path, request: &Request) -> Option<Answer> {
+    let socket = socket(data_dir);
+    if args.offline || !socket.exists() {
+        return None;
+    }
+    let answer = ask(&socket, request);
+    let failed = answer.inspect_err(|error| {
+        let reason = chain(error);
+        tracing::debug!(%reason, "no daemon was asked");
+    });
+    failed.ok()
+}
+
 /// A database that a verb changes: its own, or the daemon's.
 pub(crate) enum Writer {
     Own(Box<NodeStorage>),
@@ -281,8 +356,7 @@ impl Writer {
 
     pub(crate) fn compact(&self, purge: bool) -> Result<CompactionReport, CliError> {
         match self {
-            Self::Own(storage) if purge => Ok(storage.purge()?),
-            Self::Own(storage) => Ok(storage.compact()?),
+            Self::Own(storage) => compact(storage, purge),
             Self::Daemon(socket) => match ask(socket, &Request::Compact { purge })? {
                 Answer::Compacted {
                     bytes_before,

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use nonos_storage::TreeId;
 
 mod backup;
+mod dry_run;
 mod forms;
 mod records;
 #[cfg(feature = "encrypted-storage")]
@@ -14,6 +15,7 @@ mod secrets;
 mod values;
 
 pub(crate) use backup::{BackupVerb, CreateArgs, PruneBackupsArgs};
+pub(crate) use dry_run::DryRun;
 pub(crate) use forms::{Color, Form, LogFormat, Output, Shown};
 #[cfg(test)]
 pub(crate) use records::SAMPLE_FIELDS;
@@ -69,8 +71,8 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_enum, default_value_t)]
     pub(crate) progress: Shown,
 
-    /// How long to wait for another holder of the database, as 500ms, 10s or 2m
-    #[arg(long, global = true, value_name = "TIME", default_value = "500ms", value_parser = duration)]
+    /// How long to wait for another holder of the database, as 500ms, 10s or 2m; 0s for not at all
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) lock_timeout: Duration,
 
     /// The key file [default: the one that config.toml names]
@@ -170,15 +172,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         what: SchemaVerb,
     },
-    /// Bring a database of an older schema to the current one
+    /// Bring a database of an older schema to the current one. A dry run converts everything without writing. No daemon
+    /// may have the database
     Migrate {
-        /// Convert everything without writing, and show the counts; with --abort, say whether there is
-        /// something to undo
-        #[arg(long)]
-        dry_run: bool,
-        /// With --dry-run: exit with 13 if there is something to do
-        #[arg(long, requires = "dry_run")]
-        exit_code: bool,
+        #[command(flatten)]
+        look: DryRun,
         /// Undo a migration that was interrupted: every record is again what it was
         #[arg(long)]
         abort: bool,
@@ -226,7 +224,8 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         what: BackupVerb,
     },
-    /// Put a database back from a backup: beside, verified, and then in place of the one there is, which is kept
+    /// Put a database back from a backup: beside, verified, and then in place of the one there is, which is kept.
+    /// No daemon may have it
     Restore {
         /// A backup file, or where backups are [default: backup.to of config.toml]
         #[arg(long, value_name = "URL")]
@@ -246,9 +245,8 @@ pub(crate) enum Verb {
         /// Make the database in this data directory, which has none, instead of the present one
         #[arg(long, value_name = "DIR")]
         into: Option<PathBuf>,
-        /// Fetch and verify everything, and change nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        look: DryRun,
     },
     /// Copy this node, as one verified set: its database, its configuration, its key file
     Clone {
@@ -256,11 +254,10 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
-    /// Make a new database of everything that is intact of one that does not open
+    /// Make a new database of everything that is intact of one that does not open. No daemon may have it
     Repair {
-        /// Say what that would give, and make nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        look: DryRun,
         /// Where the new one will be [default: the old one's name with .repaired at its end]
         #[arg(long, value_name = "DIR")]
         into: Option<PathBuf>,
@@ -283,9 +280,8 @@ pub(crate) enum Verb {
         /// All but the newest that together have so many bytes
         #[arg(long, value_name = "BYTES", group = "limits")]
         max_bytes: Option<u64>,
-        /// Say what would be removed, and change nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        look: DryRun,
         /// Compact afterwards, which returns the space to the disk
         #[arg(long)]
         compact: bool,
@@ -295,9 +291,8 @@ pub(crate) enum Verb {
         /// Overwrite and remove everything of the past as well: what was deleted, replaced or sealed since
         #[arg(long)]
         purge: bool,
-        /// Show what there is, and change nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        look: DryRun,
     },
     /// Store, read, remove and seal secrets, and handle their keys
     #[cfg(feature = "encrypted-storage")]
@@ -325,9 +320,8 @@ pub(crate) enum Verb {
         /// The identity as well: the next start makes another one
         #[arg(long)]
         including_identity: bool,
-        /// Say what would be removed, and change nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        look: DryRun,
     },
     /// Write a script that completes these verbs in a shell
     Completions {

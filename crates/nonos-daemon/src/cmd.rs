@@ -1,12 +1,17 @@
 //! The verbs, one file each.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nonos_storage::{ErrorCode, NodeStorage, NonosError, OpenOptions, StorageConfig};
+use nonos_storage::{
+    CoreError, ErrorCode, NodeStorage, NonosError, OpenOptions, StorageConfig, holder,
+};
 
 use crate::admin::{self, Writer};
 use crate::args::Args;
+use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::progress;
 
@@ -22,6 +27,7 @@ pub(crate) mod hash;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod migrate;
+pub(crate) mod not_understood;
 pub(crate) mod plot;
 pub(crate) mod prune;
 pub(crate) mod records;
@@ -67,5 +73,33 @@ pub(crate) fn writer(
     if !args.offline && UnixStream::connect(&socket).is_ok() {
         return Ok(Writer::Daemon(socket));
     }
+    as_owner(args, data_dir)?;
     Ok(Writer::Own(Box::new(open()?)))
+}
+
+/// A verb that must have the database to itself: a daemon that has it is not waited for.
+pub(crate) fn alone(args: &Args, data_dir: &Path, database: &Path) -> Result<(), CliError> {
+    if !args.offline
+        && UnixStream::connect(admin::socket(data_dir)).is_ok()
+        && let Some(holder) = holder(database).map_err(NonosError::from)?
+    {
+        return Err(NonosError::from(CoreError::Locked { holder }).into());
+    }
+    as_owner(args, data_dir)
+}
+
+/// What root leaves in another user's directory, that user's daemon cannot read: somebody has to want it.
+fn as_owner(args: &Args, directory: &Path) -> Result<(), CliError> {
+    let owner = fs::metadata(directory).map_or(0, |of| of.uid());
+    if owner == 0 || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = directory.display();
+    confirm(
+        args,
+        &format!(
+            "root is about to change {directory}, which belongs to the user {owner}: its daemon cannot read what \
+             that leaves; `runuser -u '#{owner}' -- nonos ...` runs it as that user"
+        ),
+    )
 }

@@ -10,5 +10,6 @@ pub(crate) mod shutdown;
 #[cfg(feature = "soak")]
 pub(crate) mod soak;
 pub(crate) mod supervisor;
+mod turns;
 pub(crate) mod upkeep;
 pub(crate) mod watch;

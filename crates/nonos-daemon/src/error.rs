@@ -1,10 +1,13 @@
 //! Why a verb failed.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
 use nonos_daemon::encryption::{CryptError, EncryptionError};
-use nonos_storage::{CatalogError, ConfigError, CryptoError, ErrorCode, NonosError, StorageError};
+use nonos_storage::{
+    CatalogError, ConfigError, CoreError, CryptoError, ErrorCode, NonosError, StorageError,
+};
 
 use crate::exit;
 use crate::settings::SettingsError;
@@ -20,6 +23,9 @@ pub(crate) enum CliError {
     Settings(#[from] SettingsError),
     #[error("there is no database at {}", path.display())]
     NoDatabase { path: PathBuf },
+    #[cfg(feature = "encrypted-storage")]
+    #[error("there is no database at {}, but {} says that this node has had one", path.display(), left.display())]
+    DatabaseGone { path: PathBuf, left: PathBuf },
     #[error("cannot {action} {}", path.display())]
     Io {
         action: &'static str,
@@ -80,6 +86,8 @@ pub(crate) enum CliError {
     Restoring { path: PathBuf },
     #[error("{what}")]
     Usage { what: &'static str },
+    #[error("{what}")]
+    CommandLine { what: String },
     #[cfg(feature = "encrypted-storage")]
     #[error("a change of keys is under way: {} exists", path.display())]
     Rotating { path: PathBuf },
@@ -172,8 +180,11 @@ impl CliError {
             | Self::NoTree { .. }
             | Self::Place(_)
             | Self::Usage { .. }
+            | Self::CommandLine { .. }
             | Self::Exists { .. } => "USAGE",
             Self::NoDatabase { .. } => ErrorCode::NotFound.name(),
+            #[cfg(feature = "encrypted-storage")]
+            Self::DatabaseGone { .. } => ErrorCode::NotFound.name(),
             Self::Io { .. } | Self::Setup { .. } | Self::Output { .. } => ErrorCode::Io.name(),
             Self::Task { .. } | Self::Host { .. } => "UNEXPECTED",
             Self::NotConfirmed { .. } => "NOT_CONFIRMED",
@@ -185,18 +196,36 @@ impl CliError {
     }
 
     /// What the operator can do about it.
-    pub(crate) fn remedy(&self) -> Option<&str> {
-        self.own_remedy().or(match exit::code(self) {
-            exit::DISK_FULL => {
-                Some("free disk space and run it again: what was acknowledged before is kept")
-            }
-            exit::INTERRUPTED => Some("run it again: what was done stays, each record whole"),
-            _ => None,
-        })
+    pub(crate) fn remedy(&self) -> &str {
+        self.own_remedy()
+            .or_else(|| system_remedy(self))
+            .or_else(|| {
+                let is_missing = self.code() == ErrorCode::NotFound.name();
+                is_missing.then_some("`nonos ls` and `nonos secrets list` show what there is")
+            })
+            .unwrap_or_else(|| match exit::code(self) {
+                exit::DISK_FULL => {
+                    "free disk space and run it again: what was acknowledged before is kept"
+                }
+                exit::INTERRUPTED => "run it again: what was done stays, each record whole",
+                exit::USAGE => "`nonos help VERB` says what each verb takes",
+                exit::INTEGRITY => {
+                    "`nonos verify --deep` lists what is damaged, `nonos repair --dry-run` what can be saved"
+                }
+                exit::BACKUP_INVALID => "`nonos backup list` shows older ones; make a full one now",
+                exit::KEY => "give the key file of this node with --key-file",
+                _ => "`nonos doctor` looks for what is wrong around the database; -vv logs more",
+            })
     }
 
     fn own_remedy(&self) -> Option<&str> {
         match self {
+            Self::Storage(NonosError::Storage(StorageError::Core(CoreError::NoJournal {
+                ..
+            }))) => Some(
+                "if the first implementation wrote it, `nonos migrate`; if its journal was removed, put that back, or \
+                 `nonos restore`: the index alone may lack what is newest, and `nonos compact` takes it as it is",
+            ),
             Self::Storage(NonosError::Storage(error))
                 if error.code() == ErrorCode::MigrationNeeded =>
             {
@@ -216,6 +245,7 @@ impl CliError {
                 "give schema, identity, peers, metrics, epochs, config, claims, secrets or audit_log",
             ),
             Self::Settings(error) => error.remedy(),
+            Self::Findings { .. } => Some("each finding says what helps"),
             Self::NoPlace { .. } => Some("name one with --from, or make a backup first"),
             Self::NoBackup { .. } => Some("`nonos backup list` shows what there is"),
             #[cfg(feature = "encrypted-storage")]
@@ -258,7 +288,11 @@ impl CliError {
             Self::NoDatabase { .. } => {
                 Some("run `nonos init`, or name the node's directory with --data-dir")
             }
-            Self::Reported { source } => source.remedy(),
+            #[cfg(feature = "encrypted-storage")]
+            Self::DatabaseGone { .. } => Some(
+                "mount the disk that it is on, or put it back with `nonos restore`; `nonos init` makes an empty one",
+            ),
+            Self::Reported { source } => source.own_remedy(),
             Self::Pending { .. } => {
                 Some("`nonos migrate --dry-run` shows what it would do, `nonos migrate` does it")
             }
@@ -266,6 +300,28 @@ impl CliError {
             Self::NotConfirmed { .. } => Some("answer yes, or give --yes"),
             _ => None,
         }
+    }
+}
+
+/// By what the operating system says.
+fn system_remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    let kind = loop {
+        match cause?.downcast_ref::<io::Error>() {
+            Some(found) => break found.kind(),
+            None => cause = cause.and_then(Error::source),
+        }
+    };
+    match kind {
+        io::ErrorKind::PermissionDenied => Some(
+            "run it as the user of the node, as `runuser -u nonos -- nonos ...`, or give that user what is named",
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => Some("mount it for writing"),
+        io::ErrorKind::NotFound => Some("name what is there"),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+            Some("name a file where a file is needed, a directory where a directory is")
+        }
+        _ => None,
     }
 }
 

@@ -10,14 +10,14 @@ use nonos_storage::{
 use crate::error::CliError;
 
 const UNEXPECTED: u8 = 1;
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 const NO_DATABASE: u8 = 3;
 const LOCKED: u8 = 4;
 const TOO_NEW: u8 = 5;
 const MIGRATION_NEEDED: u8 = 6;
-const INTEGRITY: u8 = 7;
-const BACKUP_INVALID: u8 = 8;
-const KEY: u8 = 9;
+pub(crate) const INTEGRITY: u8 = 7;
+pub(crate) const BACKUP_INVALID: u8 = 8;
+pub(crate) const KEY: u8 = 9;
 const REFUSED: u8 = 10;
 pub(crate) const DISK_FULL: u8 = 11;
 pub(crate) const INTERRUPTED: u8 = 12;
@@ -76,10 +76,13 @@ pub(crate) fn code(error: &CliError) -> u8 {
         | CliError::NoTree { .. }
         | CliError::Place(_)
         | CliError::Usage { .. }
+        | CliError::CommandLine { .. }
         | CliError::Outside { .. }
         | CliError::Exists { .. } => USAGE,
         CliError::Findings { .. } => INTEGRITY,
         CliError::NoDatabase { .. } => NO_DATABASE,
+        #[cfg(feature = "encrypted-storage")]
+        CliError::DatabaseGone { .. } => NO_DATABASE,
         CliError::NotConfirmed { .. } => REFUSED,
         CliError::NoWrites { .. } => POISONED,
         CliError::Pending { .. } => MIGRATION_NEEDED,

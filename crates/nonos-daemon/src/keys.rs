@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use nonos_storage::key_text::{self, About, Strength};
 use nonos_storage::{
-    Access, CryptoError, EncryptionKeys, KeyFileError, NodeIdentity, NodeStorage, NonosError,
-    Zeroizing, read_key_file, read_private, read_text, write_key_file,
+    Access, CryptoError, EncryptionKeys, KeyFileError, KeyId, NodeIdentity, NodeStorage,
+    NonosError, Zeroizing, read_key_file, read_private, read_text, write_key_file,
 };
 
 use crate::args::Args;
+use crate::cmd;
+use crate::cmd::restore::{exists, with_ending};
 use crate::error::CliError;
 use crate::progress;
 use crate::settings::{Places, Settings};
@@ -111,6 +113,44 @@ pub(crate) fn load(args: &Args, settings: &Settings) -> Result<Option<Loaded>, C
 pub(crate) fn load_file(args: &Args, settings: &Settings, path: &Path) -> Result<Loaded, CliError> {
     let text = read_key_file(path, &settings.storage.path)?;
     parse(args, &text, Passphrase::default())
+}
+
+/// What can be told of the key file without a passphrase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// There is none.
+    Nothing,
+    Key(KeyId),
+    /// A passphrase opens it.
+    Protected,
+}
+
+/// Looks into the key file.
+pub(crate) fn examine(args: &Args, settings: &Settings) -> Result<Held, CliError> {
+    let Some(text) = Source::of(args, settings).text(args, settings)? else {
+        return Ok(Held::Nothing);
+    };
+    if key_text::is_protected(&text).map_err(encryption)? {
+        return Ok(Held::Protected);
+    }
+    let (keys, _) = key_text::read(&text, None).map_err(encryption)?;
+    Ok(Held::Key(keys.key_id()))
+}
+
+/// What is left of a node whose database is gone; `None` if it is there, or never was.
+pub(crate) fn left_of_gone(args: &Args, settings: &Settings) -> Result<Option<PathBuf>, CliError> {
+    let path = &settings.storage.path;
+    if exists(path)? || with_ending(path, ".intent").exists() {
+        return Ok(None);
+    }
+    let anchor = settings.secrets.anchor_file.clone();
+    // A key file that is named, or comes with the service, was made for the node before its database.
+    let key_file = match Source::of(args, settings) {
+        Source::File(file) if args.key_file.is_none() => Some(file),
+        _ => None,
+    };
+    let mut left = std::iter::once(anchor).chain(key_file);
+    Ok(left.find(|file| file.is_file()))
 }
 
 /// Asks for a passphrase if the file needs one and none is known.
@@ -393,12 +433,6 @@ pub(crate) fn encryption(error: CryptoError) -> CliError {
     CliError::Storage(NonosError::Encryption(error))
 }
 
-pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
-}
-
 /// Opens the database for writing, with its keys set.
 pub(crate) fn open_unlocked(args: &Args) -> Result<(NodeStorage, Settings), CliError> {
     let (storage, settings) = open_locked(args)?;
@@ -408,7 +442,9 @@ pub(crate) fn open_unlocked(args: &Args) -> Result<(NodeStorage, Settings), CliE
 
 /// Opens a database that is there for writing, without its keys.
 pub(crate) fn open_locked(args: &Args) -> Result<(NodeStorage, Settings), CliError> {
-    let settings = Places::of(args)?.load()?;
+    let places = Places::of(args)?;
+    let settings = places.load()?;
+    cmd::alone(args, &places.data_dir, &settings.storage.path)?;
     if crate::cmd::schema::version(&settings.storage)?.is_none() {
         let path = settings.storage.path;
         return Err(CliError::NoDatabase { path });

@@ -31,10 +31,25 @@ use crate::error::CliError;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return cmd::not_understood::tell(&error).into(),
+    };
     log::start(&args);
-    let done = match args.verb {
-        Verb::Init { .. } => cmd::init::init(&args),
+    match work(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        // What there is to do was told.
+        Err(CliError::WorkToDo) => exit::code(&CliError::WorkToDo).into(),
+        Err(error) => {
+            output::diagnose(&error, args.color);
+            exit::code(&error).into()
+        }
+    }
+}
+
+fn work(args: &Args) -> Result<(), CliError> {
+    match args.verb {
+        Verb::Init { .. } => cmd::init::init(args),
         Verb::Run {
             listen,
             no_migrate,
@@ -49,50 +64,50 @@ fn main() -> ExitCode {
                 (false, true) => Some(cmd::run::Which::Other),
                 (false, false) => None,
             };
-            cmd::run::run(&args, !no_migrate, node, listen)
+            cmd::run::run(args, !no_migrate, node, listen)
         }
-        Verb::Backup { ref what } => cmd::backup::backup(&args, what),
-        Verb::Restore { .. } => cmd::restore::restore(&args),
-        Verb::Clone { ref to } => cmd::clone::clone(&args, to),
-        Verb::Schema { what } => cmd::schema::schema(&args, what),
-        Verb::Migrate { .. } => cmd::migrate::migrate(&args),
-        Verb::Import { ref path, .. } => cmd::import::import(&args, path),
+        Verb::Backup { ref what } => cmd::backup::backup(args, what),
+        Verb::Restore { .. } => cmd::restore::restore(args),
+        Verb::Clone { ref to } => cmd::clone::clone(args, to),
+        Verb::Schema { what } => cmd::schema::schema(args, what),
+        Verb::Migrate { .. } => cmd::migrate::migrate(args),
+        Verb::Import { ref path, .. } => cmd::import::import(args, path),
         Verb::Export {
             form,
             tree,
             ref file,
-        } => cmd::export::export(&args, form, tree, file),
-        Verb::Ls(ref what) => cmd::records::ls(&args, what),
-        Verb::Get { tree, ref key } => cmd::records::get(&args, tree, key),
-        Verb::Hash { tree } => cmd::hash::hash(&args, tree),
-        Verb::Diff(ref what) => cmd::diff::diff(&args, what),
-        Verb::Peers(ref what) => cmd::records::of_tree(&args, TreeId::Peers, what),
+        } => cmd::export::export(args, form, tree, file),
+        Verb::Ls(ref what) => cmd::records::ls(args, what),
+        Verb::Get { tree, ref key } => cmd::records::get(args, tree, key),
+        Verb::Hash { tree } => cmd::hash::hash(args, tree),
+        Verb::Diff(ref what) => cmd::diff::diff(args, what),
+        Verb::Peers(ref what) => cmd::records::of_tree(args, TreeId::Peers, what),
         Verb::Metrics {
             what: None,
             ref list,
-        } => cmd::records::of_tree(&args, TreeId::Metrics, list),
+        } => cmd::records::of_tree(args, TreeId::Metrics, list),
         Verb::Metrics {
             what: Some(MetricsVerb::Plot { ref field, since }),
             ..
-        } => cmd::plot::plot(&args, field, since),
-        Verb::Epochs(ref what) => cmd::records::of_tree(&args, TreeId::Epochs, what),
-        Verb::Claims(ref what) => cmd::records::of_tree(&args, TreeId::Claims, what),
-        Verb::Config(ref what) => cmd::records::of_tree(&args, TreeId::Config, what),
-        Verb::Doctor { ref bundle } => cmd::doctor::doctor(&args, bundle.as_deref()),
+        } => cmd::plot::plot(args, field, since),
+        Verb::Epochs(ref what) => cmd::records::of_tree(args, TreeId::Epochs, what),
+        Verb::Claims(ref what) => cmd::records::of_tree(args, TreeId::Claims, what),
+        Verb::Config(ref what) => cmd::records::of_tree(args, TreeId::Config, what),
+        Verb::Doctor { ref bundle } => cmd::doctor::doctor(args, bundle.as_deref()),
         Verb::Wipe {
             ref trees,
             including_identity,
-            dry_run,
-        } => cmd::wipe::wipe(&args, trees, including_identity, dry_run),
+            look,
+        } => cmd::wipe::wipe(args, trees, including_identity, look),
         Verb::Completions { shell } => cmd::completions::completions(shell),
         Verb::Man { ref to } => cmd::completions::man(to.as_deref()),
-        Verb::Status { watch } => cmd::status::status(&args, watch),
+        Verb::Status { watch } => cmd::status::status(args, watch),
         Verb::Prune {
             ref tree,
             older_than,
             keep_last,
             max_bytes,
-            dry_run,
+            look,
             compact,
         } => {
             let limits = cmd::prune::Limits {
@@ -100,13 +115,13 @@ fn main() -> ExitCode {
                 keep_last,
                 max_bytes,
             };
-            cmd::prune::prune(&args, tree, limits, (dry_run, compact))
+            cmd::prune::prune(args, tree, limits, (look, compact))
         }
-        Verb::Repair { .. } => cmd::repair::repair(&args),
-        Verb::Compact { purge, dry_run } => cmd::compact::compact(&args, purge, dry_run),
+        Verb::Repair { .. } => cmd::repair::repair(args),
+        Verb::Compact { purge, look } => cmd::compact::compact(args, purge, look),
         #[cfg(feature = "encrypted-storage")]
-        Verb::Secrets { ref what } => cmd::secrets::secrets(&args, what),
-        Verb::Audit { ref what } => cmd::audit::audit(&args, what),
+        Verb::Secrets { ref what } => cmd::secrets::secrets(args, what),
+        Verb::Audit { ref what } => cmd::audit::audit(args, what),
         Verb::Verify {
             quick,
             deep,
@@ -118,17 +133,8 @@ fn main() -> ExitCode {
                 (false, true) => cmd::verify::Depth::Deep,
                 (false, false) => cmd::verify::Depth::Records,
             };
-            cmd::verify::verify(&args, depth, tree.as_deref(), max_errors)
+            cmd::verify::verify(args, depth, tree.as_deref(), max_errors)
         }
-        Verb::Version => cmd::version::version(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // What there is to do was told.
-        Err(CliError::WorkToDo) => exit::code(&CliError::WorkToDo).into(),
-        Err(error) => {
-            output::diagnose(&error, args.color);
-            exit::code(&error).into()
-        }
+        Verb::Version => cmd::version::version(args),
     }
 }

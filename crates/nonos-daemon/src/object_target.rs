@@ -129,6 +129,21 @@ enum Location<'a> {
     },
 }
 
+/// Whether a URL or a path names a place for backups that this program has a client for. Nothing is asked.
+///
+/// # Errors
+///
+/// [`OpenError::Scheme`], [`OpenError::Location`], [`OpenError::NotBuiltIn`].
+pub fn check(url: &str) -> Result<(), OpenError> {
+    match locate(url)? {
+        #[cfg(not(feature = "object-store"))]
+        Location::Bucket { scheme, .. } => Err(OpenError::NotBuiltIn {
+            scheme: scheme.name(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 impl ObjectTarget {
     /// The place that a URL or a path names. A directory is made where it does not exist; a bucket is
     /// not, nor is it asked for anything yet.

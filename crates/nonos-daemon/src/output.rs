@@ -45,6 +45,24 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
+    pub(crate) fn error(code: &str, detail: String, fix: &str) -> Self {
+        Self {
+            code: code.to_owned(),
+            severity: "error",
+            tree: None,
+            key_hex: None,
+            detail,
+            fix: Some(fix.to_owned()),
+        }
+    }
+
+    pub(crate) fn warning(code: &str, detail: String, fix: &str) -> Self {
+        Self {
+            severity: "warning",
+            ..Self::error(code, detail, fix)
+        }
+    }
+
     pub(crate) fn of(error: &CliError) -> Self {
         Self {
             code: error.code().to_owned(),
@@ -52,7 +70,7 @@ impl Finding {
             tree: None,
             key_hex: None,
             detail: chain(error),
-            fix: error.remedy().map(str::to_owned),
+            fix: Some(error.remedy().to_owned()),
         }
     }
 }
@@ -103,7 +121,10 @@ impl Report {
         };
         if self.output == Output::Table {
             if let Some(data) = &data {
-                print(&table(data))?;
+                let text = table(data);
+                if !text.is_empty() {
+                    print(&text)?;
+                }
             }
             return error.map_or(Ok(()), Err);
         }
@@ -154,13 +175,8 @@ pub(crate) fn diagnose(error: &CliError, color: Color) {
     } else {
         ("error", "help")
     };
-    let mut text = format!("{error_word}: {}\n", chain(error));
-    if let Some(remedy) = error.remedy() {
-        text.push_str(help_word);
-        text.push_str(": ");
-        text.push_str(remedy);
-        text.push('\n');
-    }
+    let mut text = format!("{error_word}: {}", chain(error));
+    push_line(&mut text, format_args!("{help_word}: {}\n", error.remedy()));
     // There is nobody left to tell that standard error does not take it.
     let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -14,7 +14,7 @@ use crate::output::Envelope;
 type Make = fn() -> Schema;
 
 /// The schemas by the names that the envelope has.
-const ALL: [(&str, Make); 44] = [
+const ALL: [(&str, Make); 45] = [
     ("nonos.audit-export/1", of::<cmd::audit::Exported>),
     ("nonos.audit-tail/1", of::<cmd::audit::Entries>),
     ("nonos.audit-verify/1", of::<cmd::audit::Chain>),
@@ -59,6 +59,7 @@ const ALL: [(&str, Make); 44] = [
     ("nonos.secrets-status/1", of::<cmd::secrets::Status>),
     ("nonos.status/1", of::<cmd::status::Status>),
     ("nonos.trees/1", of::<cmd::records::Trees>),
+    ("nonos.usage/1", of::<()>),
     ("nonos.verify/1", of::<cmd::verify::Verified>),
     ("nonos.version/1", of::<cmd::version::Version>),
     ("nonos.wipe/1", of::<cmd::wipe::Wiped>),

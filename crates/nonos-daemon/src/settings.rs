@@ -1,16 +1,20 @@
 //! `config.toml`: where it is, what may be in it, and the documented file that `init` writes.
 
+use std::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nonos_daemon::encryption::BackupKeys;
+use nonos_daemon::object_target;
 use nonos_storage::StorageConfig;
 use serde::Deserialize;
 
 use crate::args::Args;
 use crate::error::CliError;
+use crate::output::chain;
 
 /// The file that `init` writes: every key with its default.
 const DOCUMENTED: &str = include_str!("config.toml");
@@ -46,6 +50,7 @@ const KNOWN: [(&str, &[&str]); 7] = [
             "scrub_every_secs",
             "scrub_bytes_per_sec",
             "compact_above_percent",
+            "stop_within_secs",
         ],
     ),
     (
@@ -196,6 +201,8 @@ pub(crate) struct UpkeepSettings {
     pub(crate) scrub_bytes_per_sec: u64,
     /// Hundredths of the index that compacting must return, at most 100; 0 for never.
     pub(crate) compact_above_percent: u8,
+    /// Seconds that work beside the database gets to end when the daemon stops.
+    pub(crate) stop_within_secs: u64,
 }
 
 impl Default for UpkeepSettings {
@@ -204,6 +211,7 @@ impl Default for UpkeepSettings {
             scrub_every_secs: 604_800,
             scrub_bytes_per_sec: 1_048_576,
             compact_above_percent: 50,
+            stop_within_secs: 5,
         }
     }
 }
@@ -236,6 +244,12 @@ pub(crate) enum SettingsError {
     Empty { path: PathBuf, key: &'static str },
     #[error("{}: server.listen is {found:?}; give an address and a port, as 127.0.0.1:9464, or \"\"", path.display())]
     Listen { path: PathBuf, found: String },
+    #[error("{}: {key}: {what}", path.display())]
+    Backup {
+        path: PathBuf,
+        key: &'static str,
+        what: String,
+    },
     #[error("{} begins with ~/, but HOME is not set", path.display())]
     NoHome { path: PathBuf },
 }
@@ -381,6 +395,11 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
             upkeep.compact_above_percent.into(),
             0..=100,
         ),
+        (
+            "maintenance.stop_within_secs",
+            upkeep.stop_within_secs,
+            0..=3600,
+        ),
         ("backup.every_secs", backup.every_secs, 0..=86_400),
         (
             "backup.drill_every_secs",
@@ -412,6 +431,14 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
             return Err(SettingsError::Empty { path, key });
         }
     }
+    let not_usable = |key, error: &dyn Error| SettingsError::Backup {
+        path: path.clone(),
+        key,
+        what: chain(error),
+    };
+    object_target::check(&backup.to).map_err(|error| not_usable("backup.to", &error))?;
+    BackupKeys::new(&backup.recipients, None)
+        .map_err(|error| not_usable("backup.recipients", &error))?;
     Ok(settings)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{StoreId, store_id};
+use super::{DryRun, StoreId, store_id};
 
 /// How a backup is made.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,9 +38,8 @@ pub(crate) struct PruneBackupsArgs {
     /// Of which database, where there are backups of several
     #[arg(long, value_name = "ID", value_parser = store_id)]
     pub(crate) store: Option<StoreId>,
-    /// Say what would be removed, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) look: DryRun,
 }
 
 /// What is left out of a backup.

@@ -2,21 +2,36 @@
 
 use std::time::Duration;
 
-/// A number with its unit.
+/// A time to wait.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_hours(24);
+    let given = span(text)?;
+    if given > longest {
+        return Err("the longest is a day".to_owned());
+    }
+    Ok(given)
+}
+
+/// An age in seconds.
+pub(super) fn age(text: &str) -> Result<i64, String> {
+    let age = span(text)?.as_secs();
+    i64::try_from(age).map_err(|e| e.to_string())
+}
+
+/// A number with its unit.
+fn span(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|e| format!("{digits:?}: {e}"))?;
-    let millis = match text.get(digits.len()..).unwrap_or_default() {
-        "ms" => Some(number),
-        "s" | "" => number.checked_mul(1000),
-        "m" => number.checked_mul(60_000),
-        unit => return Err(format!("{unit:?} is no unit; give ms, s or m")),
+    let unit_ms = match text.get(digits.len()..).unwrap_or_default() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        unit => return Err(format!("{unit:?} is no unit; give ms, s, m, h or d")),
     };
-    let longest = Duration::from_hours(24);
-    let given = millis.map(Duration::from_millis);
-    given
-        .filter(|given| *given <= longest)
-        .ok_or_else(|| "the longest is a day".to_owned())
+    let millis = number.checked_mul(unit_ms).map(Duration::from_millis);
+    millis.ok_or_else(|| "that is too long".to_owned())
 }
 
 /// A time in Unix milliseconds.
@@ -37,19 +52,4 @@ pub(super) fn store_id(text: &str) -> Result<StoreId, String> {
     }
     let id = u128::from_str_radix(text, 16).map_err(|e| e.to_string())?;
     Ok(id.to_be_bytes())
-}
-
-/// An age in seconds: a number with its unit.
-pub(super) fn age(text: &str) -> Result<i64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: i64 = digits.parse().map_err(|e| format!("{digits:?}: {e}"))?;
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        unit => return Err(format!("{unit:?} is no unit; give s, m, h or d")),
-    };
-    let age = number.checked_mul(unit).filter(|age| *age >= 0);
-    age.ok_or_else(|| "give an age of 0 or more".to_owned())
 }

@@ -8,9 +8,11 @@ use nonos_storage::{Backup, BackupKind, Keep, Listing, NodeStorage, Target};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::admin::{self, Done};
 use crate::args::{Args, BackupVerb, CreateArgs, PruneBackupsArgs, StoreId};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
+use crate::daemon::node::LastBackup;
 use crate::error::CliError;
 use crate::output::{Report, hex, mib, push_line, rfc3339, rfc3339_ms};
 use crate::progress;
@@ -108,7 +110,9 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
                         None => NodeStorage::newest_backup(&target, *store)?.name(),
                     };
                     let scratch = scratch(of.settings)?;
-                    Ok(NodeStorage::verify_backup_at(&target, &name, &scratch)?)
+                    let verified = NodeStorage::verify_backup_at(&target, &name, &scratch)?;
+                    of.tell(&verified)?;
+                    Ok(verified)
                 });
             report.finish(verified.map(shown), |found| {
                 format!("{} is whole\n{}", found.name, detailed(found))
@@ -206,7 +210,21 @@ impl<'a> Of<'a> {
         refuse_plain_secrets(&storage, &keys)?;
         // What is in it is looked at as well: an increment holds what was removed since.
         let place = targets::open(self.args, self.settings, to, keys)?;
-        Ok(all(storage.back_up(&place, is_incremental)?, Vec::new()))
+        let made = storage.back_up(&place, is_incremental)?;
+        if let Some(last) = made.last() {
+            self.tell(last)?;
+        }
+        Ok(all(made, Vec::new()))
+    }
+
+    /// Tells the daemon of the backup's database, if it runs here.
+    fn tell(self, backup: &Backup) -> Result<(), CliError> {
+        let done = Done::BackedUp {
+            store_id: backup.store_id,
+            backup: LastBackup::of(backup),
+        };
+        admin::tell(self.args, &Places::of(self.args)?.data_dir, done);
+        Ok(())
     }
 
     fn prune(self, what: &PruneBackupsArgs) -> Result<(), CliError> {
@@ -215,8 +233,9 @@ impl<'a> Of<'a> {
             keep_daily,
             from,
             store,
-            dry_run,
+            look,
         } = what;
+        let dry_run = look.dry_run;
         let report = self.start("nonos.backup-prune/1");
         let keep = Keep {
             last: keep_last.unwrap_or(1),
@@ -224,12 +243,14 @@ impl<'a> Of<'a> {
         };
         let removed = self
             .listed(from.as_deref())
-            .and_then(|target| prune(self.args, &target, *store, (keep, *dry_run)));
-        report.finish(removed.map(|removed| all(removed, Vec::new())), |removed| {
+            .and_then(|target| prune(self.args, &target, *store, (keep, dry_run)));
+        let removed = removed.map(|removed| all(removed, Vec::new()));
+        let judge = |removed: &Backups| look.judge(!removed.backups.is_empty());
+        report.judged(removed, judge, |removed| {
             let bytes = removed.backups.iter().map(|b| b.bytes).sum();
             let (count, done) = (
                 removed.backups.len(),
-                if *dry_run { "to remove" } else { "removed" },
+                if dry_run { "to remove" } else { "removed" },
             );
             format!("{}\n{count} backups, {} {done}", table(removed), mib(bytes))
         })
@@ -240,6 +261,12 @@ fn drill(of: Of<'_>, target: &dyn Target, store: Option<StoreId>) -> Result<Dril
     let scratch = scratch(of.settings)?;
     let how = progress::cancellable(of.args, of.settings.storage.clone())?;
     let drilled = NodeStorage::drill(target, store, &scratch, &how)?;
+    if drilled.is_sound {
+        of.tell(&drilled.backup)?;
+        let store_id = drilled.backup.store_id;
+        let data_dir = Places::of(of.args)?.data_dir;
+        admin::tell(of.args, &data_dir, Done::Drilled { store_id });
+    }
     Ok(Drill {
         backup: shown(drilled.backup),
         entries: drilled.entries,

@@ -6,7 +6,7 @@ use nonos_storage::{CompactionReport, NodeStorage};
 use serde::Serialize;
 
 use crate::admin::Writer;
-use crate::args::Args;
+use crate::args::{Args, DryRun};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
@@ -24,24 +24,36 @@ pub(crate) struct Compacted {
     size_after_bytes: Option<u64>,
     index_before_bytes: Option<u64>,
     index_after_bytes: Option<u64>,
+    /// What that returns at least; of a dry run.
+    reclaimable_bytes: Option<u64>,
     entries: u64,
     duration_ms: Option<u64>,
+    #[serde(skip)]
+    is_due: bool,
 }
 
-pub(crate) fn compact(args: &Args, purge: bool, dry_run: bool) -> Result<(), CliError> {
+pub(crate) fn compact(args: &Args, purge: bool, look: DryRun) -> Result<(), CliError> {
     let report = Report::start("nonos.compact/1", args.output);
-    let done = if dry_run {
-        look(args, purge)
+    let done = if look.dry_run {
+        foresee(args, purge)
     } else {
         work(args, purge)
     };
-    report.finish(done, table)
+    report.judged(done, |done| look.judge(done.is_due), table)
 }
 
-fn look(args: &Args, purge: bool) -> Result<Compacted, CliError> {
-    let config = Places::of(args)?.load()?.storage;
-    let storage = cmd::view(&config)?;
+fn foresee(args: &Args, purge: bool) -> Result<Compacted, CliError> {
+    let settings = Places::of(args)?.load()?;
+    let storage = cmd::view(&settings.storage)?;
+    #[cfg(feature = "encrypted-storage")]
+    let is_unclean = storage.secrets_status()?.purge_needed;
+    #[cfg(not(feature = "encrypted-storage"))]
+    let is_unclean = false;
+    let percent = settings.maintenance.compact_above_percent;
+    let space = storage.space()?;
     Ok(Compacted {
+        reclaimable_bytes: Some(space.reclaimable_bytes),
+        is_due: (purge && is_unclean) || storage.is_worth_compacting(percent)?,
         database: storage.data_path().to_owned(),
         dry_run: true,
         purged: purge,
@@ -85,6 +97,8 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     let compacted = Compacted {
         database: config.path.clone(),
         dry_run: false,
+        reclaimable_bytes: None,
+        is_due: false,
         purged: purge,
         size_before_bytes,
         size_after_bytes: Some(size(&writer)?),
@@ -100,15 +114,18 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
 fn table(done: &Compacted) -> String {
     let before = mib(done.size_before_bytes);
     match (done.size_after_bytes, done.purged) {
-        (None, true) => format!(
-            "the index would be made anew and everything of the past be overwritten and removed\n\
-             before  {before}, {} records",
-            done.entries
-        ),
-        (None, false) => format!(
-            "the index would be made anew\nbefore  {before}, {} records",
-            done.entries
-        ),
+        (None, purged) => {
+            let past = if purged {
+                " and everything of the past be overwritten and removed"
+            } else {
+                ""
+            };
+            format!(
+                "the index would be made anew{past}\nbefore  {before}, {} records; {} reclaimable",
+                done.entries,
+                mib(done.reclaimable_bytes.unwrap_or(0)),
+            )
+        }
         (Some(after), purged) => {
             let purged = if purged {
                 "\nwhat was deleted or replaced before is in no file of the database; copies elsewhere, \

@@ -12,8 +12,11 @@ use crate::args::Args;
 use crate::cmd;
 use crate::daemon::node::now;
 use crate::error::CliError;
+#[cfg(feature = "encrypted-storage")]
+use crate::keys;
 use crate::output::{Finding, Report, chain, push_line};
 use crate::settings::{Places, Settings};
+use crate::targets;
 
 mod bundle;
 mod mounts;
@@ -66,6 +69,7 @@ fn examine(args: &Args, bundle: Option<&Path>) -> Result<Examined, CliError> {
         findings: Vec::new(),
     };
     private(&places.data_dir, &mut found);
+    owner(&places.data_dir, &mut found);
     clock(&mut found);
     match places.load() {
         Ok(settings) => {
@@ -80,7 +84,7 @@ fn examine(args: &Args, bundle: Option<&Path>) -> Result<Examined, CliError> {
                     "{} is on {kind}, which may not keep what it said it has",
                     path.display()
                 );
-                found.push(warning(
+                found.push(Finding::warning(
                     "FILE_SYSTEM",
                     detail,
                     "move the data directory to a local disk, with `nonos clone --to DIR`",
@@ -88,13 +92,15 @@ fn examine(args: &Args, bundle: Option<&Path>) -> Result<Examined, CliError> {
             }
             examined.file_system = mount;
             leftovers(&path, &mut found);
-            key_files(&settings, &mut found);
+            key_files(args, &settings, &mut found);
+            backups(args, &settings, &mut found);
             database(&settings, &mut examined, &mut found);
             examined.database = Some(path);
         }
         Err(error) => {
-            let fix = error.remedy().unwrap_or("mend it");
-            found.push(fault("CONFIG", chain(&error), fix));
+            let error = CliError::from(error);
+            let fix = error.remedy();
+            found.push(Finding::error("CONFIG", chain(&error), fix));
         }
     }
     examined.errors = found.iter().filter(|of| of.severity == "error").count();
@@ -107,34 +113,15 @@ fn examine(args: &Args, bundle: Option<&Path>) -> Result<Examined, CliError> {
     Ok(examined)
 }
 
-fn of(code: &str, severity: &'static str, detail: String, fix: &str) -> Finding {
-    Finding {
-        code: code.to_owned(),
-        severity,
-        tree: None,
-        key_hex: None,
-        detail,
-        fix: Some(fix.to_owned()),
-    }
-}
-
-fn fault(code: &str, detail: String, fix: &str) -> Finding {
-    of(code, "error", detail, fix)
-}
-
-fn warning(code: &str, detail: String, fix: &str) -> Finding {
-    of(code, "warning", detail, fix)
-}
-
 /// Others read or change nothing in it.
 fn private(data_dir: &Path, found: &mut Vec<Finding>) {
     let Ok(of) = fs::metadata(data_dir) else {
         let detail = format!("{} is not there", data_dir.display());
-        return found.push(fault("NO_DATA_DIR", detail, "nonos init"));
+        return found.push(Finding::error("NO_DATA_DIR", detail, "nonos init"));
     };
     if of.mode() & 0o077 != 0 {
         let detail = format!("others can look into {}", data_dir.display());
-        found.push(warning(
+        found.push(Finding::warning(
             "PERMISSIONS",
             detail,
             &format!("chmod 700 {}", data_dir.display()),
@@ -142,10 +129,64 @@ fn private(data_dir: &Path, found: &mut Vec<Finding>) {
     }
 }
 
+/// What another user left there, the daemon cannot use.
+fn owner(data_dir: &Path, found: &mut Vec<Finding>) {
+    let Ok(owner) = fs::metadata(data_dir).map(|of| of.uid()) else {
+        return;
+    };
+    let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
+    let nested = entries.flat_map(|entry| {
+        let within = fs::read_dir(entry.path()).into_iter().flatten().flatten();
+        std::iter::once(entry.path()).chain(within.map(|entry| entry.path()))
+    });
+    let strange = nested
+        .filter(|path| fs::symlink_metadata(path).is_ok_and(|of| of.uid() != owner))
+        .min();
+    if let Some(path) = strange {
+        let detail = format!(
+            "{} belongs to another user than {}",
+            path.display(),
+            data_dir.display()
+        );
+        let dir = data_dir.display();
+        found.push(Finding::error(
+            "OWNER",
+            detail,
+            &format!("chown -R --reference={dir} {dir}"),
+        ));
+    }
+}
+
+/// Whether backups can be made, and one is there.
+fn backups(args: &Args, settings: &Settings, found: &mut Vec<Finding>) {
+    if let Err(error) = targets::reading_keys(args, settings, None) {
+        let fix = error.remedy();
+        found.push(Finding::error(error.code(), chain(&error), fix));
+    }
+    let newest = targets::writing_keys(settings, &[])
+        .and_then(|keys| targets::existing(args, settings, None, keys))
+        .and_then(|target| Ok(NodeStorage::list_backups(&target)?.backups.is_empty()));
+    match newest {
+        Ok(false) => {}
+        Ok(true) | Err(CliError::NoPlace { .. }) => {
+            let detail = format!("there is no backup at {}", settings.backup.to);
+            found.push(Finding::warning(
+                "BACKUP_MISSING",
+                detail,
+                "nonos backup create",
+            ));
+        }
+        Err(error) => {
+            let fix = error.remedy();
+            found.push(Finding::error("BACKUP_PLACE", chain(&error), fix));
+        }
+    }
+}
+
 fn clock(found: &mut Vec<Finding>) {
     if now() < EARLIEST {
         let detail = "the clock of this machine is years behind".to_owned();
-        found.push(fault(
+        found.push(Finding::error(
             "CLOCK",
             detail,
             "set the clock, or install a time service",
@@ -170,7 +211,11 @@ fn leftovers(path: &Path, found: &mut Vec<Finding>) {
         let Some(ending) = entry_name.strip_prefix(&name) else {
             if entry_name.starts_with(".scratch-") {
                 let detail = format!("{shown} is of a backup that is being made, or was killed");
-                found.push(warning("LEFTOVER", detail, "the next backup removes it"));
+                found.push(Finding::warning(
+                    "LEFTOVER",
+                    detail,
+                    "the next backup removes it",
+                ));
             }
             continue;
         };
@@ -194,45 +239,63 @@ fn leftovers(path: &Path, found: &mut Vec<Finding>) {
             ),
             _ => continue,
         };
-        found.push(warning("LEFTOVER", format!("{shown} {what}"), fix));
+        found.push(Finding::warning("LEFTOVER", format!("{shown} {what}"), fix));
     }
 }
 
 #[cfg(feature = "encrypted-storage")]
-fn key_files(settings: &Settings, found: &mut Vec<Finding>) {
+fn key_files(args: &Args, settings: &Settings, found: &mut Vec<Finding>) {
     let file = &settings.secrets.key_file;
-    if file.exists()
-        && let Err(error) = nonos_storage::read_key_file(file, &settings.storage.path)
-    {
-        let fix = error
-            .remedy()
-            .unwrap_or("give it to the node's user, with mode 600");
-        found.push(fault("KEY_FILE", chain(&error), fix));
+    let active = cmd::view(&settings.storage)
+        .and_then(|storage| Ok(storage.secrets_status()?.active))
+        .unwrap_or_default();
+    match (keys::examine(args, settings), active) {
+        (Err(error), _) => {
+            let fix = error.remedy();
+            found.push(Finding::error("KEY_FILE", chain(&error), fix));
+        }
+        (Ok(keys::Held::Nothing), Some(active)) => {
+            let detail = format!(
+                "{} is not there, and the secrets are sealed to the key {active}",
+                file.display()
+            );
+            let fix = "put it back from its copy, or name it as secrets.key_file in config.toml";
+            found.push(Finding::error("KEY_FILE", detail, fix));
+        }
+        (Ok(keys::Held::Key(held)), Some(active)) if held != active => {
+            let detail = format!(
+                "the key file is of the key {held}, and the secrets are sealed to {active}"
+            );
+            found.push(Finding::error(
+                "KEY_FILE",
+                detail,
+                "put the key file of that key back",
+            ));
+        }
+        (Ok(_), _) => {}
     }
     let next = cmd::restore::with_ending(file, ".next");
     if next.exists() {
         let detail = format!("{} is of a change of keys that did not end", next.display());
-        found.push(warning("ROTATING", detail, "nonos secrets rotate"));
+        found.push(Finding::warning("ROTATING", detail, "nonos secrets rotate"));
     }
 }
 
 #[cfg(not(feature = "encrypted-storage"))]
-fn key_files(_settings: &Settings, _found: &mut Vec<Finding>) {}
+fn key_files(_args: &Args, _settings: &Settings, _found: &mut Vec<Finding>) {}
 
 /// What the database says of itself, read beside a daemon.
 fn database(settings: &Settings, examined: &mut Examined, found: &mut Vec<Finding>) {
     let storage = match cmd::view(&settings.storage) {
         Ok(storage) => storage,
         Err(error) => {
-            let fix = error
-                .remedy()
-                .unwrap_or("`nonos repair --dry-run` says what can be saved");
-            return found.push(fault(error.code(), chain(&error), fix));
+            let fix = error.remedy();
+            return found.push(Finding::error(error.code(), chain(&error), fix));
         }
     };
     if let Err(error) = look(&storage, examined, found) {
-        let fix = error.remedy().unwrap_or("nonos verify --deep");
-        found.push(fault(error.code(), chain(&error), fix));
+        let fix = error.remedy();
+        found.push(Finding::error(error.code(), chain(&error), fix));
     }
 }
 
@@ -242,7 +305,7 @@ fn look(
     found: &mut Vec<Finding>,
 ) -> Result<(), CliError> {
     if let Health::Degraded { reason } | Health::Poisoned { reason } = storage.health() {
-        found.push(fault(
+        found.push(Finding::error(
             "HEALTH",
             reason,
             "open it once for writing: `nonos compact`",
@@ -252,7 +315,7 @@ fn look(
     examined.free_bytes = Some(free);
     if free < LOW_SPACE {
         let detail = format!("{free} bytes are free where the database is");
-        found.push(fault(
+        found.push(Finding::error(
             "DISK_LOW",
             detail,
             "free disk space, or `nonos prune --tree metrics --older-than 90d --compact`",
@@ -263,7 +326,7 @@ fn look(
     {
         let detail =
             "the newest sample is of the future: the clock was ahead, or is behind".to_owned();
-        found.push(warning(
+        found.push(Finding::warning(
             "CLOCK",
             detail,
             "set the clock, or install a time service",
@@ -274,7 +337,7 @@ fn look(
             "restored to commit {}, and not said yet which node it is",
             origin.commit
         );
-        found.push(warning(
+        found.push(Finding::error(
             "WHICH_NODE",
             detail,
             "nonos run --same-node, or --new-identity",
@@ -283,7 +346,7 @@ fn look(
     let plain = storage.plain_secrets()?;
     if plain > 0 {
         let detail = format!("{plain} secrets are not sealed");
-        found.push(warning(
+        found.push(Finding::warning(
             "PLAIN_SECRETS",
             detail,
             "give the node its key file: the next start seals them",
@@ -292,7 +355,11 @@ fn look(
     #[cfg(feature = "encrypted-storage")]
     if storage.secrets_status()?.purge_needed {
         let detail = "files may hold what was not sealed, or was sealed anew since".to_owned();
-        found.push(warning("PURGE_NEEDED", detail, "nonos compact --purge"));
+        found.push(Finding::warning(
+            "PURGE_NEEDED",
+            detail,
+            "nonos compact --purge",
+        ));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::args::Args;
 #[cfg(feature = "encrypted-storage")]
 use crate::args::Verb;
+use crate::cmd;
 use crate::cmd::init::LOSING_IT;
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
@@ -62,7 +63,8 @@ fn make(args: &Args, source: &Path) -> Result<Done, CliError> {
         source: error,
     })?;
     let places = Places::of(args)?;
-    places.load()?;
+    let database = places.load()?.storage.path;
+    cmd::alone(args, &places.data_dir, &database)?;
     places.create(cfg!(feature = "encrypted-storage"))?;
     let settings = places.load()?;
     // What is wrong with the old key is said before anything is imported.

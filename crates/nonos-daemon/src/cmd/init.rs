@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::args::{Args, Verb};
+use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
 use crate::settings::{Places, Settings};
@@ -71,7 +72,12 @@ fn make(args: &Args) -> Result<Made, CliError> {
         && !matches!(args.verb, Verb::Init { no_key: true, .. });
     let places = Places::of(args)?;
     // What is wrong with a file that exists is said before anything is made.
-    places.load()?;
+    let database = places.load()?.storage.path;
+    cmd::alone(args, &places.data_dir, &database)?;
+    #[cfg(feature = "encrypted-storage")]
+    if places.config.exists() {
+        begin_anew(args, &places.load()?)?;
+    }
     let config_written = places.create(with_key)?;
     let settings = places.load()?;
     let mut made = Made {
@@ -86,6 +92,33 @@ fn make(args: &Args) -> Result<Made, CliError> {
     };
     fill(args, &settings, with_key, &mut made)?;
     Ok(made)
+}
+
+/// What is left of a database that is gone says that the new one was put back: it is set aside, if that is wanted.
+#[cfg(feature = "encrypted-storage")]
+fn begin_anew(args: &Args, settings: &Settings) -> Result<(), CliError> {
+    use crate::cmd::backup::now;
+    use crate::cmd::migrate::confirm;
+    use crate::cmd::restore::with_ending;
+
+    let Some(left) = crate::keys::left_of_gone(args, settings)? else {
+        return Ok(());
+    };
+    let left = left.display();
+    confirm(
+        args,
+        &format!("making an empty database, though {left} says that this node has had one"),
+    )?;
+    let anchor = &settings.secrets.anchor_file;
+    if !anchor.is_file() {
+        return Ok(());
+    }
+    let aside = with_ending(anchor, &format!(".before-{}", now()));
+    std::fs::rename(anchor, aside).map_err(|source| CliError::Io {
+        action: "rename",
+        path: anchor.clone(),
+        source,
+    })
 }
 
 #[cfg(feature = "encrypted-storage")]

@@ -7,6 +7,7 @@ use nonos_storage::{CURRENT_SCHEMA_VERSION, NodeStorage};
 use serde::Serialize;
 
 use crate::args::{Args, Verb};
+use crate::cmd;
 use crate::cmd::schema;
 use crate::error::CliError;
 use crate::output::Report;
@@ -43,28 +44,21 @@ pub(crate) struct Aborted {
 
 pub(crate) fn migrate(args: &Args) -> Result<(), CliError> {
     let Verb::Migrate {
-        dry_run,
-        exit_code,
+        look,
         abort,
         allow_quarantine,
     } = args.verb
     else {
         return Ok(());
     };
-    let work_to_do = |is_work: bool| (is_work && exit_code).then_some(CliError::WorkToDo);
     if abort {
         let report = Report::start("nonos.migrate-abort/1", args.output);
-        let judge = |aborted: &Aborted| {
-            (
-                work_to_do(aborted.dry_run && aborted.is_interrupted),
-                Vec::new(),
-            )
-        };
-        return report.judged(undo(args, dry_run), judge, undone);
+        let judge = |aborted: &Aborted| look.judge(aborted.dry_run && aborted.is_interrupted);
+        return report.judged(undo(args, look.dry_run), judge, undone);
     }
-    if dry_run {
+    if look.dry_run {
         let report = Report::start("nonos.migration-plan/1", args.output);
-        let judge = |plan: &Option<_>| (work_to_do(plan.is_some()), Vec::new());
+        let judge = |plan: &Option<_>| look.judge(plan.is_some());
         return report.judged(schema::plan(args), judge, schema::planned);
     }
     let report = Report::start("nonos.migrate/1", args.output);
@@ -72,7 +66,9 @@ pub(crate) fn migrate(args: &Args) -> Result<(), CliError> {
 }
 
 fn existing(args: &Args) -> Result<nonos_storage::StorageConfig, CliError> {
-    let config = Places::of(args)?.load()?.storage;
+    let places = Places::of(args)?;
+    let config = places.load()?.storage;
+    cmd::alone(args, &places.data_dir, &config.path)?;
     // Migrating creates nothing; a database that is not there is said before one is made.
     match schema::version(&config)? {
         Some(_) => Ok(config),

@@ -6,7 +6,7 @@ use nonos_storage::{NodeStorage, Retention, TreeId};
 use serde::Serialize;
 
 use crate::admin::named;
-use crate::args::Args;
+use crate::args::{Args, DryRun};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
@@ -38,10 +38,12 @@ pub(crate) fn prune(
     args: &Args,
     tree: &str,
     limits: Limits,
-    (dry_run, compact): (bool, bool),
+    (look, compact): (DryRun, bool),
 ) -> Result<(), CliError> {
     let report = Report::start("nonos.prune/1", args.output);
-    report.finish(work(args, tree, limits, (dry_run, compact)), table)
+    let judge = |done: &Done| look.judge(done.records > 0);
+    let done = work(args, tree, limits, (look.dry_run, compact));
+    report.judged(done, judge, table)
 }
 
 fn work(

@@ -7,6 +7,7 @@ use nonos_storage::{NodeStorage, RepairOptions, RepairReport, TreeSalvage};
 use serde::Serialize;
 
 use crate::args::{Args, Verb};
+use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::cmd::restore::kept_path;
 use crate::error::CliError;
@@ -87,23 +88,38 @@ struct Found {
 
 pub(crate) fn repair(args: &Args) -> Result<(), CliError> {
     let report = Report::start("nonos.repair/1", args.output);
-    report.finish(work(args), table)
+    let Verb::Repair { look, .. } = args.verb else {
+        return Ok(());
+    };
+    let judge = |done: &Repaired| look.judge(done.is_needed());
+    report.judged(work(args), judge, table)
+}
+
+impl Repaired {
+    /// Whether something is lost, or was found in one place only.
+    fn is_needed(&self) -> bool {
+        let is_saved = |tree: &Tree| tree.index_won > 0 || tree.from_moved_aside > 0;
+        !self.lost_commits.is_empty()
+            || self.end_unknown
+            || self.schema_record_made
+            || self.damaged_pieces + self.quarantined > 0
+            || self.trees.iter().any(is_saved)
+    }
 }
 
 fn work(args: &Args) -> Result<Repaired, CliError> {
     let mut how = RepairOptions::default();
     let mut commits = false;
-    if let Verb::Repair {
-        dry_run,
-        into,
-        commit,
-    } = &args.verb
-    {
-        how.dry_run = *dry_run;
+    if let Verb::Repair { look, into, commit } = &args.verb {
+        how.dry_run = look.dry_run;
         how.into.clone_from(into);
         commits = *commit;
     }
-    let config = Places::of(args)?.load()?.storage;
+    let places = Places::of(args)?;
+    let config = places.load()?.storage;
+    if !how.dry_run {
+        cmd::alone(args, &places.data_dir, &config.path)?;
+    }
     if commits {
         let shown = config.path.display();
         confirm(args, &format!("putting a repaired database at {shown}"))?;

@@ -38,7 +38,11 @@ pub(crate) struct Restored {
 
 pub(crate) fn restore(args: &Args) -> Result<(), CliError> {
     let report = Report::start("nonos.restore/1", args.output);
-    report.finish(make(args), |done| {
+    let Verb::Restore { look, .. } = args.verb else {
+        return Ok(());
+    };
+    let judge = |done: &Restored| look.judge(done.dry_run);
+    report.judged(make(args), judge, |done| {
         let (entries, commit) = (done.entries, done.commit);
         if done.dry_run {
             return format!("{entries} records at commit {commit} can be restored; nothing was changed");
@@ -66,25 +70,29 @@ pub(crate) fn restore(args: &Args) -> Result<(), CliError> {
 }
 
 fn make(args: &Args) -> Result<Restored, CliError> {
-    let Verb::Restore { into, dry_run, .. } = &args.verb else {
+    let Verb::Restore { into, look, .. } = &args.verb else {
         return Err(CliError::NoBackup {
             name: String::new(),
         });
     };
-    let settings = Places::of(args)?.load()?;
+    let dry_run = look.dry_run;
+    let places = Places::of(args)?;
+    let settings = places.load()?;
     let mut config = settings.storage.clone();
     config.path = expand_home(&config.path)?;
     if let Some(directory) = into {
         let name = config.path.file_name().unwrap_or_default().to_owned();
         config.path = expand_home(directory)?.join(name);
     }
-    if *dry_run {
+    if dry_run {
         let intent = with_ending(&config.path, ".intent");
         if intent.exists() {
             // What is staged is needed to finish it.
             return Err(NonosError::from(CoreError::Exchanging { path: intent }).into());
         }
     } else {
+        let directory = into.as_deref().unwrap_or(&places.data_dir);
+        cmd::alone(args, directory, &config.path)?;
         NodeStorage::finish_exchange(&config)?;
     }
     let there_is = exists(&config.path)?;
@@ -107,7 +115,7 @@ fn make(args: &Args) -> Result<Restored, CliError> {
     remove(&staged.path)?;
     let done = stage(args, &settings, &staged).and_then(|report| {
         verify(args, &staged)?;
-        if *dry_run {
+        if dry_run {
             return Ok((report, None));
         }
         let kept = kept_path(&config.path)?;
@@ -120,7 +128,7 @@ fn make(args: &Args) -> Result<Restored, CliError> {
         Ok((report, there_is.then_some(kept)))
     });
     let is_pending = with_ending(&config.path, ".intent").exists();
-    if (done.is_err() || *dry_run) && !is_pending {
+    if (done.is_err() || dry_run) && !is_pending {
         remove(&staged.path)?;
     }
     let (report, kept) = done?;
@@ -132,7 +140,7 @@ fn make(args: &Args) -> Result<Restored, CliError> {
         migrated_from: report.migrated_from,
         redacted: report.is_redacted,
         kept,
-        dry_run: *dry_run,
+        dry_run,
     })
 }
 
@@ -218,7 +226,7 @@ pub(crate) fn kept_path(path: &Path) -> Result<PathBuf, CliError> {
 }
 
 /// Whether there is anything of a database at a path.
-fn exists(path: &Path) -> Result<bool, CliError> {
+pub(crate) fn exists(path: &Path) -> Result<bool, CliError> {
     let is_there = |path: &Path| {
         path.try_exists().map_err(|source| CliError::Io {
             action: "look at",

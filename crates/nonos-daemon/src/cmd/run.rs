@@ -15,7 +15,7 @@ use crate::args::Args;
 use crate::cmd::init::LOSING_IT;
 use crate::daemon::admin::Admin;
 use crate::daemon::backups::{self, Backups};
-use crate::daemon::node::{Node, Phase};
+use crate::daemon::node::{Node, Periods, Phase};
 use crate::daemon::server::{Server, Token, status};
 use crate::daemon::shutdown::{Stops, hangups};
 use crate::daemon::{retention, sampler, supervisor, upkeep, watch};
@@ -25,9 +25,6 @@ use crate::keys;
 use crate::progress;
 use crate::settings::{Places, Settings};
 use crate::targets;
-
-/// How long work that is under way beside the database may take to end.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// How long it takes until a place for backups that could not be used is tried again.
 const TRY_AGAIN: Duration = Duration::from_mins(1);
@@ -46,9 +43,20 @@ pub(crate) fn run(
     listen: Option<SocketAddr>,
 ) -> Result<(), CliError> {
     let places = Places::of(args)?;
-    let is_fresh = !places.load()?.storage.path.exists();
-    let is_sealed = is_fresh && cfg!(feature = "encrypted-storage");
-    if places.create(is_sealed)? {
+    let settings = places.load()?;
+    let is_fresh = !settings.storage.path.exists();
+    // Its disk is not mounted, or somebody removed it: a node that has had a database is given no empty one.
+    #[cfg(feature = "encrypted-storage")]
+    if places.config.exists()
+        && let Some(left) = keys::left_of_gone(args, &settings)?
+    {
+        let path = settings.storage.path;
+        return Err(CliError::DatabaseGone { path, left });
+    }
+    // A node that was put back on another machine has keys, and perhaps no configuration yet.
+    let has_keys =
+        cfg!(feature = "encrypted-storage") && (is_fresh || settings.secrets.key_file.exists());
+    if places.create(has_keys)? {
         tracing::info!(path = %places.config.display(), "wrote the documented configuration");
     }
     let settings = places.load()?;
@@ -71,7 +79,8 @@ pub(crate) fn run(
     };
     let done = runtime.block_on(daemon.run());
     // An upload or a drill that is under way ends with the program: what it leaves is no backup.
-    runtime.shutdown_timeout(GRACE);
+    let stop = daemon.node.done().periods.stop;
+    runtime.shutdown_timeout(Duration::from_secs(stop));
     done
 }
 
@@ -133,7 +142,6 @@ impl Daemon<'_> {
         let place = status::Place {
             data_dir: Places::of(self.args)?.data_dir,
             database: self.settings.storage.path.clone(),
-            backup_every_secs: self.settings.backup.every_secs,
         };
         let server = Arc::new(Server::new(Arc::clone(&self.node), place, token));
         let listener = server.listen(address).await?;
@@ -209,6 +217,12 @@ impl Daemon<'_> {
             tracing::info!(from, to, records = step.converted, "migrated the database");
         }
         tracing::info!(database = %path, schema, "the database is open");
+        let damage = &storage.opening_report().damage;
+        for what in damage {
+            tracing::error!(what, "the database was damaged");
+        }
+        let damage = damage.clone();
+        self.node.note(|done| done.damage = damage);
         self.node.enter(Phase::Open(Arc::clone(storage)));
         supervisor::ready();
         Ok(())
@@ -244,6 +258,7 @@ impl Daemon<'_> {
         let mut failing = pin!(watch::until_it_fails(Arc::clone(storage)));
         let mut settings = self.settings.clone();
         loop {
+            self.node.note(|done| done.periods = Periods::of(&settings));
             let interval = Duration::from_secs(settings.metrics.interval_secs);
             let sampling = sampler::run(Arc::clone(storage), interval);
             let backing_up = self.back_up(storage, &settings);
@@ -329,11 +344,7 @@ impl Daemon<'_> {
         settings: &Settings,
     ) -> Result<Option<Backups>, CliError> {
         let args = self.args;
-        let is_remote = targets::is_remote(args, settings)?;
         let ships = settings.backup.every_secs > 0;
-        if !ships && is_remote {
-            return Ok(None);
-        }
         let keys = targets::reading_keys(args, settings, None).or_else(|error| {
             // Making backups needs no identity.
             let reason = crate::output::chain(&error);

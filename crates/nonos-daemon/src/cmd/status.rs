@@ -11,6 +11,7 @@ use nonos_storage::{
 };
 use serde::Serialize;
 
+use crate::admin;
 use crate::args::{Args, Output};
 use crate::cmd;
 use crate::error::CliError;
@@ -28,6 +29,8 @@ pub(crate) struct Status {
     last_commit: Option<u64>,
     /// Milliseconds until a buffered write survives a power cut at the latest; none if it never is made to.
     flush_every_ms: Option<u64>,
+    /// Commits that a power cut would lose now; none if no daemon says so.
+    unsynced_commits: Option<u64>,
     trees: Vec<TreeStatus>,
     size_on_disk_bytes: u64,
     disk: Option<Disk>,
@@ -183,13 +186,15 @@ fn read(args: &Args) -> Result<Status, CliError> {
     let outlook = cmd::schema::outlook(args, false)?.1;
     let storage = match cmd::view(config) {
         Err(CliError::Storage(NonosError::Storage(error)))
-            if error.code() == ErrorCode::MigrationNeeded =>
+            if error.code() == ErrorCode::MigrationNeeded
+                && (outlook.is_interrupted || outlook.version < CURRENT_SCHEMA_VERSION) =>
         {
             None
         }
         opened => Some(opened?),
     };
     let held_by = holder(&config.path).map_err(NonosError::from)?;
+    let unsynced_commits = admin::unsynced(args, &places.data_dir);
     let mut status = Status {
         data_dir: places.data_dir,
         database: config.path.clone(),
@@ -203,6 +208,7 @@ fn read(args: &Args) -> Result<Status, CliError> {
         },
         last_commit: None,
         flush_every_ms: config.flush_every_ms,
+        unsynced_commits,
         trees: Vec::new(),
         size_on_disk_bytes: 0,
         disk: None,
@@ -345,6 +351,38 @@ fn or_never(event: Option<&Event>) -> String {
     event.map_or_else(|| "never".to_owned(), ago)
 }
 
+/// What a power cut takes.
+fn window(status: &Status) -> String {
+    let mut window = match status.flush_every_ms {
+        Some(ms) => format!("buffered writes survive a power cut after {ms} ms"),
+        None => "buffered writes survive a power cut once something flushes".to_owned(),
+    };
+    if let Some(commits) = status.unsynced_commits {
+        let _written = write!(window, "; one now would lose {commits} commits");
+    }
+    window
+}
+
+/// What is known of the newest backup.
+fn newest(backups: &Backups) -> String {
+    match (&backups.newest, backups.is_remote) {
+        (Some(newest), _) => {
+            let verified = newest
+                .verified
+                .as_ref()
+                .map(|at| format!("verified {}", ago(at)));
+            let verified = verified.unwrap_or_else(|| "not verified".to_owned());
+            format!(
+                "{}, {verified}, commit {}",
+                ago(&newest.made),
+                newest.commit
+            )
+        }
+        (None, true) => format!("at {}: `nonos backup list`", backups.to),
+        (None, false) => "none: `nonos backup create`".to_owned(),
+    }
+}
+
 fn table(status: &Status) -> String {
     let schema = &status.schema;
     let mut text = format!("database    {}", status.database.display());
@@ -384,11 +422,7 @@ fn table(status: &Status) -> String {
             ),
         );
     }
-    let window = match status.flush_every_ms {
-        Some(ms) => format!("buffered writes survive a power cut after {ms} ms"),
-        None => "buffered writes survive a power cut once something flushes".to_owned(),
-    };
-    line("durability", window);
+    line("durability", window(status));
     if let Some(commit) = status.last_commit {
         let checkpoint = match &status.checkpoint {
             Some(of) => format!("checkpoint at {}, {}", of.commit, ago(&of.made)),
@@ -396,24 +430,7 @@ fn table(status: &Status) -> String {
         };
         line("commit", format!("{commit}, {checkpoint}"));
     }
-    let backups = &status.backups;
-    let backup = match (&backups.newest, backups.is_remote) {
-        (Some(newest), _) => {
-            let verified = newest
-                .verified
-                .as_ref()
-                .map(|at| format!("verified {}", ago(at)));
-            let verified = verified.unwrap_or_else(|| "not verified".to_owned());
-            format!(
-                "{}, {verified}, commit {}",
-                ago(&newest.made),
-                newest.commit
-            )
-        }
-        (None, true) => format!("at {}: `nonos backup list`", backups.to),
-        (None, false) => "none: `nonos backup create`".to_owned(),
-    };
-    line("backup", backup);
+    line("backup", newest(&status.backups));
     if let Some(upkeep) = &status.upkeep {
         let mut scrub = or_never(upkeep.scrub.as_ref());
         if upkeep.scrub_errors > 0 {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use comfy_table::Table;
-use nonos_storage::{Finding, TreeId};
+use nonos_storage::{Finding, NodeStorage, NonosError, TreeId, holder};
 use serde::Serialize;
 
-use crate::admin::{self, Comparison};
+use crate::admin::{self, Comparison, Done};
 use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
@@ -29,12 +29,15 @@ pub(crate) enum Depth {
 pub(crate) struct Verified {
     database: PathBuf,
     depth: &'static str,
+    /// Of all trees but the schema's.
     entries: usize,
     corrupted: usize,
     errors: u64,
     warnings: u64,
     /// Whether the index was compared with the journal, which only the daemon that has it can.
     index_compared: bool,
+    /// Whether the keys were there, so that sealed records were opened and their tags checked.
+    secrets_checked: bool,
     trees: Vec<Tree>,
     #[serde(skip)]
     findings: Vec<output::Finding>,
@@ -85,16 +88,26 @@ fn read(
         errors: 0,
         warnings: 0,
         index_compared: false,
+        secrets_checked: false,
         trees: Vec::new(),
         findings: Vec::new(),
     };
+    journal(&storage, &mut verified)?;
     if depth == Depth::Quick {
         verified.entries = storage.tree_sizes()?.total();
         return Ok(verified);
     }
     #[cfg(feature = "encrypted-storage")]
     if depth == Depth::Deep && storage.secrets_status()?.active.is_some() {
-        crate::keys::unlock_if_there(args, &settings, &storage)?;
+        verified.secrets_checked = crate::keys::unlock_if_there(args, &settings, &storage)?;
+        if !verified.secrets_checked {
+            verified.warnings += 1;
+            verified.findings.push(output::Finding::warning(
+                "SECRETS_NOT_CHECKED",
+                "there is no key file here: sealed records were not opened".to_owned(),
+                "nonos verify --deep --key-file FILE",
+            ));
+        }
     }
     let found = storage.verify_integrity_with(tree, max_errors, depth == Depth::Deep)?;
     let of = |found: &nonos_storage::TreeIntegrity| Tree {
@@ -103,10 +116,15 @@ fn read(
         corrupted: found.corrupted,
     };
     verified.trees = found.trees.iter().map(of).collect();
-    verified.entries = verified.trees.iter().map(|tree| tree.entries).sum();
+    let counted = found.trees.iter();
+    let counted = counted.filter(|of| of.tree != TreeId::Schema);
+    verified.entries = counted.map(|of| of.entries).sum();
     verified.corrupted = verified.trees.iter().map(|tree| tree.corrupted).sum();
-    (verified.errors, verified.warnings) = (found.errors, found.warnings);
-    verified.findings = found.findings.into_iter().map(told).collect();
+    verified.errors = found.errors;
+    verified.warnings += found.warnings;
+    verified
+        .findings
+        .extend(found.findings.into_iter().map(told));
     if depth == Depth::Deep && !args.offline {
         let room = max_errors.saturating_sub(verified.findings.len());
         match admin::compare_index(&places.data_dir, tree)? {
@@ -124,18 +142,39 @@ fn read(
             }
         }
     }
+    if tree.is_none() {
+        let errors = verified.errors;
+        admin::tell(args, &places.data_dir, Done::Verified { errors });
+    }
     Ok(verified)
 }
 
-fn not_compared(error: &CliError) -> output::Finding {
-    output::Finding {
-        code: "INDEX_NOT_COMPARED".to_owned(),
-        severity: "warning",
-        tree: None,
-        key_hex: None,
-        detail: format!("the index was not compared: {}", output::chain(error)),
-        fix: error.remedy().map(str::to_owned),
+/// What was damaged in the journal and could be read all the same.
+fn journal(storage: &NodeStorage, verified: &mut Verified) -> Result<(), CliError> {
+    let report = storage.opening_report();
+    let mut found: Vec<String> = report.damage.clone();
+    // Of a writer that is there it is the commit that is being written.
+    let is_held = holder(storage.data_path())
+        .map_err(NonosError::from)?
+        .is_some();
+    if report.cut_bytes > 0 && !is_held {
+        let bytes = report.cut_bytes;
+        found.push(format!(
+            "the last {bytes} bytes of the journal are no whole commit: a crash left them, or they are damaged"
+        ));
     }
+    verified.warnings = u64::try_from(found.len()).unwrap_or(u64::MAX);
+    verified.findings = found
+        .into_iter()
+        .map(|detail| output::Finding::warning("JOURNAL", detail, "nonos compact"))
+        .collect();
+    Ok(())
+}
+
+fn not_compared(error: &CliError) -> output::Finding {
+    let detail = format!("the index was not compared: {}", output::chain(error));
+    let fix = error.remedy();
+    output::Finding::warning("INDEX_NOT_COMPARED", detail, fix)
 }
 
 fn compared(of: admin::Difference) -> output::Finding {
@@ -161,12 +200,32 @@ pub(crate) fn told(found: Finding) -> output::Finding {
     }
 }
 
+fn findings(verified: &Verified, text: &mut String) {
+    for found in &verified.findings {
+        let place = found.tree.unwrap_or("the database");
+        let (severity, code) = (found.severity, &found.code);
+        let key = found.key_hex.as_deref().unwrap_or_default();
+        push_line(
+            text,
+            format_args!("{severity}: {code} {place} {key}: {}", found.detail),
+        );
+        if let Some(fix) = &found.fix {
+            push_line(text, format_args!("  help: `{fix}`"));
+        }
+    }
+}
+
 fn table(verified: &Verified) -> String {
     if verified.depth == "quick" {
-        return format!(
-            "{} records: the journal is whole; their contents were not looked at",
-            verified.entries
-        );
+        let entries = verified.entries;
+        let journal = if verified.findings.is_empty() {
+            "the journal is whole"
+        } else {
+            "the journal can be read"
+        };
+        let mut text = format!("{entries} records: {journal}; their contents were not looked at");
+        findings(verified, &mut text);
+        return text;
     }
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -179,18 +238,7 @@ fn table(verified: &Verified) -> String {
         ]);
     }
     let mut text = table.to_string();
-    for found in &verified.findings {
-        let place = found.tree.unwrap_or("the database");
-        let (severity, code) = (found.severity, &found.code);
-        let key = found.key_hex.as_deref().unwrap_or_default();
-        push_line(
-            &mut text,
-            format_args!("{severity}: {code} {place} {key}: {}", found.detail),
-        );
-        if let Some(fix) = &found.fix {
-            push_line(&mut text, format_args!("  help: `{fix}`"));
-        }
-    }
+    findings(verified, &mut text);
     if verified.depth == "deep" && !verified.index_compared {
         let what = "the index was not compared with the journal: the daemon does that while it runs, and \
                     what it opens it heals";

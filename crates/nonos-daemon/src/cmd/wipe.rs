@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nonos_storage::{DATA_TREES, NodeStorage, TreeId};
 use serde::Serialize;
 
-use crate::args::Args;
+use crate::args::{Args, DryRun};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
@@ -32,10 +32,12 @@ pub(crate) fn wipe(
     args: &Args,
     trees: &[TreeId],
     including_identity: bool,
-    dry_run: bool,
+    look: DryRun,
 ) -> Result<(), CliError> {
     let report = Report::start("nonos.wipe/1", args.output);
-    report.finish(work(args, trees, including_identity, dry_run), table)
+    let judge = |wiped: &Wiped| look.judge(wiped.trees.iter().any(|tree| tree.records > 0));
+    let wiped = work(args, trees, including_identity, look.dry_run);
+    report.judged(wiped, judge, table)
 }
 
 fn work(

@@ -84,7 +84,7 @@ async fn answer(stream: UnixStream, node: Arc<Node>) -> io::Result<()> {
         return Ok(());
     };
     let done = tokio::task::spawn_blocking(move || {
-        let answer = carry_out(&storage, &line);
+        let answer = carry_out(&storage, &node, &line);
         // It may have held a secret.
         #[cfg(feature = "encrypted-storage")]
         drop(nonos_storage::Zeroizing::new(line));

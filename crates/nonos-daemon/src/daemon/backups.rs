@@ -10,14 +10,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use nonos_daemon::encryption::EncryptedTarget;
-use nonos_storage::{
-    Backup, BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped,
-};
+use nonos_storage::{BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped};
 use serde::Deserialize;
 use tokio::process::Command;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::daemon::node::{LastBackup, Node, now};
+use crate::daemon::node::{LastBackup, Node};
+use crate::daemon::turns::Turns;
+use crate::daemon::upkeep::turn;
 use crate::error::CliError;
 use crate::output::{chain, hex};
 use crate::settings::BackupSettings;
@@ -44,23 +44,24 @@ pub(crate) async fn run(backups: Backups) -> Result<(), CliError> {
 
 async fn ship(backups: Arc<Backups>) -> Result<(), CliError> {
     let known = Arc::clone(&backups);
-    let looked = tokio::task::spawn_blocking(move || known.look()).await;
-    looked.map_err(|source| CliError::Task { source })?;
+    turn(move || known.look()).await?;
     if backups.settings.every_secs == 0 {
         return std::future::pending().await;
     }
-    let mut turns = every(backups.settings.every_secs, Duration::ZERO);
+    let period = Duration::from_secs(backups.settings.every_secs);
+    let mut turns = interval(period);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shipped = Shipped::default();
     loop {
         turns.tick().await;
         let backups = Arc::clone(&backups);
-        let turn = tokio::task::spawn_blocking(move || {
+        shipped = turn(move || {
             let made = backups.ship(&mut shipped);
             let failed = told(made, "no backup could be made; it is tried again");
             backups.node.note(|done| done.backup_failed = failed);
             shipped
-        });
-        shipped = turn.await.map_err(|source| CliError::Task { source })?;
+        })
+        .await?;
     }
 }
 
@@ -76,22 +77,14 @@ async fn drill(backups: Arc<Backups>) -> Result<(), CliError> {
         );
         return std::future::pending().await;
     }
-    let mut turns = every(seconds, Duration::from_secs(seconds));
+    let mut turns = Turns::new(&backups.storage, seconds, |of| of.drilled_at);
     loop {
-        turns.tick().await;
+        turns.next().await;
         // Another process: a second database, and what it leaves of memory, end with it.
         let drilled = backups.command().output().await;
         let known = Arc::clone(&backups);
-        let turn = tokio::task::spawn_blocking(move || known.drilled(drilled));
-        turn.await.map_err(|source| CliError::Task { source })?;
+        turn(move || known.drilled(drilled)).await?;
     }
-}
-
-fn every(seconds: u64, first: Duration) -> Interval {
-    let period = Duration::from_secs(seconds.max(1));
-    let mut turns = interval_at(Instant::now() + first, period);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    turns
 }
 
 /// Logs why it failed, if it did, and returns that.
@@ -115,18 +108,9 @@ impl Backups {
     fn look(&self) {
         let store_id = Some(self.storage.store_id().0);
         match NodeStorage::newest_backup(&self.target, store_id) {
-            Ok(newest) => self.note(&newest),
+            Ok(newest) => self.node.backed_up(LastBackup::of(&newest)),
             Err(error) => tracing::debug!(%error, "no backup is known"),
         }
-    }
-
-    fn note(&self, backup: &Backup) {
-        let last = LastBackup {
-            at: backup.created_at,
-            commit: backup.commit,
-            verified_at: backup.verified_at,
-        };
-        self.node.note(|done| done.backup = Some(last));
     }
 
     fn ship(&self, shipped: &mut Shipped) -> NonosResult<()> {
@@ -151,7 +135,7 @@ impl Backups {
             }
         }
         if let Some(last) = made.last() {
-            self.note(last);
+            self.node.backed_up(LastBackup::of(last));
             let (commit, count) = (last.commit, made.len());
             tracing::info!(commit, count, "backed up");
         }
@@ -166,7 +150,14 @@ impl Backups {
             drill.arg("--config").arg(&self.config_file);
         }
         drill.args([
-            "--quiet", "--output", "ndjson", "backup", "drill", "--store",
+            // What it found is noted here.
+            "--offline",
+            "--quiet",
+            "--output",
+            "ndjson",
+            "backup",
+            "drill",
+            "--store",
         ]);
         drill.arg(hex(&self.storage.store_id().0));
         drill.stdin(Stdio::null()).kill_on_drop(true);
@@ -184,9 +175,7 @@ impl Backups {
         let failed = match said {
             Ok(said) if said.ok => {
                 self.look();
-                let noted = self
-                    .storage
-                    .note_upkeep(|upkeep| upkeep.drilled_at = Some(now()));
+                let noted = self.node.drilled(&self.storage);
                 let entries = said.data.map(|drilled| drilled.entries);
                 tracing::info!(entries, "the newest backup was restored and verified");
                 told(noted, "the drill could not be noted")

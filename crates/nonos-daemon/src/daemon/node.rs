@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use nonos_storage::{Health, NodeStorage, Progress, TreeId};
-use serde::Serialize;
+use nonos_storage::{Backup, Health, NodeStorage, NonosResult, Progress, TreeId};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::output::Finding;
+use crate::settings::Settings;
 
 /// The daemon, as its parts share it.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Node {
     done: Mutex<Done>,
     /// Held while a backup is made: what began before the settings changed ends first.
     pub(crate) shipping: Mutex<()>,
+    /// Held while every record is read.
+    pub(crate) scrubbing: Mutex<()>,
     pub(crate) started: Instant,
     /// Milliseconds until a buffered write survives a power cut.
     pub(crate) flush_every_ms: Option<u64>,
@@ -35,6 +38,10 @@ pub(crate) enum Phase {
 /// What was done since the daemon started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Done {
+    /// What the settings ask for.
+    pub(crate) periods: Periods,
+    /// What opening found damaged, until every record was read since.
+    pub(crate) damage: Vec<String>,
     /// The newest backup that is known.
     pub(crate) backup: Option<LastBackup>,
     /// Why the last backup failed, if it did.
@@ -55,8 +62,30 @@ impl Done {
     }
 }
 
+/// Seconds between two turns of what keeps the database safe, 0 for never, and those that a stop may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Periods {
+    pub(crate) backup: u64,
+    pub(crate) drill: u64,
+    pub(crate) scrub: u64,
+    pub(crate) stop: u64,
+}
+
+impl Periods {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let (backup, upkeep) = (&settings.backup, &settings.maintenance);
+        let or_never = |is_done: bool, seconds| if is_done { seconds } else { 0 };
+        Self {
+            backup: backup.every_secs,
+            drill: or_never(backup.every_secs > 0, backup.drill_every_secs),
+            scrub: or_never(upkeep.scrub_bytes_per_sec > 0, upkeep.scrub_every_secs),
+            stop: upkeep.stop_within_secs,
+        }
+    }
+}
+
 /// A backup that was made, or found.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct LastBackup {
     /// When it was made, in Unix seconds.
     pub(crate) at: i64,
@@ -66,12 +95,23 @@ pub(crate) struct LastBackup {
     pub(crate) verified_at: Option<i64>,
 }
 
+impl LastBackup {
+    pub(crate) fn of(backup: &Backup) -> Self {
+        Self {
+            at: backup.created_at,
+            commit: backup.commit,
+            verified_at: backup.verified_at,
+        }
+    }
+}
+
 impl Node {
     pub(crate) fn new(flush_every_ms: Option<u64>) -> Self {
         Self {
             phase: Mutex::new(Phase::Opening(None)),
             done: Mutex::default(),
             shipping: Mutex::default(),
+            scrubbing: Mutex::default(),
             started: Instant::now(),
             flush_every_ms,
         }
@@ -104,6 +144,44 @@ impl Node {
 
     pub(crate) fn note(&self, change: impl FnOnce(&mut Done)) {
         change(&mut self.done.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes a backup, unless a newer one is known.
+    pub(crate) fn backed_up(&self, backup: LastBackup) {
+        self.note(|done| {
+            let known = done.backup.map(|known| known.at);
+            if known < Some(backup.at) {
+                done.backup_failed = None;
+            }
+            if known <= Some(backup.at) {
+                done.backup = Some(backup);
+            }
+        });
+    }
+
+    /// Notes that the newest backup was restored and verified.
+    pub(crate) fn drilled(&self, storage: &NodeStorage) -> NonosResult<()> {
+        self.note(|done| done.drill_failed = None);
+        storage.note_upkeep(|upkeep| upkeep.drilled_at = Some(now()))
+    }
+
+    /// Notes that every record was read, and what was found.
+    pub(crate) fn verified(
+        &self,
+        storage: &NodeStorage,
+        errors: u64,
+        findings: Vec<Finding>,
+    ) -> NonosResult<()> {
+        self.note(|done| {
+            done.findings = findings;
+            if errors == 0 {
+                done.damage.clear();
+            }
+        });
+        storage.note_upkeep(|upkeep| {
+            upkeep.scrubbed_at = Some(now());
+            upkeep.scrub_errors = errors;
+        })
     }
 
     /// Whether it answers and takes writes; if not, why.

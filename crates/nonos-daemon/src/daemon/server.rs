@@ -1,8 +1,8 @@
 //! What the daemon tells over HTTP: whether it is ready, its numbers for Prometheus, its status as JSON and as a page.
 //!
 //! Nothing can be changed through it, and no secret is in anything that it says. It listens on the loopback interface
-//! unless it is told otherwise; then who asks must know a token. Names of other hosts are refused, so no page of the
-//! web can read it through a browser by giving itself this address.
+//! unless it is told otherwise; then who asks must know a token. Without one, names of other hosts are refused, so no
+//! page of the web can read it through a browser by giving itself this address.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use super::node::{Node, Phase};
 use crate::error::CliError;
 
+mod findings;
 mod history;
 mod prometheus;
 pub(crate) mod status;
@@ -141,12 +142,6 @@ impl Server {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         }
-        if !is_own_name(request.headers()) {
-            return text(
-                StatusCode::MISDIRECTED_REQUEST,
-                "ask by address, or as localhost\n",
-            );
-        }
         let path = request.uri().path();
         // What a supervisor asks says nothing about the node.
         match path {
@@ -167,6 +162,11 @@ impl Server {
                 answer.headers_mut().insert(WWW_AUTHENTICATE, basic);
                 return answer;
             }
+        } else if !is_own_name(request.headers()) {
+            return text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "ask by address, or as localhost; other names need a token\n",
+            );
         }
         let query = request.uri().query().unwrap_or_default();
         match path {

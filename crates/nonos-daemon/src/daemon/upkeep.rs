@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::cmd::verify::told as told_finding;
 use crate::daemon::node::{Node, now};
+use crate::daemon::turns::Turns;
 use crate::error::CliError;
 use crate::output::chain;
 use crate::settings::UpkeepSettings;
@@ -28,39 +29,42 @@ pub(crate) async fn scrub(
     let Some(rate) = NonZero::new(settings.scrub_bytes_per_sec) else {
         return std::future::pending().await;
     };
-    every(settings.scrub_every_secs, move || {
+    let mut turns = Turns::new(&storage, settings.scrub_every_secs, |of| of.scrubbed_at);
+    // What the last one found may be mended since.
+    if storage.upkeep()?.scrub_errors == 0 {
+        turns.next().await;
+    }
+    loop {
         let (storage, node) = (Arc::clone(&storage), Arc::clone(&node));
-        told("scrub", || {
-            let found = storage.scrub(rate)?;
-            storage.note_upkeep(|upkeep| {
-                upkeep.scrubbed_at = Some(now());
-                upkeep.scrub_errors = found.errors;
-            })?;
-            let listed = found
-                .findings
-                .iter()
-                .take(LISTED)
-                .cloned()
-                .map(told_finding);
-            let listed = listed.collect();
-            node.note(|done| done.findings = listed);
-            let entries: usize = found.trees.iter().map(|tree| tree.entries).sum();
-            if found.errors > 0 {
-                let (errors, first) = (found.errors, found.findings.first());
-                let first =
-                    first.map(|finding| format!("{}: {}", finding.code.name(), finding.detail));
-                tracing::error!(
-                    errors,
-                    first,
-                    "records are damaged; `nonos verify --deep` lists them"
-                );
-            } else {
-                tracing::info!(entries, "every record is as it was written");
+        turn(move || {
+            // One that began before the settings changed goes on.
+            if let Ok(_alone) = node.scrubbing.try_lock() {
+                told("scrub", || scrub_once(&storage, &node, rate));
             }
-            Ok(())
-        });
-    })
-    .await
+        })
+        .await?;
+        turns.next().await;
+    }
+}
+
+fn scrub_once(storage: &NodeStorage, node: &Node, rate: NonZero<u64>) -> NonosResult<()> {
+    let found = storage.scrub(rate)?;
+    let listed = found.findings.iter().take(LISTED).cloned();
+    let listed = listed.map(told_finding).collect();
+    node.verified(storage, found.errors, listed)?;
+    let entries: usize = found.trees.iter().map(|tree| tree.entries).sum();
+    if found.errors > 0 {
+        let (errors, first) = (found.errors, found.findings.first());
+        let first = first.map(|finding| format!("{}: {}", finding.code.name(), finding.detail));
+        tracing::error!(
+            errors,
+            first,
+            "records are damaged; `nonos verify --deep` lists them"
+        );
+    } else {
+        tracing::info!(entries, "every record is as it was written");
+    }
+    Ok(())
 }
 
 /// How often the bytes of the trees are counted: one reading of every record.
@@ -87,7 +91,7 @@ pub(crate) async fn compact(
     if percent == 0 {
         return std::future::pending().await;
     }
-    every(COMPACTION_EVERY_SECS, move || {
+    every_from(COMPACTION_FIRST, COMPACTION_EVERY, move || {
         let storage = Arc::clone(&storage);
         told("compact", || {
             if let Some(done) = storage.compact_above(percent)? {
@@ -102,16 +106,9 @@ pub(crate) async fn compact(
 }
 
 /// How often it is looked at whether compacting pays: one reading of file sizes.
-const COMPACTION_EVERY_SECS: u64 = 3600;
-
-/// Does some work on a thread of its own, first after a period.
-async fn every(
-    seconds: u64,
-    work: impl Fn() + Clone + Send + Sync + 'static,
-) -> Result<(), CliError> {
-    let period = Duration::from_secs(seconds.max(1));
-    every_from(period, period, work).await
-}
+const COMPACTION_EVERY: Duration = Duration::from_hours(1);
+/// A moment after the start: a node that restarts more often has it as well.
+const COMPACTION_FIRST: Duration = Duration::from_mins(5);
 
 /// Does some work on a thread of its own, over and over.
 pub(super) async fn every_from(
@@ -123,9 +120,16 @@ pub(super) async fn every_from(
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        let turn = tokio::task::spawn_blocking(work.clone());
-        turn.await.map_err(|source| CliError::Task { source })?;
+        turn(work.clone()).await?;
     }
+}
+
+/// Does some work on a thread of its own.
+pub(super) async fn turn<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CliError> {
+    let turn = tokio::task::spawn_blocking(work).await;
+    turn.map_err(|source| CliError::Task { source })
 }
 
 pub(super) fn told(what: &str, work: impl FnOnce() -> NonosResult<()>) {

@@ -39,7 +39,10 @@ fn pruning_and_compacting_are_carried_out_by_the_daemon() -> TestResult {
         "json",
     ];
     // Without the socket it is as it is for any other holder.
-    node.json(&[&prune[..], &["--yes", "--offline"]].concat(), 4)?;
+    node.json(
+        &[&prune[..], &["--yes", "--offline", "--lock-timeout", "0s"]].concat(),
+        4,
+    )?;
     node.json(&prune, 10)?;
     let dry = node.json(&[&prune[..], &["--dry-run"]].concat(), 0)?;
     assert!(dry["data"]["records"].as_u64() >= Some(2), "{dry}");
@@ -98,7 +101,18 @@ fn secrets_are_stored_and_removed_by_the_daemon() -> TestResult {
     let again = node.json(&["secrets", "rm", "wallet", "--yes", "-o", "json"], 0)?;
     assert_eq!(again["data"]["changed"], false);
     // What only works without it says so.
-    node.json(&["secrets", "rotate", "--yes", "-o", "json"], 4)?;
+    node.json(
+        &[
+            "secrets",
+            "rotate",
+            "--yes",
+            "--lock-timeout",
+            "0s",
+            "-o",
+            "json",
+        ],
+        4,
+    )?;
     assert_eq!(daemon.end("-TERM")?, Some(0));
     node.json(&["audit", "verify", "-o", "json"], 0)?;
     Ok(())
@@ -151,7 +165,10 @@ fn wiping_keeps_who_the_node_is_and_says_the_same_beside_the_daemon() -> TestRes
         "{dry}"
     );
     node.json(&wipe, 10)?;
-    node.json(&[&wipe[..], &["--yes", "--offline"]].concat(), 4)?;
+    node.json(
+        &[&wipe[..], &["--yes", "--offline", "--lock-timeout", "0s"]].concat(),
+        4,
+    )?;
     let done = node.json(&[&wipe[..], &["--yes"]].concat(), 0)?;
     assert!(
         done["data"]["trees"][1]["records"].as_u64() >= Some(3),

@@ -291,6 +291,9 @@ fn the_daemon_goes_on_where_no_backup_can_be_made() -> TestResult {
     daemon.wait_for("backed up", 1)?;
     node.write_config(&to("ftp://somewhere"))?;
     daemon.signal("-HUP")?;
+    daemon.wait_for("the configuration stays as it was", 1)?;
+    node.write_config(&to("a file/below"))?;
+    daemon.signal("-HUP")?;
     daemon.wait_for("no backup can be made; it is tried again", 1)?;
     daemon.wait_for("sample", 2)?;
     node.write_config(&good)?;

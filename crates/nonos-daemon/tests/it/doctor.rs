@@ -24,9 +24,9 @@ fn healthy() -> Result<Node, Box<dyn std::error::Error>> {
     Ok(node)
 }
 
-/// Temporary directories may be on a file system that it warns of.
+/// Temporary directories may be on a file system that it warns of, and nothing is backed up here.
 fn without_place(mut codes: Vec<String>) -> Vec<String> {
-    codes.retain(|code| code != "FILE_SYSTEM");
+    codes.retain(|code| code != "FILE_SYSTEM" && code != "BACKUP_MISSING");
     codes
 }
 
@@ -119,7 +119,7 @@ fn plain_secrets_and_a_sample_of_the_future_are_told() -> TestResult {
     let bundle = node.path("bundle.tar");
     let file = bundle.display().to_string();
     let config = fs::read_to_string(node.path("config.toml"))?;
-    node.write_config(&config.replace("to = \"backups\"", "to = \"s3://me:password@bucket/x\""))?;
+    node.write_config(&format!("{config}# to = \"s3://me:password@bucket/x\"\n"))?;
     let found = node.json(&["doctor", "--bundle", &file, "-o", "json"], 0)?;
     assert_eq!(found["data"]["bundle"], file.as_str());
     let bytes = fs::read(&bundle)?;
@@ -138,5 +138,79 @@ fn plain_secrets_and_a_sample_of_the_future_are_told() -> TestResult {
     assert!(!holds(SECRET) && !holds(b"password"));
     // One that is there is not replaced unasked.
     node.json(&["doctor", "--bundle", &file, "-o", "json"], 10)?;
+    Ok(())
+}
+
+/// The keys are looked at as the daemon will: absent, broken, of another node.
+#[cfg(feature = "encrypted-storage")]
+#[test]
+fn keys_that_open_nothing_are_found() -> TestResult {
+    let node = healthy()?;
+    let key = node.path("storage.key");
+    let own = fs::read_to_string(&key)?;
+    let other = fs::read_to_string(healthy()?.path("storage.key"))?;
+    let write = |text: &str| fs::write(&key, text);
+    let examine = || node.json(&["doctor", "-o", "json"], 7);
+    write("no key at all\n")?;
+    assert_eq!(without_place(codes(&examine()?)), ["KEY_FILE"]);
+    write(&other)?;
+    let found = examine()?;
+    assert_eq!(without_place(codes(&found)), ["KEY_FILE"]);
+    fs::remove_file(&key)?;
+    let found = examine()?;
+    assert_eq!(without_place(codes(&found)), ["KEY_FILE"]);
+    assert!(found.to_string().contains("is not there"), "{found}");
+    // Beside it nothing else is wrong, and what is deep says that secrets were not looked at.
+    let deep = node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    assert_eq!(codes(&deep), ["SECRETS_NOT_CHECKED"], "{deep}");
+    assert_eq!(deep["data"]["secrets_checked"], false, "{deep}");
+    fs::write(&key, own)?;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+    node.json(&["doctor", "-o", "json"], 0)?;
+    let deep = node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    assert_eq!(deep["data"]["secrets_checked"], true, "{deep}");
+    let quick = node.json(&["verify", "--quick", "-o", "json"], 0)?;
+    assert_eq!(quick["data"]["entries"], deep["data"]["entries"]);
+    Ok(())
+}
+
+#[test]
+fn a_place_for_backups_that_cannot_be_used_is_found() -> TestResult {
+    let node = healthy()?;
+    let found = node.json(&["doctor", "-o", "json"], 0)?;
+    assert!(
+        codes(&found).contains(&"BACKUP_MISSING".to_owned()),
+        "{found}"
+    );
+    node.json(&["backup", "create", "-o", "json"], 0)?;
+    let found = node.json(&["doctor", "-o", "json"], 0)?;
+    assert!(
+        !codes(&found).contains(&"BACKUP_MISSING".to_owned()),
+        "{found}"
+    );
+    let config = fs::read_to_string(node.path("config.toml"))?;
+    node.write_config(&config.replace("identity_file = \"\"", "identity_file = \"not there\""))?;
+    let found = node.json(&["doctor", "-o", "json"], 7)?;
+    assert_eq!(without_place(codes(&found)), ["BACKUP_KEYS"], "{found}");
+    Ok(())
+}
+
+/// Root that works in the directory of another user leaves what that user's daemon cannot read.
+#[test]
+fn files_of_another_user_are_found_and_not_made_unasked() -> TestResult {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let node = healthy()?;
+    if fs::metadata(node.path(""))?.uid() != 0 {
+        eprintln!("skipped: only root can give files away");
+        return Ok(());
+    }
+    chown(node.path(""), Some(12_345), None)?;
+    let found = node.json(&["doctor", "-o", "json"], 7)?;
+    assert_eq!(without_place(codes(&found)), ["OWNER"], "{found}");
+    for verb in [&["compact"][..], &["migrate"], &["init"], &["repair"]] {
+        let refused = node.json(&[verb, &["-o", "json"]].concat(), 10)?;
+        assert!(refused.to_string().contains("runuser"), "{refused}");
+    }
+    node.json(&["compact", "--yes", "-o", "json"], 0)?;
     Ok(())
 }

@@ -262,6 +262,67 @@ fn a_node_that_is_being_looked_after_is_ready() -> TestResult {
     Ok(())
 }
 
+/// What a verb does by itself is as good as what the daemon does: it has account of both.
+#[test]
+fn what_verbs_do_beside_the_daemon_is_told() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let (daemon, address) = served(&node, &[])?;
+    let open = || -> Fallible<Value> {
+        let (_, _, status) = get(address, "/api/v1/status")?;
+        let mut status: Value = serde_json::from_str(&status)?;
+        Ok(status["open"].take())
+    };
+    let before = open()?;
+    for name in ["backup", "verified_backup", "drill", "scrub", "compaction"] {
+        assert_eq!(before[name], Value::Null, "{before}");
+    }
+    node.json(&["backup", "create", "-o", "json"], 0)?;
+    assert!(open()?["backup"].is_object());
+    node.json(&["backup", "verify", "-o", "json"], 0)?;
+    assert!(open()?["verified_backup"].is_object());
+    // One of another database is none of it.
+    let other = Node::new()?;
+    other.json(&["init", "-o", "json"], 0)?;
+    other.json(&["backup", "create", "-o", "json"], 0)?;
+    let from = other.path("backups").display().to_string();
+    node.json(&["backup", "drill", "--from", &from, "-o", "json"], 0)?;
+    assert_eq!(open()?["drill"], Value::Null);
+    node.json(&["backup", "drill", "-o", "json"], 0)?;
+    assert!(open()?["drill"].is_object());
+    node.json(&["verify", "--tree", "peers", "-o", "json"], 0)?;
+    assert_eq!(open()?["scrub"], Value::Null);
+    node.json(&["verify", "-o", "json"], 0)?;
+    assert!(open()?["scrub"].is_object());
+    node.json(&["compact", "-o", "json"], 0)?;
+    assert!(open()?["compaction"].is_object());
+    let status = node.json(&["status", "-o", "json"], 0)?;
+    assert!(status["data"]["unsynced_commits"].is_u64(), "{status}");
+    assert!(status["data"]["upkeep"]["drill"].is_object(), "{status}");
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
+/// What the last scrub found may be mended: the next start looks again, and says how it is now.
+#[test]
+fn errors_that_are_mended_are_told_no_more() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let storage = nonos_daemon::NodeStorage::open(nonos_daemon::StorageConfig {
+        path: node.path("data.sled"),
+        ..nonos_daemon::StorageConfig::default()
+    })?;
+    storage.note_upkeep(|upkeep| upkeep.scrub_errors = 3)?;
+    storage.close()?;
+    let (mut daemon, address) = served(&node, &[])?;
+    daemon.wait_for("every record is as it was written", 1)?;
+    let (_, _, status) = get(address, "/api/v1/status")?;
+    let status: Value = serde_json::from_str(&status)?;
+    assert_eq!(status["open"]["scrub_errors"], 0, "{status}");
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
 /// A drill that fails is an error of the status until one succeeds.
 #[test]
 fn a_backup_that_cannot_be_restored_is_told() -> TestResult {
@@ -325,6 +386,15 @@ fn what_is_not_asked_properly_is_refused() -> TestResult {
         (
             format!("GET /api/v1/history?hours=0 HTTP/1.1\r\nHost: {address}\r\n\r\n"),
             400,
+        ),
+        // A supervisor asks as it likes: nothing is said of the node.
+        (
+            "GET /readyz HTTP/1.1\r\nHost: node.example\r\n\r\n".to_owned(),
+            200,
+        ),
+        (
+            "GET /healthz HTTP/1.1\r\nHost: node.example\r\n\r\n".to_owned(),
+            200,
         ),
         // A page of the web that resolves its own name to this address.
         (
@@ -413,6 +483,9 @@ fn who_asks_from_elsewhere_needs_a_token() -> TestResult {
             200
         );
     }
+    // Who knows it may ask by any name: behind a proxy, by the name of the machine.
+    let by_name = "GET / HTTP/1.1\r\nHost: node.example\r\nAuthorization: Bearer a-token-of-enough-length\r\n\r\n";
+    assert_eq!(ask(address, by_name)?.0, 200);
     // What a supervisor asks says nothing about the node.
     assert_eq!(with("", "/healthz")?.0, 200);
     assert_eq!(with("", "/readyz")?.0, 200);

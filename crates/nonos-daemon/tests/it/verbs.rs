@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::program::{Node, TestResult};
+use crate::run::Daemon;
 
 #[test]
 fn init_makes_everything_once() -> TestResult {
@@ -181,5 +182,154 @@ fn a_status_that_is_watched_is_shown_until_nobody_reads() -> TestResult {
     }
     drop(lines);
     assert_eq!(child.wait()?.code(), Some(0));
+    Ok(())
+}
+
+/// Whoever asked for JSON gets it, whatever is wrong with the rest of the line.
+#[test]
+fn a_line_that_is_not_understood_is_told_in_the_form_that_was_asked_for() -> TestResult {
+    let node = Node::new()?;
+    for args in [
+        &["status", "--no-such-flag", "-o", "json"][..],
+        &["no-such-verb", "-ojson"],
+        &["prune", "--output=ndjson"],
+        &["metrics", "plot", "--since", "5 parsecs", "-o", "ndjson"],
+    ] {
+        let told = node.json(args, 2)?;
+        assert_eq!(told["schema"], "nonos.usage/1", "{told}");
+        assert_eq!(told["findings"][0]["code"], "USAGE", "{told}");
+        let detail = told["findings"][0]["detail"].as_str().unwrap_or_default();
+        assert!(detail.len() > 10 && !detail.starts_with("error"), "{told}");
+    }
+    let told = node.command(&["status", "--no-such-flag"]).output()?;
+    assert_eq!(told.status.code(), Some(2));
+    assert!(told.stdout.is_empty() && told.stderr.starts_with(b"error: "));
+    let help = node.command(&["status", "--help", "-o", "json"]).output()?;
+    assert_eq!(help.status.code(), Some(0));
+    Ok(())
+}
+
+#[test]
+fn a_dry_run_says_by_its_exit_code_whether_there_is_something_to_do() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let dry = |verb: &[&str], code| {
+        let args = [verb, &["--dry-run", "--exit-code", "-o", "json"]].concat();
+        node.json(&args, code)
+    };
+    let prune = ["prune", "--tree", "audit_log", "--keep-last", "1"];
+    dry(&prune, 13)?;
+    dry(&["prune", "--tree", "metrics", "--keep-last", "1"], 0)?;
+    dry(&["wipe", "--trees", "metrics"], 0)?;
+    dry(&["wipe", "--including-identity"], 13)?;
+    dry(&["compact"], 0)?;
+    dry(&["repair"], 0)?;
+    dry(&["migrate"], 0)?;
+    node.json(&["backup", "create", "-o", "json"], 0)?;
+    let backups = ["backup", "prune", "--keep-last", "1"];
+    dry(&backups, 0)?;
+    node.json(&["compact", "-o", "json"], 0)?;
+    node.json(&["backup", "create", "-o", "json"], 0)?;
+    dry(&backups, 13)?;
+    dry(&["restore"], 13)?;
+    // Without a dry run there is nothing that the code would tell.
+    node.json(&["compact", "--exit-code", "-o", "json"], 2)?;
+    Ok(())
+}
+
+/// The index of a database whose journal is gone is taken as it is, and that is said.
+#[test]
+fn a_journal_that_is_gone_is_told() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let journal = node.path("data.sled.journal");
+    std::fs::rename(&journal, node.path("elsewhere"))?;
+    for verb in [&["status"][..], &["ls"], &["verify"]] {
+        let told = node.json(&[verb, &["-o", "json"]].concat(), 6)?;
+        assert!(
+            told.to_string().contains("its journal was removed"),
+            "{told}"
+        );
+        assert!(told.to_string().contains("nonos restore"), "{told}");
+    }
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("the database was damaged", 1)?;
+    daemon.wait_for("sample", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    node.json(&["status", "-o", "json"], 0)?;
+    Ok(())
+}
+
+#[test]
+fn the_end_of_a_journal_that_is_no_commit_is_told() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    let mut segments = std::fs::read_dir(node.path("data.sled.journal"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
+    segments.retain(|path| path.extension().is_some_and(|ending| ending == "log"));
+    segments.sort();
+    let last = segments.last().ok_or("no segment")?;
+    let mut bytes = std::fs::read(last)?;
+    bytes.extend([0x5a; 40]);
+    std::fs::write(last, bytes)?;
+    let told = node.json(&["verify", "--quick", "-o", "json"], 0)?;
+    assert_eq!(told["findings"][0]["code"], "JOURNAL", "{told}");
+    let table = node.output(&["verify", "--quick"])?;
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(
+        !table.contains("is whole") && table.contains("nonos compact"),
+        "{table}"
+    );
+    node.json(&["compact", "-o", "json"], 0)?;
+    let told = node.json(&["verify", "--quick", "-o", "json"], 0)?;
+    assert_eq!(told["data"]["warnings"], 0, "{told}");
+    Ok(())
+}
+
+/// An empty database in place of one that is not mounted would be another node, that nobody asked for.
+#[cfg(feature = "encrypted-storage")]
+#[test]
+fn a_node_whose_database_is_gone_is_given_no_empty_one() -> TestResult {
+    let node = Node::new()?;
+    node.json(&["init", "-o", "json"], 0)?;
+    for name in ["data.sled", "data.sled.journal"] {
+        std::fs::remove_dir_all(node.path(name))?;
+    }
+    let refused = node.output(&["run"])?;
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert!(!node.path("data.sled").exists());
+    assert!(!node.path("data.sled.journal").exists());
+    node.json(&["init", "-o", "json"], 10)?;
+    assert!(!node.path("data.sled").exists());
+    let made = node.json(&["init", "--yes", "-o", "json"], 0)?;
+    assert_eq!(made["data"]["database_created"], true);
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("sample", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
+/// On another machine, with the key file and without a configuration: secrets stay sealed.
+#[cfg(feature = "encrypted-storage")]
+#[test]
+fn a_node_that_is_put_back_on_another_machine_has_its_secrets_sealed() -> TestResult {
+    let (old, new) = (Node::new()?, Node::new()?);
+    old.json(&["init", "-o", "json"], 0)?;
+    old.json(&["backup", "create", "-o", "json"], 0)?;
+    std::fs::create_dir_all(new.path(""))?;
+    std::fs::copy(old.path("storage.key"), new.path("storage.key"))?;
+    let from = old.path("backups").display().to_string();
+    new.json(&["restore", "--from", &from, "-o", "json"], 0)?;
+    let mut daemon = Daemon::start_with(&new, &["--same-node"])?;
+    daemon.wait_for("sample", 1)?;
+    let config = std::fs::read_to_string(new.path("config.toml"))?;
+    assert!(
+        config.contains("encryption_mode = \"sealed_box\""),
+        "{config}"
+    );
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    let deep = new.json(&["verify", "--deep", "-o", "json"], 0)?;
+    assert_eq!(deep["data"]["secrets_checked"], true, "{deep}");
     Ok(())
 }

@@ -7,22 +7,16 @@ use std::time::Duration;
 use nonos_storage::{Health, NodeStorage, Progress, StorageMetricsSnapshot, StoredMetrics};
 use serde::Serialize;
 
+use super::findings;
 use crate::daemon::node::{Done, LastBackup, Node, Phase, now};
 use crate::error::CliError;
 use crate::output::{Event, Finding, rfc3339};
-
-/// Less free space than this is told, in bytes.
-const LOW_SPACE: u64 = 256 * 1024 * 1024;
-/// Backups are old after so many seconds: a week, or two turns of the daemon's.
-const OLD_BACKUP: u64 = 7 * 24 * 3600;
 
 /// Where the node is.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) data_dir: PathBuf,
     pub(crate) database: PathBuf,
-    /// How often the daemon backs up, in seconds; 0 for never.
-    pub(crate) backup_every_secs: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,7 +47,7 @@ struct Opening {
 pub(crate) struct Open {
     /// `ok`, `degraded` or `poisoned`.
     pub(super) health: &'static str,
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     pub(super) schema_version: u32,
     pub(super) last_commit: u64,
     /// Commits that a power cut would lose now.
@@ -154,7 +148,7 @@ pub(crate) fn of(node: &Node, place: &Place) -> Result<Status, CliError> {
         Phase::Open(storage) => {
             status.phase = "open";
             let open = open(&storage, node, &done)?;
-            status.findings = findings(&storage, &open, &done, place)?;
+            status.findings = findings::of(&storage, &open, &done)?;
             status.open = Some(open);
         }
         Phase::Closing => {}
@@ -213,98 +207,4 @@ fn open(storage: &NodeStorage, node: &Node, done: &Done) -> Result<Open, CliErro
         scrub_errors: upkeep.scrub_errors,
         compaction: upkeep.compacted_at.map(Event::new),
     })
-}
-
-/// What somebody has to do something about, with the command that does it.
-fn findings(
-    storage: &NodeStorage,
-    open: &Open,
-    done: &Done,
-    place: &Place,
-) -> Result<Vec<Finding>, CliError> {
-    let mut found = Vec::new();
-    let mut add = |code: &str, severity, detail: String, fix: &str| {
-        found.push(Finding {
-            code: code.to_owned(),
-            severity,
-            tree: None,
-            key_hex: None,
-            detail,
-            fix: Some(fix.to_owned()),
-        });
-    };
-    if let Some(reason) = &open.reason {
-        let severity = if open.health == "poisoned" {
-            "error"
-        } else {
-            "warning"
-        };
-        add(
-            "HEALTH",
-            severity,
-            reason.clone(),
-            "restart the daemon: opening recovers",
-        );
-    }
-    if open.free_bytes < LOW_SPACE {
-        let detail = format!("{} bytes are free", open.free_bytes);
-        add(
-            "DISK_LOW",
-            "error",
-            detail,
-            "free disk space, or `nonos prune --tree metrics --older-than 90d --compact`",
-        );
-    }
-    let plain = storage.plain_secrets()?;
-    if plain > 0 {
-        let detail = format!("{plain} secrets are not sealed");
-        add(
-            "PLAIN_SECRETS",
-            "warning",
-            detail,
-            "give the node its key file, which seals them",
-        );
-    }
-    #[cfg(feature = "encrypted-storage")]
-    if storage.secrets_status()?.purge_needed {
-        let detail = "files may hold what was not sealed, or was sealed anew since".to_owned();
-        add("PURGE_NEEDED", "warning", detail, "nonos compact --purge");
-    }
-    let old = match place.backup_every_secs {
-        0 => OLD_BACKUP,
-        every => every.saturating_mul(2).max(600),
-    };
-    match &open.backup {
-        None => {
-            let detail = "no backup is known".to_owned();
-            add("BACKUP_MISSING", "warning", detail, "nonos backup create");
-        }
-        Some(event) if event.age_secs > old && open.backup_commit < Some(open.last_commit) => {
-            let detail = format!("the newest backup is of {}", event.at);
-            add("BACKUP_OLD", "warning", detail, "nonos backup create");
-        }
-        Some(_) => {}
-    }
-    if let Some(reason) = &done.backup_failed {
-        add(
-            "BACKUP_FAILED",
-            "error",
-            reason.clone(),
-            "nonos backup create",
-        );
-    }
-    if let Some(reason) = &done.drill_failed {
-        add(
-            "DRILL_FAILED",
-            "error",
-            reason.clone(),
-            "nonos backup drill",
-        );
-    }
-    if open.scrub_errors > 0 && done.findings.is_empty() {
-        let detail = format!("the last scrub found {} errors", open.scrub_errors);
-        add("SCRUB", "error", detail, "nonos verify --deep");
-    }
-    found.extend(done.findings.iter().cloned());
-    Ok(found)
 }
