@@ -27,7 +27,7 @@ pub(crate) mod hash;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod migrate;
-pub(crate) mod not_understood;
+pub(crate) mod not_begun;
 pub(crate) mod plot;
 pub(crate) mod prune;
 pub(crate) mod records;

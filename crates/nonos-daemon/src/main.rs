@@ -33,17 +33,19 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return cmd::not_understood::tell(&error).into(),
+        Err(error) => return cmd::not_begun::not_understood(&error).into(),
     };
     log::start(&args);
     match work(&args) {
         Ok(()) => ExitCode::SUCCESS,
         // What there is to do was told.
         Err(CliError::WorkToDo) => exit::code(&CliError::WorkToDo).into(),
-        Err(error) => {
+        // What `run` says is its log.
+        Err(error) if matches!(args.verb, Verb::Run { .. }) => {
             output::diagnose(&error, args.color);
             exit::code(&error).into()
         }
+        Err(error) => cmd::not_begun::tell(error, args.output, args.color).into(),
     }
 }
 

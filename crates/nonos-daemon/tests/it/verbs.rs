@@ -196,7 +196,7 @@ fn a_line_that_is_not_understood_is_told_in_the_form_that_was_asked_for() -> Tes
         &["metrics", "plot", "--since", "5 parsecs", "-o", "ndjson"],
     ] {
         let told = node.json(args, 2)?;
-        assert_eq!(told["schema"], "nonos.usage/1", "{told}");
+        assert_eq!(told["schema"], "nonos.error/1", "{told}");
         assert_eq!(told["findings"][0]["code"], "USAGE", "{told}");
         let detail = told["findings"][0]["detail"].as_str().unwrap_or_default();
         assert!(detail.len() > 10 && !detail.starts_with("error"), "{told}");

@@ -1,5 +1,5 @@
-//! A command line that is not understood: told to a person by the parser, and to a program, which asked for JSON, as every
-//! other error.
+//! What is wrong before a verb has begun: with the command line, with the configuration. A program, which asked for JSON,
+//! is told in JSON.
 
 use clap::ValueEnum as _;
 use clap::error::ErrorKind;
@@ -9,8 +9,8 @@ use crate::error::CliError;
 use crate::exit;
 use crate::output::{Report, diagnose};
 
-/// Says what is wrong, and returns the exit code. Help and the version are asked for in the same way.
-pub(crate) fn tell(error: &clap::Error) -> u8 {
+/// Says what is wrong with the command line, and returns the exit code. Help and the version are asked for in the same way.
+pub(crate) fn not_understood(error: &clap::Error) -> u8 {
     let is_asked_for = matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -31,12 +31,22 @@ pub(crate) fn tell(error: &clap::Error) -> u8 {
         what.trim_start_matches("error: ").to_owned(),
         |what, more| what + " " + more,
     );
-    let report = Report::start("nonos.usage/1", output);
-    let told = report.finish::<()>(Err(CliError::CommandLine { what }), |()| String::new());
+    tell(CliError::CommandLine { what }, output, Color::Never)
+}
+
+/// Says why a verb failed, unless its result did, and returns the exit code.
+pub(crate) fn tell(error: CliError, output: Output, color: Color) -> u8 {
+    let code = exit::code(&error);
+    let is_told = matches!(error, CliError::Reported { .. });
+    let told = if is_told || output == Output::Table {
+        Err(error)
+    } else {
+        Report::start("nonos.error/1", output).finish::<()>(Err(error), |()| String::new())
+    };
     if let Err(error) = told {
-        diagnose(&error, Color::Never);
+        diagnose(&error, color);
     }
-    exit::USAGE
+    code
 }
 
 /// The form of the results, as far as it can be told.
