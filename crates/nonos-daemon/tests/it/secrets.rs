@@ -87,8 +87,10 @@ fn a_secret_is_stored_listed_read_and_removed() -> TestResult {
     assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
     node.json(&to, 1)?;
     // No result for programs holds a secret.
-    let json = node.output(&["secrets", "get", "wallet_key", "-o", "json"])?;
-    assert_eq!((json.status.code(), json.stdout), (Some(2), Vec::new()));
+    let json = node.json(&["secrets", "get", "wallet_key", "-o", "json"], 2)?;
+    assert_eq!(json["data"], serde_json::Value::Null, "{json}");
+    assert_eq!(json["schema"], "nonos.error/1", "{json}");
+    assert_eq!(json["findings"][0]["code"], "USAGE", "{json}");
 
     let dry = ["secrets", "rm", "wallet_key", "--dry-run", "-o", "json"];
     assert_eq!(node.json(&dry, 0)?["data"]["changed"], true);
