@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[cfg(feature = "encrypted-storage")]
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -18,6 +19,9 @@ use crate::output::chain;
 
 /// Longer lines are none: a secret of 64 KiB fits.
 pub(crate) const MAX_LINE: u64 = 256 * 1024;
+
+/// How long a verb that can do without an answer waits for one: a daemon that hangs holds up no reading.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// So many differences of the index fit into a line.
 const COMPARED: usize = 100;
@@ -317,7 +321,7 @@ fn ask_if_there(args: &Args, data_dir: &Path, request: &Request) -> Option<Answe
     if args.offline || !socket.exists() {
         return None;
     }
-    let answer = ask(&socket, request);
+    let answer = ask_within(&socket, request, Some(PATIENCE));
     let failed = answer.inspect_err(|error| {
         let reason = chain(error);
         tracing::debug!(%reason, "no daemon was asked");
@@ -447,6 +451,14 @@ fn changed(socket: &Path, request: &Request) -> Result<bool, CliError> {
 
 /// Asks the daemon, and waits for as long as it takes.
 fn ask(socket: &Path, request: &Request) -> Result<Answer, CliError> {
+    ask_within(socket, request, None)
+}
+
+fn ask_within(
+    socket: &Path,
+    request: &Request,
+    patience: Option<Duration>,
+) -> Result<Answer, CliError> {
     let io = |source: io::Error| match source.kind() {
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => CliError::DaemonEnded,
         _ => CliError::Io {
@@ -456,6 +468,8 @@ fn ask(socket: &Path, request: &Request) -> Result<Answer, CliError> {
         },
     };
     let mut stream = UnixStream::connect(socket).map_err(io)?;
+    stream.set_read_timeout(patience).map_err(io)?;
+    stream.set_write_timeout(patience).map_err(io)?;
     let line = serde_json::to_vec(request).unwrap_or_default();
     #[cfg(feature = "encrypted-storage")]
     let line = nonos_storage::Zeroizing::new(line);

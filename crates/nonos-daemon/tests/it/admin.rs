@@ -248,3 +248,19 @@ fn every_difference_of_the_index_is_counted() -> TestResult {
     daemon.join().map_err(|_panic| "the socket panicked")?;
     Ok(())
 }
+
+/// A daemon that hangs holds up nobody who only reads.
+#[test]
+fn a_daemon_that_does_not_answer_holds_up_no_reading() -> TestResult {
+    let node = node()?;
+    let mut daemon = running(&node)?;
+    daemon.signal("-STOP")?;
+    let status = node.json(&["status", "-o", "json"], 0);
+    let verified = node.json(&["verify", "-o", "json"], 0);
+    daemon.signal("-CONT")?;
+    assert_eq!(status?["data"]["unsynced_commits"], serde_json::Value::Null);
+    assert_eq!(verified?["data"]["errors"], 0);
+    daemon.wait_for("sample", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
