@@ -8,9 +8,8 @@
 //!
 //! No magic, no checksum, the trees in no order; the records of a tree in key order.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read as _, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -29,15 +28,14 @@ use crate::info::{self, SchemaInfo, VERSION_KEY};
 use crate::migrate::EVERYTHING;
 use crate::quarantine::hex;
 
+mod backup;
 mod value;
+
+use backup::OldBackup;
 
 /// A tree of the engine's own, always there and empty.
 const DEFAULT_TREE: &str = "__sled__default";
 const TREE: &[u8] = b"tree";
-/// Keys and names over this are no backup's.
-const MAX_KEY_LEN: u64 = 4 * 1024 * 1024;
-/// Values over this are no backup's.
-const MAX_VALUE_LEN: u64 = 64 * 1024 * 1024;
 
 /// What was imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,133 +111,6 @@ const OLD: Layout = Layout {
     schema_version: 1,
     is_framed: false,
 };
-
-/// A backup file of the first implementation, open for reading in the order of tree and key.
-struct OldBackup<'a> {
-    path: &'a Path,
-    file: BufReader<File>,
-    /// Where the records of a tree begin, and how many there are.
-    trees: BTreeMap<TreeId, (u64, u64)>,
-}
-
-impl<'a> OldBackup<'a> {
-    fn open(path: &'a Path) -> Result<Self, SchemaError> {
-        let io = |source| SchemaError::Core(core_io("read", path, source));
-        let file = File::open(path).map_err(io)?;
-        let size = file.metadata().map_err(io)?.len();
-        let mut backup = Self {
-            path,
-            file: BufReader::new(file),
-            trees: BTreeMap::new(),
-        };
-        let count = backup.u64()?;
-        let mut at = 8;
-        for _ in 0..count {
-            let len = backup.u64()?;
-            let end = (at + 8_u64).checked_add(len).filter(|end| *end <= size);
-            let end = end.ok_or_else(|| backup.wrong("a tree ends behind the file"))?;
-            if backup.bytes(MAX_KEY_LEN)? != TREE {
-                return Err(backup.wrong("it holds something that is no tree"));
-            }
-            let name = backup.bytes(MAX_KEY_LEN)?;
-            let records = backup.u64()?;
-            let start = backup.file.stream_position().map_err(io)?;
-            let known = str::from_utf8(&name).ok().and_then(TreeId::from_name);
-            match known {
-                Some(tree) => {
-                    if backup.trees.insert(tree, (start, records)).is_some() {
-                        return Err(backup.wrong("a tree is there twice"));
-                    }
-                }
-                None if name == DEFAULT_TREE.as_bytes() && records == 0 => {}
-                None => {
-                    let name = String::from_utf8_lossy(&name).into_owned();
-                    return Err(backup.wrong(&format!("it holds records of a tree {name:?}")));
-                }
-            }
-            backup.file.seek(SeekFrom::Start(end)).map_err(io)?;
-            at = end;
-        }
-        if at != size {
-            return Err(backup.wrong("bytes follow the last tree"));
-        }
-        Ok(backup)
-    }
-
-    /// All records in the order of tree and key; an error ends them.
-    fn records(&mut self) -> impl Iterator<Item = Result<(u8, Vec<u8>, Vec<u8>), SchemaError>> {
-        let mut trees = self.trees.clone().into_iter();
-        let mut current: Option<(TreeId, u64, Option<Vec<u8>>)> = None;
-        std::iter::from_fn(move || {
-            loop {
-                if let Some((tree, left, last)) = &mut current
-                    && *left > 0
-                {
-                    *left -= 1;
-                    let record = self.record(last.as_deref());
-                    if let Ok((key, _)) = &record {
-                        *last = Some(key.clone());
-                    } else {
-                        *left = 0;
-                    }
-                    return Some(record.map(|(key, value)| (tree.number(), key, value)));
-                }
-                let (tree, (start, records)) = trees.next()?;
-                if let Err(source) = self.file.seek(SeekFrom::Start(start)) {
-                    return Some(Err(SchemaError::Core(core_io("read", self.path, source))));
-                }
-                current = Some((tree, records, None));
-            }
-        })
-    }
-
-    fn record(&mut self, last: Option<&[u8]>) -> Result<(Vec<u8>, Vec<u8>), SchemaError> {
-        if self.u64()? != 2 {
-            return Err(self.wrong("a record has not two parts"));
-        }
-        let key = self.bytes(MAX_KEY_LEN)?;
-        let value = self.bytes(MAX_VALUE_LEN)?;
-        if last.is_some_and(|last| last >= key.as_slice()) {
-            return Err(self.wrong("keys are out of order"));
-        }
-        Ok((key, value))
-    }
-
-    fn u64(&mut self) -> Result<u64, SchemaError> {
-        let mut bytes = [0; 8];
-        let read = self.file.read_exact(&mut bytes);
-        read.map_err(|e| self.unreadable(e))?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn bytes(&mut self, max: u64) -> Result<Vec<u8>, SchemaError> {
-        let len = self.u64()?;
-        if len > max {
-            return Err(self.wrong(&format!("a length of {len}")));
-        }
-        let mut bytes = Vec::new();
-        let read = (&mut self.file).take(len).read_to_end(&mut bytes);
-        read.map_err(|e| self.unreadable(e))?;
-        if u64::try_from(bytes.len()) != Ok(len) {
-            return Err(self.wrong("it ends within a record"));
-        }
-        Ok(bytes)
-    }
-
-    fn unreadable(&self, error: io::Error) -> SchemaError {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => self.wrong("it ends within a record"),
-            _ => SchemaError::Core(core_io("read", self.path, error)),
-        }
-    }
-
-    fn wrong(&self, what: &str) -> SchemaError {
-        SchemaError::NoOldBackup {
-            path: self.path.to_owned(),
-            source: what.into(),
-        }
-    }
-}
 
 /// What was exported.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use storage_core::history::{Disk, SimulatedDisk};
 use storage_core::{Db, ErrorCode, SimulatedHome, TreeId, bincode};
-use storage_schema::{SchemaError, open_with};
+use storage_schema::{SchemaError, import, open_with};
 
 use crate::TestResult;
 use crate::old::{SCHEMA_KEY, dump, hex, home, how, open, options, vectors};
@@ -164,5 +164,46 @@ fn what_does_not_convert_is_set_aside_and_listed_where_that_is_allowed() -> Test
     assert_eq!(lines[0]["value_hex"], hex(b"nameless"));
     assert_eq!(lines[1]["key_hex"], hex(b"peer-003"));
     assert!(!lines[1]["reason"].as_str().unwrap_or_default().is_empty());
+    Ok(())
+}
+
+/// A backup of the first implementation with two records in `config`, whose count and length say otherwise.
+fn backup(count: u64, shorter: u64) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&len(bytes).to_le_bytes(), bytes].concat();
+    let record = |key: &[u8]| [2_u64.to_le_bytes().to_vec(), sized(key), sized(b"value")].concat();
+    let name = [sized(b"tree"), sized(b"config")].concat();
+    let records = [record(b"a"), record(b"b")].concat();
+    let blob = [&name[..], &count.to_le_bytes(), &records].concat();
+    let len = len(&blob) - shorter;
+    [&1_u64.to_le_bytes(), &len.to_le_bytes(), &blob[..]].concat()
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).expect("a short text")
+}
+
+/// It has no checksum, and a count that is too low would leave records out without a word.
+#[test]
+fn a_backup_with_records_behind_those_that_it_counts_is_none() -> TestResult {
+    let directory = storage_testkit::Directory::new()?;
+    let path = directory.root().join("backup.nonos");
+    for (count, shorter, is_one) in [
+        (2, 0, true),
+        (0, 0, false),
+        (1, 0, false),
+        (3, 0, false),
+        (2, 5, false),
+    ] {
+        std::fs::write(&path, backup(count, shorter))?;
+        let mut options = options();
+        options.path = directory.root().join(format!("{count}-{shorter}"));
+        let imported = import(&path, &options);
+        let case = format!("{count} counted, {shorter} shorter: {imported:?}");
+        match imported {
+            Ok(imported) => assert_eq!((imported.entries, is_one), (2, true), "{case}"),
+            Err(SchemaError::NoOldBackup { .. }) => assert!(!is_one, "{case}"),
+            Err(error) => return Err(format!("{case}: {error}").into()),
+        }
+    }
     Ok(())
 }
