@@ -313,8 +313,9 @@ impl Checkpoint {
         let index = read(offset, usize::try_from(len).unwrap_or(usize::MAX)).map_err(io)?;
         let index = BlockIndex::decode(&index).ok_or_else(|| damaged("index"))?;
         let offsets = index.places.iter().map(|place| place.offset);
-        let inside = |at: u64| at >= len_u64(header_len) && at < offset;
-        if !offsets.clone().all(inside) || !offsets.is_sorted() {
+        // Each block ends where the next begins, which is seen when it is read.
+        let begins = offsets.clone().next().unwrap_or(offset) == len_u64(header_len);
+        if !begins || !offsets.clone().all(|at| at < offset) || !offsets.is_sorted() {
             return Err(damaged("index"));
         }
         Ok(Self {
@@ -483,14 +484,20 @@ impl Checkpoint {
         self.read_exact(place.offset, &mut bytes)?;
         let len = block::stored_len(&bytes).ok_or_else(|| self.damaged("block"))?;
         let end = place.offset + len_u64(block::HEADER_LEN + len);
-        if end > self.index_offset {
+        let next = self.index.places.get(number + 1);
+        if end != next.map_or(self.index_offset, |next| next.offset) {
             return Err(self.damaged("block"));
         }
         bytes.resize(block::HEADER_LEN + len, 0);
         let stored = bytes.get_mut(block::HEADER_LEN..).unwrap_or_default();
         self.read_exact(place.offset + len_u64(block::HEADER_LEN), stored)?;
+        // By another first key than its own, a record of it would not be found.
+        let is_it = |(tree, entries): &(u8, Vec<block::Entry>)| {
+            let first = entries.first().map(|(key, _)| key);
+            *tree == place.tree && first == Some(&place.first_key)
+        };
         block::decode(&bytes)
-            .filter(|(tree, _)| *tree == place.tree)
+            .filter(is_it)
             .ok_or_else(|| self.damaged("block"))
     }
 

@@ -19,6 +19,9 @@ pub(crate) const TARGET_LEN: usize = 64 * 1024;
 /// No block is longer: it is closed after the record that fills it.
 const MAX_LEN: usize = 96 * 1024 * 1024;
 
+/// One byte of an LZ4 block stands for so many at most, so that a stated length is nothing to allocate by.
+const MAX_RATIO: usize = 255;
+
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
@@ -115,7 +118,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(u8, Vec<Entry>)> {
     let stated = fields.u32()?;
     let stored = fields.take(stored_len)?;
     let sound = fields.is_empty() && checksum(bytes.get(..14)?, stored) == stated;
-    if !sound || plain_len > MAX_LEN {
+    if !sound || plain_len > MAX_LEN || plain_len.div_ceil(MAX_RATIO) > stored_len {
         return None;
     }
     if packed {
@@ -143,4 +146,26 @@ fn checksum(header: &[u8], stored: &[u8]) -> u32 {
     hasher.update(header);
     hasher.update(stored);
     hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stated_length_that_no_block_expands_to_allocates_nothing() {
+        let mut builder = Builder::new(3, b"key");
+        builder.push(b"key", &vec![7; 100_000]);
+        let (block, _) = builder.finish();
+        assert_eq!(block[1], 1, "it is compressed");
+        assert!(decode(&block).is_some_and(|(_, entries)| entries.len() == 1));
+        let stored_len = block.len() - HEADER_LEN;
+        for plain_len in [stored_len * MAX_RATIO + 1, MAX_LEN] {
+            let mut forged = block.clone();
+            forged[6..10].copy_from_slice(&len_u32(plain_len).to_le_bytes());
+            let sum = checksum(&forged[..14], &forged[HEADER_LEN..]);
+            forged[14..18].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(decode(&forged), None, "{plain_len}");
+        }
+    }
 }
