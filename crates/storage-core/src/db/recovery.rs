@@ -94,7 +94,7 @@ pub(crate) fn open(place: Place<'_>, accept: Accept<'_>) -> Result<Recovered, Co
     let mut report = OpeningReport::default();
     let scan = match Scan::read(&**place.disk, place.directory, u64::MAX) {
         Err(JournalError::Missing { .. }) if place.home.exists()? => {
-            report.damage.extend(place.adopt(accept)?);
+            place.adopt(accept)?;
             report.adopted = true;
             Scan::read(&**place.disk, place.directory, u64::MAX)?
         }
@@ -193,8 +193,8 @@ impl Place<'_> {
         })
     }
 
-    /// Makes a journal for an index that has none, from a copy: opening it may change it. Says so, if it had one.
-    fn adopt(&self, accept: Accept<'_>) -> Result<Option<String>, CoreError> {
+    /// Makes a journal for an index that has none, from a copy: opening it may change it. Notes it, if it had one.
+    fn adopt(&self, accept: Accept<'_>) -> Result<(), CoreError> {
         let copy = self.home.open_copy()?;
         let adopted = accept(&IndexReader(&*copy)).and_then(|layout| {
             let witness = copy.witness()?;
@@ -205,13 +205,16 @@ impl Place<'_> {
             let commit = witness.map_or(0, |witness| witness.durable_through).max(1);
             let schema = layout.schema_version;
             self.write_base(&*copy, store_id, schema, commit)?;
-            Ok(witness.map(|witness| {
-                let commit = witness.durable_through;
-                format!(
-                    "the journal was gone and is made anew from the index, which has everything through commit \
-                     {commit}: what came after it may be lost"
-                )
-            }))
+            let Some(witness) = witness else {
+                return Ok(());
+            };
+            let through = witness.durable_through;
+            let gone = format!(
+                "the journal was gone and is made anew from the index, which has everything through commit \
+                 {through}: what came after it may be lost"
+            );
+            tracing::error!("{gone}");
+            Ok(Journal::note_damage(&**self.disk, self.directory, &[gone])?)
         });
         drop(copy);
         self.home.remove_leftovers()?;
