@@ -82,8 +82,8 @@ pub(crate) enum Done {
     },
     /// The newest backup of this database was restored and verified.
     Drilled { store_id: [u8; 16] },
-    /// Every record was read; what was found is told by who read it.
-    Verified { errors: u64 },
+    /// Everything of this database was verified: every record, the index, what is sealed. Who did it tells what was found.
+    Verified { store_id: [u8; 16], errors: u64 },
 }
 
 /// What the daemon says.
@@ -179,11 +179,13 @@ fn compact(storage: &NodeStorage, purge: bool) -> Result<CompactionReport, CliEr
 fn note(storage: &NodeStorage, node: &Node, done: Done) -> Result<bool, CliError> {
     let own = storage.store_id().0;
     match done {
-        Done::BackedUp { store_id, backup } if store_id == own => node.backed_up(backup),
+        Done::BackedUp { store_id, backup } if store_id == own => node.told_of(backup),
         Done::Drilled { store_id } if store_id == own => node.drilled(storage)?,
-        Done::Verified { errors } => node.verified(storage, errors, Vec::new())?,
+        Done::Verified { store_id, errors } if store_id == own => {
+            node.verified(storage, errors, Vec::new())?;
+        }
         // Of another database.
-        Done::BackedUp { .. } | Done::Drilled { .. } => return Ok(false),
+        Done::BackedUp { .. } | Done::Drilled { .. } | Done::Verified { .. } => return Ok(false),
     }
     Ok(true)
 }

@@ -12,6 +12,7 @@ use nonos_storage::{
 use crate::admin::{self, Writer};
 use crate::args::Args;
 use crate::cmd::migrate::confirm;
+use crate::cmd::restore::with_ending;
 use crate::error::CliError;
 use crate::progress;
 
@@ -73,7 +74,6 @@ pub(crate) fn writer(
     if !args.offline && UnixStream::connect(&socket).is_ok() {
         return Ok(Writer::Daemon(socket));
     }
-    as_owner(args, data_dir)?;
     Ok(Writer::Own(Box::new(open()?)))
 }
 
@@ -85,15 +85,14 @@ pub(crate) fn alone(args: &Args, data_dir: &Path, database: &Path) -> Result<(),
     {
         return Err(NonosError::from(CoreError::Locked { holder }).into());
     }
-    as_owner(args, data_dir)
+    as_owner(args, data_dir, database)
 }
 
 /// What root leaves in another user's directory, that user's daemon cannot read: somebody has to want it.
-fn as_owner(args: &Args, directory: &Path) -> Result<(), CliError> {
-    let owner = fs::metadata(directory).map_or(0, |of| of.uid());
-    if owner == 0 || !rustix::process::geteuid().is_root() {
+pub(crate) fn as_owner(args: &Args, directory: &Path, database: &Path) -> Result<(), CliError> {
+    let Some(owner) = other_owner(directory, database) else {
         return Ok(());
-    }
+    };
     let directory = directory.display();
     confirm(
         args,
@@ -102,4 +101,13 @@ fn as_owner(args: &Args, directory: &Path) -> Result<(), CliError> {
              that leaves; `runuser -u '#{owner}' -- nonos ...` runs it as that user"
         ),
     )
+}
+
+/// Whose a database is that root works on, if it is not root's: by its journal, which stays as it was made, else by its
+/// directory.
+pub(crate) fn other_owner(directory: &Path, database: &Path) -> Option<u32> {
+    let journal = with_ending(database, ".journal");
+    let of = fs::metadata(journal).or_else(|_absent| fs::metadata(directory));
+    let owner = of.ok()?.uid();
+    (owner != 0 && rustix::process::geteuid().is_root()).then_some(owner)
 }

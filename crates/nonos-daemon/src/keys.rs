@@ -144,13 +144,18 @@ pub(crate) fn left_of_gone(args: &Args, settings: &Settings) -> Result<Option<Pa
         return Ok(None);
     }
     let anchor = settings.secrets.anchor_file.clone();
-    // A key file that is named, or comes with the service, was made for the node before its database.
-    let key_file = match Source::of(args, settings) {
-        Source::File(file) if args.key_file.is_none() => Some(file),
+    if anchor.is_file() {
+        return Ok(Some(anchor));
+    }
+    // One that was put there for a new node is of no database yet; a protected one does not say.
+    let source = Source::of(args, settings);
+    let text = source.text(args, settings).ok().flatten();
+    let about = text.and_then(|text| Some(key_text::read(&text, None).ok()?.1));
+    let is_of_one = about.is_some_and(|about| about.store_id.is_some());
+    Ok(match source {
+        Source::File(file) if is_of_one && args.key_file.is_none() => Some(file),
         _ => None,
-    };
-    let mut left = std::iter::once(anchor).chain(key_file);
-    Ok(left.find(|file| file.is_file()))
+    })
 }
 
 /// Asks for a passphrase if the file needs one and none is known.

@@ -201,7 +201,7 @@ pub(crate) struct UpkeepSettings {
     pub(crate) scrub_bytes_per_sec: u64,
     /// Hundredths of the index that compacting must return, at most 100; 0 for never.
     pub(crate) compact_above_percent: u8,
-    /// Seconds that work beside the database gets to end when the daemon stops.
+    /// Seconds that an upload which is under way gets to end when the daemon is told to stop.
     pub(crate) stop_within_secs: u64,
 }
 
@@ -298,10 +298,8 @@ impl Places {
             }
         };
         let mut settings = parse(&text, &self.config)?;
-        let path = &settings.storage.path;
-        if !path.starts_with("~") {
-            settings.storage.path = self.data_dir.join(path);
-        }
+        let path = &mut settings.storage.path;
+        *path = self.data_dir.join(expand_home(path)?);
         let secrets = &mut settings.secrets;
         secrets.key_file = self.data_dir.join(expand_home(&secrets.key_file)?);
         if !secrets.anchor_file.as_os_str().is_empty() {
@@ -398,7 +396,7 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
         (
             "maintenance.stop_within_secs",
             upkeep.stop_within_secs,
-            0..=3600,
+            0..=60,
         ),
         ("backup.every_secs", backup.every_secs, 0..=86_400),
         (

@@ -16,7 +16,7 @@ use crate::daemon::node::LastBackup;
 use crate::error::CliError;
 use crate::output::{Report, hex, mib, push_line, rfc3339, rfc3339_ms};
 use crate::progress;
-use crate::settings::{Places, Settings, expand_home};
+use crate::settings::{Places, Settings};
 use crate::targets;
 
 pub(crate) mod file;
@@ -109,9 +109,9 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
                         Some(name) => name.clone(),
                         None => NodeStorage::newest_backup(&target, *store)?.name(),
                     };
-                    let scratch = scratch(of.settings)?;
+                    let scratch = scratch(of.settings);
                     let verified = NodeStorage::verify_backup_at(&target, &name, &scratch)?;
-                    of.tell(&verified)?;
+                    of.tell(from.as_deref(), &verified, false)?;
                     Ok(verified)
                 });
             report.finish(verified.map(shown), |found| {
@@ -127,7 +127,7 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
             let report = of.start("nonos.backup-drill/1");
             let drilled = of
                 .target(from.as_deref(), identity.as_deref())
-                .and_then(|target| drill(of, &target, *store));
+                .and_then(|target| drill(of, from.as_deref(), &target, *store));
             let judge = |drill: &Drill| {
                 let what = "records in the backup are not as they were written";
                 let error = (!drill.is_sound).then_some(CliError::Findings { what });
@@ -207,23 +207,33 @@ impl<'a> Of<'a> {
         keys: BackupKeys,
     ) -> Result<Backups, CliError> {
         let storage = cmd::long_view(self.args, &self.settings.storage)?;
+        if to.is_none() && !targets::is_remote(self.args, self.settings)? {
+            let data_dir = Places::of(self.args)?.data_dir;
+            cmd::as_owner(self.args, &data_dir, &self.settings.storage.path)?;
+        }
         refuse_plain_secrets(&storage, &keys)?;
         // What is in it is looked at as well: an increment holds what was removed since.
         let place = targets::open(self.args, self.settings, to, keys)?;
         let made = storage.back_up(&place, is_incremental)?;
         if let Some(last) = made.last() {
-            self.tell(last)?;
+            self.tell(to, last, false)?;
         }
         Ok(all(made, Vec::new()))
     }
 
-    /// Tells the daemon of the backup's database, if it runs here.
-    fn tell(self, backup: &Backup) -> Result<(), CliError> {
-        let done = Done::BackedUp {
-            store_id: backup.store_id,
-            backup: LastBackup::of(backup),
-        };
-        admin::tell(self.args, &Places::of(self.args)?.data_dir, done);
+    /// Tells the daemon of the backup's database, if it runs here. What is at another place than it uses is none of it.
+    fn tell(self, named: Option<&str>, backup: &Backup, is_drilled: bool) -> Result<(), CliError> {
+        if named.is_some_and(|named| named != self.settings.backup.to) {
+            return Ok(());
+        }
+        let data_dir = Places::of(self.args)?.data_dir;
+        let store_id = backup.store_id;
+        let backup = LastBackup::of(backup);
+        let done = Done::BackedUp { store_id, backup };
+        admin::tell(self.args, &data_dir, done);
+        if is_drilled {
+            admin::tell(self.args, &data_dir, Done::Drilled { store_id });
+        }
         Ok(())
     }
 
@@ -257,15 +267,17 @@ impl<'a> Of<'a> {
     }
 }
 
-fn drill(of: Of<'_>, target: &dyn Target, store: Option<StoreId>) -> Result<Drill, CliError> {
-    let scratch = scratch(of.settings)?;
+fn drill(
+    of: Of<'_>,
+    from: Option<&str>,
+    target: &dyn Target,
+    store: Option<StoreId>,
+) -> Result<Drill, CliError> {
+    let scratch = scratch(of.settings);
     let how = progress::cancellable(of.args, of.settings.storage.clone())?;
     let drilled = NodeStorage::drill(target, store, &scratch, &how)?;
     if drilled.is_sound {
-        of.tell(&drilled.backup)?;
-        let store_id = drilled.backup.store_id;
-        let data_dir = Places::of(of.args)?.data_dir;
-        admin::tell(of.args, &data_dir, Done::Drilled { store_id });
+        of.tell(from, &drilled.backup, true)?;
     }
     Ok(Drill {
         backup: shown(drilled.backup),
@@ -313,10 +325,13 @@ fn prune(
 }
 
 /// Where files on their way lie: beside the database.
-pub(crate) fn scratch(settings: &Settings) -> Result<PathBuf, CliError> {
-    let path = expand_home(&settings.storage.path)?;
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-    Ok(parent.unwrap_or(Path::new(".")).to_owned())
+pub(crate) fn scratch(settings: &Settings) -> PathBuf {
+    let parent = settings
+        .storage
+        .path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_owned()
 }
 
 fn all(backups: Vec<Backup>, unreadable: Vec<String>) -> Backups {

@@ -47,7 +47,7 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
     if to.exists() {
         return Err(CliError::Exists { path: to });
     }
-    let path = expand_home(&settings.storage.path)?;
+    let path = settings.storage.path.clone();
     // The copy of the configuration must not lead back here.
     let inside = |path: &Path| match path.strip_prefix(&places.data_dir) {
         Ok(relative)

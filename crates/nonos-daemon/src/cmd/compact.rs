@@ -85,6 +85,7 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     }
     let own = config.clone();
     let writer = cmd::writer(args, &places.data_dir, || {
+        cmd::alone(args, &places.data_dir, &own.path)?;
         Ok(progress::cancellable(args, own)?.migrate(false).open()?)
     })?;
     let size = |writer: &Writer| match writer {

@@ -101,7 +101,7 @@ fn of_backup(
     file: &Path,
     compare: impl FnOnce(&NodeStorage) -> Result<Diff, CliError>,
 ) -> Result<Diff, CliError> {
-    let compared = nonos_storage::in_scratch(&scratch(settings)?, |directory| {
+    let compared = nonos_storage::in_scratch(&scratch(settings), |directory| {
         let config = StorageConfig {
             path: directory.join("other.sled"),
             ..settings.storage.clone()

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::Args;
 use crate::cmd;
 use crate::daemon::node::now;
+use crate::daemon::server::findings;
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
@@ -21,8 +22,6 @@ use crate::targets;
 mod bundle;
 mod mounts;
 
-/// Less free space than this is told, in bytes.
-const LOW_SPACE: u64 = 256 * 1024 * 1024;
 /// No clock that is right says an earlier time: 2026-01-01.
 const EARLIEST: i64 = 1_767_225_600;
 /// How far ahead of the clock a sample may be, in seconds.
@@ -129,12 +128,14 @@ fn private(data_dir: &Path, found: &mut Vec<Finding>) {
     }
 }
 
-/// What another user left there, the daemon cannot use.
+/// What another user left there, the daemon cannot use. In a directory of root it is the daemon that may be the other.
 fn owner(data_dir: &Path, found: &mut Vec<Finding>) {
-    let Ok(owner) = fs::metadata(data_dir).map(|of| of.uid()) else {
+    let owner = fs::metadata(data_dir).map_or(0, |of| of.uid());
+    if owner == 0 {
         return;
-    };
+    }
     let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
+    let entries = entries.filter(|entry| entry.file_name() != "lost+found");
     let nested = entries.flat_map(|entry| {
         let within = fs::read_dir(entry.path()).into_iter().flatten().flatten();
         std::iter::once(entry.path()).chain(within.map(|entry| entry.path()))
@@ -143,17 +144,10 @@ fn owner(data_dir: &Path, found: &mut Vec<Finding>) {
         .filter(|path| fs::symlink_metadata(path).is_ok_and(|of| of.uid() != owner))
         .min();
     if let Some(path) = strange {
-        let detail = format!(
-            "{} belongs to another user than {}",
-            path.display(),
-            data_dir.display()
-        );
-        let dir = data_dir.display();
-        found.push(Finding::error(
-            "OWNER",
-            detail,
-            &format!("chown -R --reference={dir} {dir}"),
-        ));
+        let (path, dir) = (path.display(), data_dir.display());
+        let detail = format!("{path} belongs to another user than {dir}");
+        let fix = format!("chown -R --reference={dir} {dir}");
+        found.push(Finding::error("OWNER", detail, &fix));
     }
 }
 
@@ -175,6 +169,11 @@ fn backups(args: &Args, settings: &Settings, found: &mut Vec<Finding>) {
                 detail,
                 "nonos backup create",
             ));
+        }
+        // Credentials may be of the service's environment alone.
+        Err(error) if targets::is_remote(args, settings).unwrap_or(false) => {
+            let fix = "run it with the environment of the service, as `nonos backup list`";
+            found.push(Finding::warning("BACKUP_PLACE", chain(&error), fix));
         }
         Err(error) => {
             let fix = error.remedy();
@@ -259,8 +258,9 @@ fn key_files(args: &Args, settings: &Settings, found: &mut Vec<Finding>) {
                 "{} is not there, and the secrets are sealed to the key {active}",
                 file.display()
             );
-            let fix = "put it back from its copy, or name it as secrets.key_file in config.toml";
-            found.push(Finding::error("KEY_FILE", detail, fix));
+            let fix = "nothing, if the service has it as a credential; else put it back from its copy, or name it \
+                       as secrets.key_file in config.toml";
+            found.push(Finding::warning("KEY_FILE", detail, fix));
         }
         (Ok(keys::Held::Key(held)), Some(active)) if held != active => {
             let detail = format!(
@@ -313,14 +313,7 @@ fn look(
     }
     let free = storage.free_bytes()?;
     examined.free_bytes = Some(free);
-    if free < LOW_SPACE {
-        let detail = format!("{free} bytes are free where the database is");
-        found.push(Finding::error(
-            "DISK_LOW",
-            detail,
-            "free disk space, or `nonos prune --tree metrics --older-than 90d --compact`",
-        ));
-    }
+    found.extend(findings::low_space(free));
     if let Some((newest, _)) = storage.load_latest_metrics(1)?.pop()
         && newest > now().saturating_add(AHEAD)
     {
@@ -343,25 +336,7 @@ fn look(
             "nonos run --same-node, or --new-identity",
         ));
     }
-    let plain = storage.plain_secrets()?;
-    if plain > 0 {
-        let detail = format!("{plain} secrets are not sealed");
-        found.push(Finding::warning(
-            "PLAIN_SECRETS",
-            detail,
-            "give the node its key file: the next start seals them",
-        ));
-    }
-    #[cfg(feature = "encrypted-storage")]
-    if storage.secrets_status()?.purge_needed {
-        let detail = "files may hold what was not sealed, or was sealed anew since".to_owned();
-        found.push(Finding::warning(
-            "PURGE_NEEDED",
-            detail,
-            "nonos compact --purge",
-        ));
-    }
-    Ok(())
+    findings::secrets(storage, found)
 }
 
 fn table(found: &Examined) -> String {

@@ -17,7 +17,8 @@ pub(crate) fn not_understood(error: &clap::Error) -> u8 {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
-    let output = asked_for(std::env::args());
+    let words = std::env::args_os();
+    let output = asked_for(words.map(|word| word.to_string_lossy().into_owned()));
     if is_asked_for || output == Output::Table {
         // There is nobody left to tell that it cannot be written.
         let _ = error.print();

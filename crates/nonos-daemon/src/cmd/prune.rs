@@ -79,7 +79,10 @@ fn work(
             let records = foreseen.records;
             confirm(args, &format!("removing {records} records of {name}"))?;
         }
-        let writer = cmd::writer(args, &places.data_dir, || open(args, &settings, tree))?;
+        let writer = cmd::writer(args, &places.data_dir, || {
+            cmd::alone(args, &places.data_dir, &settings.storage.path)?;
+            open(args, &settings, tree)
+        })?;
         if foreseen.records > 0 {
             pruned = writer.prune(tree, &retention)?;
         }

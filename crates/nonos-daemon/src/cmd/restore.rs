@@ -79,7 +79,6 @@ fn make(args: &Args) -> Result<Restored, CliError> {
     let places = Places::of(args)?;
     let settings = places.load()?;
     let mut config = settings.storage.clone();
-    config.path = expand_home(&config.path)?;
     if let Some(directory) = into {
         let name = config.path.file_name().unwrap_or_default().to_owned();
         config.path = expand_home(directory)?.join(name);

@@ -11,6 +11,7 @@ use nonos_storage::{ErrorCode, NodeStorage, NonosError, Progress};
 use tokio::net::TcpListener;
 
 use crate::args::Args;
+use crate::cmd;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
 use crate::daemon::admin::Admin;
@@ -25,6 +26,9 @@ use crate::keys;
 use crate::progress;
 use crate::settings::{Places, Settings};
 use crate::targets;
+
+/// How long what does not notice the end may take to.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How long it takes until a place for backups that could not be used is tried again.
 const TRY_AGAIN: Duration = Duration::from_mins(1);
@@ -60,6 +64,12 @@ pub(crate) fn run(
         tracing::info!(path = %places.config.display(), "wrote the documented configuration");
     }
     let settings = places.load()?;
+    if let Some(owner) = cmd::other_owner(&places.data_dir, &settings.storage.path) {
+        tracing::warn!(
+            owner,
+            "root runs the node of another user, who then cannot read what it writes"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -78,9 +88,8 @@ pub(crate) fn run(
         which: node,
     };
     let done = runtime.block_on(daemon.run());
-    // An upload or a drill that is under way ends with the program: what it leaves is no backup.
-    let stop = daemon.node.done().periods.stop;
-    runtime.shutdown_timeout(Duration::from_secs(stop));
+    // What is under way ends with the program: half of an upload is no backup.
+    runtime.shutdown_timeout(GRACE);
     done
 }
 
@@ -270,6 +279,7 @@ impl Daemon<'_> {
             tokio::select! {
                 signal = &mut stop => {
                     tracing::info!(signal, "stopping");
+                    self.let_upload_end(Duration::from_secs(settings.maintenance.stop_within_secs)).await;
                     return Ok(());
                 }
                 failed = sampling => return failed,
@@ -284,6 +294,18 @@ impl Daemon<'_> {
                 _ = hangups.recv() => {}
             }
             settings = self.reload(settings);
+        }
+    }
+
+    /// Waits until the upload that is under way ended, if one is, but not for ever.
+    async fn let_upload_end(&self, patience: Duration) {
+        let waited = tokio::time::timeout(patience, async {
+            while self.node.shipping.try_lock().is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        if waited.await.is_err() {
+            tracing::warn!("an upload is cut off; it is made again");
         }
     }
 

@@ -75,6 +75,10 @@ fn read(
     let tree = tree.map(admin::named).transpose()?;
     let places = Places::of(args)?;
     let settings = places.load()?;
+    // Before it is read: what a writer is writing then is no damage.
+    let is_held = holder(&settings.storage.path)
+        .map_err(NonosError::from)?
+        .is_some();
     let storage = cmd::long_view(args, &settings.storage)?;
     let mut verified = Verified {
         database: storage.data_path().to_owned(),
@@ -92,7 +96,7 @@ fn read(
         trees: Vec::new(),
         findings: Vec::new(),
     };
-    journal(&storage, &mut verified)?;
+    journal(&storage, is_held, &mut verified);
     if depth == Depth::Quick {
         verified.entries = storage.tree_sizes()?.total();
         return Ok(verified);
@@ -142,33 +146,42 @@ fn read(
             }
         }
     }
-    if tree.is_none() {
-        let errors = verified.errors;
-        admin::tell(args, &places.data_dir, Done::Verified { errors });
+    #[cfg(feature = "encrypted-storage")]
+    let are_secrets_known = verified.secrets_checked || storage.secrets_status()?.active.is_none();
+    #[cfg(not(feature = "encrypted-storage"))]
+    let are_secrets_known = true;
+    // What looks at less takes back nothing of what a scrub found.
+    if tree.is_none() && verified.index_compared && are_secrets_known {
+        let done = Done::Verified {
+            store_id: storage.store_id().0,
+            errors: verified.errors,
+        };
+        admin::tell(args, &places.data_dir, done);
     }
     Ok(verified)
 }
 
 /// What was damaged in the journal and could be read all the same.
-fn journal(storage: &NodeStorage, verified: &mut Verified) -> Result<(), CliError> {
+fn journal(storage: &NodeStorage, is_held: bool, verified: &mut Verified) {
     let report = storage.opening_report();
     let mut found: Vec<String> = report.damage.clone();
-    // Of a writer that is there it is the commit that is being written.
-    let is_held = holder(storage.data_path())
-        .map_err(NonosError::from)?
-        .is_some();
     if report.cut_bytes > 0 && !is_held {
         let bytes = report.cut_bytes;
         found.push(format!(
             "the last {bytes} bytes of the journal are no whole commit: a crash left them, or they are damaged"
         ));
     }
+    // Opening it for writing heals it, and closing it forgets what was told.
+    let fix = if is_held {
+        "restart the daemon"
+    } else {
+        "nonos compact"
+    };
     verified.warnings = u64::try_from(found.len()).unwrap_or(u64::MAX);
     verified.findings = found
         .into_iter()
-        .map(|detail| output::Finding::warning("JOURNAL", detail, "nonos compact"))
+        .map(|detail| output::Finding::warning("JOURNAL", detail, fix))
         .collect();
-    Ok(())
 }
 
 fn not_compared(error: &CliError) -> output::Finding {

@@ -79,7 +79,10 @@ fn work(
         .collect();
     let what = format!("removing all records, {}, for ever", listed.join(", "));
     confirm(args, &what)?;
-    let writer = cmd::writer(args, &places.data_dir, || open(args, &settings, &trees))?;
+    let writer = cmd::writer(args, &places.data_dir, || {
+        cmd::alone(args, &places.data_dir, &settings.storage.path)?;
+        open(args, &settings, &trees)
+    })?;
     let removed = writer.wipe(&trees)?;
     writer.close()?;
     wiped.trees = of_trees(&trees, |tree| {

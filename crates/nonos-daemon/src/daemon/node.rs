@@ -62,24 +62,26 @@ impl Done {
     }
 }
 
-/// Seconds between two turns of what keeps the database safe, 0 for never, and those that a stop may take.
+/// Seconds between two turns of what keeps the database safe; 0 for never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Periods {
     pub(crate) backup: u64,
     pub(crate) drill: u64,
     pub(crate) scrub: u64,
-    pub(crate) stop: u64,
 }
 
 impl Periods {
     pub(crate) fn of(settings: &Settings) -> Self {
         let (backup, upkeep) = (&settings.backup, &settings.maintenance);
+        // What is sealed to others is drilled where they are.
+        let is_readable =
+            backup.recipients.is_empty() || !backup.identity_file.as_os_str().is_empty();
+        let drills = backup.every_secs > 0 && is_readable;
         let or_never = |is_done: bool, seconds| if is_done { seconds } else { 0 };
         Self {
             backup: backup.every_secs,
-            drill: or_never(backup.every_secs > 0, backup.drill_every_secs),
+            drill: or_never(drills, backup.drill_every_secs),
             scrub: or_never(upkeep.scrub_bytes_per_sec > 0, upkeep.scrub_every_secs),
-            stop: upkeep.stop_within_secs,
         }
     }
 }
@@ -146,14 +148,19 @@ impl Node {
         change(&mut self.done.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes a backup, unless a newer one is known.
+    /// Notes the newest backup at the place of the configuration.
     pub(crate) fn backed_up(&self, backup: LastBackup) {
+        self.note(|done| done.backup = Some(backup));
+    }
+
+    /// Notes a backup that a verb made or read there. By its commit, as a clock can be wrong.
+    pub(crate) fn told_of(&self, backup: LastBackup) {
         self.note(|done| {
-            let known = done.backup.map(|known| known.at);
-            if known < Some(backup.at) {
+            let known = done.backup.map(|known| known.commit);
+            if known < Some(backup.commit) {
                 done.backup_failed = None;
             }
-            if known <= Some(backup.at) {
+            if known <= Some(backup.commit) {
                 done.backup = Some(backup);
             }
         });

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use super::node::{Node, Phase};
 use crate::error::CliError;
 
-mod findings;
+pub(crate) mod findings;
 mod history;
 mod prometheus;
 pub(crate) mod status;

@@ -10,6 +10,10 @@ use super::node::now;
 
 /// No turn comes sooner after the start, or after the configuration was read again.
 const FIRST: Duration = Duration::from_mins(1);
+/// So long it sleeps at most, as the clock can be set.
+const LONGEST: Duration = Duration::from_hours(1);
+/// How far ahead of the clock the last turn may be; one that is further was noted by a clock that was wrong.
+const AHEAD: i64 = 86_400;
 /// What failed is tried again after so long at the earliest.
 const AGAIN: Duration = Duration::from_hours(1);
 
@@ -37,9 +41,16 @@ impl Turns {
 
     /// Waits until it is due.
     pub(super) async fn next(&mut self) {
-        let wait = self.left().max(self.least).min(self.period);
+        tokio::time::sleep(self.least.min(self.period)).await;
         self.least = AGAIN;
-        tokio::time::sleep(wait).await;
+        // Reckoned anew: the clock may be set meanwhile.
+        loop {
+            let left = self.left();
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(LONGEST)).await;
+        }
     }
 
     /// What is left of the period. A database that cannot be read is due: the work says why.
@@ -50,6 +61,9 @@ impl Turns {
             info.ok().map(|info| info.created_at)
         });
         let gone = now().saturating_sub(last.unwrap_or_default());
+        if gone < -AHEAD {
+            return Duration::ZERO;
+        }
         let gone = Duration::from_secs(u64::try_from(gone).unwrap_or(0));
         self.period.saturating_sub(gone)
     }
@@ -61,10 +75,9 @@ mod tests {
 
     use super::*;
 
-    /// Restarts do not put off what is due, and a clock that was ahead does not for ever.
+    /// Restarts do not put off what is due, nor does a clock that was ahead.
     #[test]
     fn a_turn_is_due_a_period_after_the_last_one() -> Result<(), Box<dyn std::error::Error>> {
-        const DAY: i64 = 86_400;
         let dir = tempfile::tempdir()?;
         let storage = Arc::new(NodeStorage::open(StorageConfig {
             path: dir.path().join("data.sled"),
@@ -80,10 +93,17 @@ mod tests {
             nearly(left(&storage), 168),
             "never, and the database is new"
         );
-        for (days_ago, hours) in [(1, 144), (6, 24), (7, 0), (400, 0), (-3, 168)] {
-            storage.note_upkeep(|of| of.scrubbed_at = Some(now() - days_ago * DAY))?;
+        for (hours_ago, hours) in [
+            (24, 144),
+            (144, 24),
+            (168, 0),
+            (9600, 0),
+            (-12, 168),
+            (-25, 0),
+        ] {
+            storage.note_upkeep(|of| of.scrubbed_at = Some(now() - hours_ago * 3600))?;
             let wait = left(&storage);
-            assert!(nearly(wait, hours) && wait <= week, "{days_ago}: {wait:?}");
+            assert!(nearly(wait, hours) && wait <= week, "{hours_ago}: {wait:?}");
         }
         Ok(())
     }

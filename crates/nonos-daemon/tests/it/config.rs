@@ -108,7 +108,7 @@ fn every_value_out_of_range_names_what_is_in_it() -> TestResult {
             "1 to 31536000",
         ),
         ("maintenance", "compact_above_percent", "101", "0 to 100"),
-        ("maintenance", "stop_within_secs", "3601", "0 to 3600"),
+        ("maintenance", "stop_within_secs", "61", "0 to 60"),
         ("backup", "to", "\"\"", "empty"),
         ("backup", "to", "\"s3:/bucket\"", "s3://BUCKET"),
         ("backup", "to", "\"ftp://host/x\"", "s3://BUCKET"),

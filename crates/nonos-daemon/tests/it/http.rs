@@ -288,11 +288,25 @@ fn what_verbs_do_beside_the_daemon_is_told() -> TestResult {
     let from = other.path("backups").display().to_string();
     node.json(&["backup", "drill", "--from", &from, "-o", "json"], 0)?;
     assert_eq!(open()?["drill"], Value::Null);
+    // What lies elsewhere than the daemon's own is none of its.
+    let elsewhere = node.path("elsewhere").display().to_string();
+    node.json(&["backup", "create", "--to", &elsewhere, "-o", "json"], 0)?;
+    node.json(&["backup", "drill", "--from", &elsewhere, "-o", "json"], 0)?;
+    assert_eq!(open()?["drill"], Value::Null);
     node.json(&["backup", "drill", "-o", "json"], 0)?;
     assert!(open()?["drill"].is_object());
     node.json(&["verify", "--tree", "peers", "-o", "json"], 0)?;
     assert_eq!(open()?["scrub"], Value::Null);
+    // What looks at less than a scrub takes nothing back of what one found.
+    let key = node.path("storage.key");
+    let aside = node.path("aside.key");
     node.json(&["verify", "-o", "json"], 0)?;
+    node.json(&["verify", "--deep", "--offline", "-o", "json"], 0)?;
+    std::fs::rename(&key, &aside)?;
+    node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    std::fs::rename(&aside, &key)?;
+    assert_eq!(open()?["scrub"], Value::Null);
+    node.json(&["verify", "--deep", "-o", "json"], 0)?;
     assert!(open()?["scrub"].is_object());
     node.json(&["compact", "-o", "json"], 0)?;
     assert!(open()?["compaction"].is_object());

@@ -252,6 +252,17 @@ fn a_journal_that_is_gone_is_told() -> TestResult {
         );
         assert!(told.to_string().contains("nonos restore"), "{told}");
     }
+    let copy = Node::new()?;
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([node.path(""), copy.path("")])
+        .status()?;
+    assert!(copied.success());
+    let told = copy.command(&["compact"]).output()?;
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("the journal was gone"), "{told}");
+
     let mut daemon = Daemon::start(&node)?;
     daemon.wait_for("the database was damaged", 1)?;
     daemon.wait_for("sample", 1)?;
@@ -331,5 +342,56 @@ fn a_node_that_is_put_back_on_another_machine_has_its_secrets_sealed() -> TestRe
     assert_eq!(daemon.end("-TERM")?, Some(0));
     let deep = new.json(&["verify", "--deep", "-o", "json"], 0)?;
     assert_eq!(deep["data"]["secrets_checked"], true, "{deep}");
+    Ok(())
+}
+
+/// A database below the home directory is found there by every start, not only by the library.
+#[test]
+fn a_database_below_home_is_the_same_at_every_start() -> TestResult {
+    let (node, home) = (Node::new()?, Node::new()?);
+    std::fs::create_dir_all(home.path(""))?;
+    node.write_config(
+        "[storage]\ndb_path = \"~/store/data.sled\"\n[metrics]\ninterval_secs = 1\n",
+    )?;
+    for _ in 0..3 {
+        let mut command = node.command(&["run", "-vv", "--log-format", "json"]);
+        command.env("HOME", home.path(""));
+        let mut daemon = Daemon::of(&node, command)?;
+        daemon.wait_for("sample", 1)?;
+        let mut migrate = node.command(&["migrate", "--lock-timeout", "1h", "-o", "json"]);
+        let locked = migrate.env("HOME", home.path("")).output()?;
+        assert_eq!(locked.status.code(), Some(4), "at once: {locked:?}");
+        assert_eq!(daemon.end("-TERM")?, Some(0));
+    }
+    assert!(home.path("store/data.sled.journal").is_dir());
+    let mut status = node.command(&["status", "-o", "json"]);
+    let status = status.env("HOME", home.path("")).output()?;
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    Ok(())
+}
+
+/// A key that was made for a node before its first start is no sign of a database.
+#[cfg(feature = "encrypted-storage")]
+#[test]
+fn a_node_is_begun_with_the_key_that_was_put_there_for_it() -> TestResult {
+    let node = Node::new()?;
+    node.write_config("[metrics]\ninterval_secs = 1\n")?;
+    let key = node.path("storage.key").display().to_string();
+    node.json(&["secrets", "key", "new", &key, "-o", "json"], 0)?;
+    let mut daemon = Daemon::start(&node)?;
+    daemon.wait_for("sample", 1)?;
+    assert_eq!(daemon.end("-TERM")?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn words_that_are_no_text_are_a_usage_error() -> TestResult {
+    use std::os::unix::ffi::OsStrExt;
+    let node = Node::new()?;
+    let mut command = node.command(&["-o", "json", "get", "peers"]);
+    let told = command.arg(std::ffi::OsStr::from_bytes(b"\xff")).output()?;
+    assert_eq!(told.status.code(), Some(2), "{told:?}");
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout)?;
+    assert_eq!(told["findings"][0]["code"], "USAGE", "{told}");
     Ok(())
 }

@@ -129,7 +129,7 @@ fn beside_database<R>(
     settings: &Settings,
     f: impl FnOnce(&Path) -> Result<R, CliError>,
 ) -> Result<R, CliError> {
-    let beside = Some(scratch(settings)?).filter(|directory| directory.is_dir());
+    let beside = Some(scratch(settings)).filter(|directory| directory.is_dir());
     let done = nonos_storage::in_scratch(&beside.unwrap_or_else(std::env::temp_dir), f);
     done.map_err(|error| NonosError::from(StorageError::from(error)))?
 }

@@ -43,33 +43,41 @@ fn database(
     let damage = done.damage.iter();
     found
         .extend(damage.map(|what| Finding::warning("DAMAGE", what.clone(), "nonos verify --deep")));
-    if open.free_bytes < LOW_SPACE {
-        found.push(Finding::error(
-            "DISK_LOW",
-            format!("{} bytes are free", open.free_bytes),
-            "free disk space, or `nonos prune --tree metrics --older-than 90d --compact`",
-        ));
+    found.extend(low_space(open.free_bytes));
+    secrets(storage, found)?;
+    if open.scrub_errors > 0 && done.findings.is_empty() {
+        let detail = format!("the last scrub found {} errors", open.scrub_errors);
+        found.push(Finding::error("SCRUB", detail, "nonos verify --deep"));
     }
+    Ok(())
+}
+
+/// Whether there is little room left.
+pub(crate) fn low_space(free_bytes: u64) -> Option<Finding> {
+    (free_bytes < LOW_SPACE).then(|| {
+        Finding::error(
+            "DISK_LOW",
+            format!("{free_bytes} bytes are free where the database is"),
+            "free disk space, or `nonos prune --tree metrics --older-than 90d --compact`",
+        )
+    })
+}
+
+/// Whether secrets lie open somewhere.
+pub(crate) fn secrets(storage: &NodeStorage, found: &mut Vec<Finding>) -> Result<(), CliError> {
     let plain = storage.plain_secrets()?;
     if plain > 0 {
         found.push(Finding::warning(
             "PLAIN_SECRETS",
             format!("{plain} secrets are not sealed"),
-            "give the node its key file, which seals them",
+            "give the node its key file: the next start seals them",
         ));
     }
     #[cfg(feature = "encrypted-storage")]
     if storage.secrets_status()?.purge_needed {
         let detail = "files may hold what was not sealed, or was sealed anew since".to_owned();
-        found.push(Finding::warning(
-            "PURGE_NEEDED",
-            detail,
-            "nonos compact --purge",
-        ));
-    }
-    if open.scrub_errors > 0 && done.findings.is_empty() {
-        let detail = format!("the last scrub found {} errors", open.scrub_errors);
-        found.push(Finding::error("SCRUB", detail, "nonos verify --deep"));
+        let fix = "nonos compact --purge";
+        found.push(Finding::warning("PURGE_NEEDED", detail, fix));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::status::{Open, Status};
-use crate::output::Event;
+use crate::output::{Event, Finding};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -36,6 +36,7 @@ pub(super) fn encode(status: &Status, storage: Option<&NodeStorage>) -> String {
     );
     if let Some(open) = &status.open {
         numbers.open(open);
+        numbers.late(&status.findings);
     }
     let findings = u64::try_from(status.findings.len()).unwrap_or(u64::MAX);
     numbers.gauge(
@@ -251,6 +252,16 @@ impl Numbers {
         ] {
             self.age(name, help, event.as_ref());
         }
+    }
+
+    /// What was not done for too long, as the status page says it.
+    fn late(&mut self, found: &[Finding]) {
+        let late = [("drill", "DRILL_OLD"), ("scrub", "SCRUB_OLD")].map(|(what, code)| {
+            let is_late = found.iter().any(|of| of.code == code);
+            (Some(("what", what)), Number::Gauge(is_late.into()))
+        });
+        let help = "Whether it was not done for two of its periods and a day";
+        self.0.push(Family("nonos_late", help, late.into()));
     }
 
     fn latencies(&mut self, of: &[(&'static str, &Latencies)]) {
