@@ -606,9 +606,9 @@ impl Db {
 
     /// How the database is doing.
     pub fn health(&self) -> Health {
-        match (self.inner.failure.get(), self.inner.index()) {
+        match (self.inner.failed(), self.inner.index()) {
             (Some(reason), _) => Health::Poisoned {
-                reason: reason.clone(),
+                reason: reason.to_owned(),
             },
             (None, Err(closed)) => Health::Poisoned {
                 reason: closed.to_string(),

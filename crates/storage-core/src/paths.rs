@@ -1,6 +1,6 @@
 //! Where the files of a database are.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,20 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Makes a directory and those above it, for their owner only.
+/// Makes a directory and those above it, for their owner only. The names of those that were not there are durable.
 pub(crate) fn create_directory(path: &Path) -> Result<(), CoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| CoreError::io("create", path, e))
+    let missing = path.ancestors().take_while(|above| !above.exists());
+    let missing: Vec<&Path> = missing
+        .filter(|above| !above.as_os_str().is_empty())
+        .collect();
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.map_err(|e| CoreError::io("create", path, e))?;
+    for parent in missing.into_iter().map(directory_of) {
+        let synced = File::open(parent).and_then(|parent| parent.sync_all());
+        synced.map_err(|e| CoreError::io("sync", parent, e))?;
+    }
+    Ok(())
 }
 
 /// The path without links, as far as it exists.

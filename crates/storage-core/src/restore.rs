@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use storage_journal::checkpoint::{self, About, Record};
-use storage_journal::disk::{Disk, RealDisk};
+use storage_journal::disk::{Disk, RealDisk, make_directory};
 use storage_journal::{Journal, Scan};
 
 use crate::db::Db;
@@ -83,15 +83,8 @@ pub fn begin_in(
     records: impl Iterator<Item = Result<Record, CoreError>>,
     options: &DbOptions,
 ) -> Result<(), CoreError> {
-    match disk.create_directory(directory) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(CoreError::io("create", directory, e));
-        }
-        _ => {}
-    }
-    let parent = directory_of(directory);
-    let synced = disk.sync_directory(parent);
-    synced.map_err(|e| CoreError::io("sync", parent, e))?;
+    let made = make_directory(disk, directory);
+    made.map_err(|e| CoreError::io("create", directory, e))?;
     Journal::forget_old(disk, directory)?;
     let mut meter = Meter::start("begin the journal", 0, &options.observer);
     let records = records.map(|record| meter.step().and(record));

@@ -183,6 +183,20 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
+/// Makes a directory that may exist, and its name durable before anything is in it: a power cut that takes the name
+/// takes all of that.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn make_directory(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.create_directory(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    disk.sync_directory(directory_of(path))
+}
+
 /// The name of a file until it is complete; leftovers of a crash have it.
 pub(crate) fn unpublished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -18,7 +18,7 @@ use crate::bytes::len_u64;
 use crate::checkpoint::{self, About, Checkpoint, Record};
 use crate::commit::{Change, MAX_COMMIT_SIZE};
 use crate::digest::Digests;
-use crate::disk::{Disk, DiskFile, directory_of, publish, remove_if_there};
+use crate::disk::{Disk, DiskFile, make_directory, publish, remove_if_there};
 use crate::error::JournalError;
 use crate::extract::{self, After, Extract};
 use crate::format::{self, Said};
@@ -116,20 +116,12 @@ impl Journal {
         schema: u32,
     ) -> Result<Self, JournalError> {
         let io = |source| JournalError::io("create", directory, source);
-        match disk.create_directory(directory) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            created => created.map_err(io)?,
-        }
+        make_directory(&*disk, directory).map_err(io)?;
         let begin = Begin {
             schema,
             ..Begin::default()
         };
-        let journal = Self::begin(disk, directory, store_id, term, begin)?;
-        journal
-            .disk
-            .sync_directory(directory_of(directory))
-            .map_err(io)?;
-        Ok(journal)
+        Self::begin(disk, directory, store_id, term, begin)
     }
 
     /// Opens a journal that was scanned whole and found sound, under a new term: heals what was

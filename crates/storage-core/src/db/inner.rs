@@ -229,12 +229,24 @@ impl Inner {
 
     /// Whether the journal takes writes.
     pub(super) fn check_journal(&self) -> Result<(), CoreError> {
-        match self.failure.get() {
+        match self.failed() {
             Some(reason) => Err(CoreError::Poisoned {
-                reason: reason.clone(),
+                reason: reason.to_owned(),
             }),
             None => Ok(()),
         }
+    }
+
+    /// Why the journal takes no writes, if it takes none. What reads it syncs it first, and may be who finds out.
+    pub(super) fn failed(&self) -> Option<&str> {
+        let journal = self.durable.as_ref().map(|durable| &durable.journal);
+        if let Some(reason) = journal.and_then(|journal| journal.failure()) {
+            self.failure.get_or_init(|| {
+                tracing::error!(%reason, "the database takes no more writes");
+                reason.to_owned()
+            });
+        }
+        self.failure.get().map(String::as_str)
     }
 
     /// Appends a commit to the journal, applies it whole and returns its number.
@@ -456,7 +468,7 @@ impl Inner {
         let Some(durable) = &self.durable else {
             return true;
         };
-        if self.failure.get().is_some() || !durable.checkpoint_is_due() {
+        if self.failed().is_some() || !durable.checkpoint_is_due() {
             return true;
         }
         let written = durable
@@ -494,7 +506,7 @@ impl Inner {
 
     /// For the background: rebuilds an index that failed; whether there is none, or it succeeded.
     pub(crate) fn rebuild_if_needed(&self) -> bool {
-        if self.index_failure().is_none() || self.failure.get().is_some() {
+        if self.index_failure().is_none() || self.failed().is_some() {
             return true;
         }
         match self.compact(Old::Remove) {

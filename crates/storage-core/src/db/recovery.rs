@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use storage_journal::checkpoint::{self, About, Record};
 use storage_journal::digest::Digests;
-use storage_journal::disk::Disk;
+use storage_journal::disk::{Disk, make_directory};
 use storage_journal::{Journal, JournalError, Mark, Merged, Scan};
 
 use super::compare;
@@ -26,7 +26,6 @@ use super::inner::let_go;
 use crate::error::CoreError;
 use crate::index::merged::MergedIndex;
 use crate::index::{Index, IndexHome, IndexReader, Witness};
-use crate::paths::directory_of;
 use crate::progress::{Meter, Observer, during};
 use crate::report::OpeningReport;
 use crate::tree::TreeId;
@@ -229,12 +228,8 @@ impl Place<'_> {
         schema_version: u32,
         commit: u64,
     ) -> Result<u64, CoreError> {
-        match self.disk.create_directory(self.directory) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(CoreError::io("create", self.directory, e));
-            }
-            _ => {}
-        }
+        let made = make_directory(&**self.disk, self.directory);
+        made.map_err(|e| CoreError::io("create", self.directory, e))?;
         let about = About {
             store_id,
             term: u64::from_le_bytes(random()?),
@@ -246,11 +241,7 @@ impl Place<'_> {
         let path = self.directory.join(checkpoint::name(commit));
         let mut meter = Meter::start("write a checkpoint", 0, self.observer);
         let records = records(index).map(|record| meter.step().and(record));
-        let size = checkpoint::write(&**self.disk, &path, &about, records)?;
-        let parent = directory_of(self.directory);
-        let synced = self.disk.sync_directory(parent);
-        synced.map_err(|e| CoreError::io("sync", parent, e))?;
-        Ok(size)
+        checkpoint::write(&**self.disk, &path, &about, records)
     }
 
     /// Opens without a comparison, if the journal ends with a clean mark that matches the index.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use storage_core::history::{Checkpoint, SimulatedDisk};
-use storage_core::{CoreError, Db, Durability, ErrorCode, SimulatedHome, begin_in};
+use storage_core::{CoreError, Db, Durability, ErrorCode, Health, SimulatedHome, TreeId, begin_in};
 use storage_journal::disk::{Crash, Fault};
 
 use crate::workload::{Random, State, TestResult, dump, open, options, step};
@@ -236,5 +236,58 @@ fn a_restore_that_crashes_anywhere_is_whole_or_none() -> TestResult {
         }
     }
     assert!(refused > 0);
+    Ok(())
+}
+
+/// A journal whose directory could not be made durable at first has a durable name before its first commit does.
+#[test]
+fn a_creation_that_failed_anywhere_leaves_nothing_that_a_power_cut_takes_back() -> TestResult {
+    for call in 0.. {
+        let disk = SimulatedDisk::default();
+        let home = SimulatedHome::beside(&disk);
+        disk.fail(Some(Fault {
+            at_call: call,
+            kind: io::ErrorKind::Other,
+        }));
+        let is_whole = open(&disk, &home).map(drop).is_ok() && disk.calls() <= call;
+        disk.fail(None);
+        let case = format!("call {call}");
+        let db = open(&disk, &home).map_err(|e| format!("{case}: {e}"))?;
+        let written = |disk: &SimulatedDisk| (disk.trace_len(), db.last_commit());
+        let ((), _) = db.update(Durability::Durable, |_, commit| {
+            commit.put(TreeId::Peers, b"one".to_vec(), b"value".to_vec());
+            Ok::<_, CoreError>(())
+        })?;
+        let (at, number) = written(&disk);
+        let expected = dump(&db)?;
+        drop(db);
+        let states = States::from([(number, expected)]);
+        let (disk, home) = (disk.crash(at, Crash::Drop), home.at(at).crash(|_| false));
+        check_recovered(&disk, &home, &states, number, &case)?;
+        if is_whole {
+            assert!(call > 20, "{call} calls");
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What reads the journal syncs it first; where that fails, the next write is not the first to know.
+#[test]
+fn a_sync_that_fails_within_a_checkpoint_is_known_at_once() -> TestResult {
+    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let db = open(&disk, &home)?;
+    db.update(Durability::Buffered, |_, commit| {
+        commit.put(TreeId::Peers, b"one".to_vec(), b"value".to_vec());
+        Ok::<_, CoreError>(())
+    })?;
+    disk.fail(Some(Fault {
+        at_call: disk.calls(),
+        kind: io::ErrorKind::Other,
+    }));
+    assert!(db.checkpoint().is_err());
+    assert!(!db.accepts_writes());
+    let health = db.health();
+    assert!(matches!(health, Health::Poisoned { .. }), "{health:?}");
     Ok(())
 }

@@ -169,6 +169,11 @@ impl SimulatedDisk {
         for change in survivors(&pending, crash) {
             durable.apply(&change);
         }
+        // What is in a directory is lost with its name.
+        let is_lost = |directory: &Path| {
+            state.live.directories.contains(directory) && !durable.directories.contains(directory)
+        };
+        durable.names.retain(|path, _| !is_lost(directory_of(path)));
         Self {
             state: Arc::new(Mutex::new(State {
                 live: durable.clone(),
