@@ -11,6 +11,24 @@ pub(crate) fn lifetimes(root: &Path, lives: Option<&str>) -> Result<bool, Error>
     run(root, "storage-core", "lifetimes", how_many)
 }
 
+/// Lives of a node's storage with everything that it does. Says the seed of each that fails.
+pub(crate) fn simulate(
+    root: &Path,
+    mut words: impl Iterator<Item = String>,
+) -> Result<bool, Error> {
+    let (mut first, mut seeds) = (0, 10_000);
+    while let Some(word) = words.next() {
+        let number = words.next().and_then(|number| number.parse::<u64>().ok());
+        match (word.as_str(), number) {
+            ("--seeds", Some(number)) => seeds = number,
+            ("--first", Some(number)) => first = number,
+            _ => return Err(crate::failed("simulate takes --seeds N and --first N")),
+        }
+    }
+    let which = ("NONOS_SIMULATION", format!("{first} {seeds}"));
+    run(root, "nonos-storage", "whole_lives", (which.0, &which.1))
+}
+
 /// Days of a node.
 pub(crate) fn soak(root: &Path, days: Option<&str>) -> Result<bool, Error> {
     let how_many = ("NONOS_SOAK_DAYS", days.unwrap_or("365"));
@@ -26,6 +44,7 @@ fn run(
 ) -> Result<bool, Error> {
     let ended = Command::new("cargo")
         .args(["test", "--release", "--locked", "--package", package])
+        .args(package.eq("nonos-storage").then_some("--all-features"))
         .args(["--test", "it", "--", "--nocapture", name])
         .env(variable, how_many)
         .current_dir(root)

@@ -40,6 +40,8 @@ trials:
   damage [TRIALS]     damages files of index and journal, 1,000 times
   crash [TRIALS]      kills a process that compacts, or restores, 200 times
   lifetimes [LIVES]   simulated databases of six crashes each, 40,000 times
+  simulate [--seeds N] [--first N]
+                      whole lives of a node's storage, each the same for its seed, 10,000 seeds
   daemon-soak [MIN]   the daemon at 200 writes/s with all that it does beside, killed 20 times, 15 minutes
   soak [DAYS]         a node's days, 365: samples, pruning, checkpoints, the disk's use
 
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Some(migrations::NAME) => migrations::stop_at(argument.as_deref(), args.next().as_deref()),
         Some(migrations::MEASURED) => migrations::measured(argument.as_deref()),
         Some("lifetimes") => longer::lifetimes(&root(), argument.as_deref()),
+        Some("simulate") => longer::simulate(&root(), argument.into_iter().chain(args)),
         Some("daemon-soak") => daemon_soak::run(&root(), argument.as_deref()),
         Some("page") => page::run(&root()),
         Some("soak") => longer::soak(&root(), argument.as_deref()),

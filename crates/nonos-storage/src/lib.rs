@@ -20,6 +20,8 @@ mod report;
 mod secrets;
 mod update;
 
+#[doc(hidden)]
+pub use clock::set_clock;
 pub use config::StorageConfig;
 pub use error::{ConfigError, NonosError, NonosResult, StorageError};
 #[cfg(feature = "encrypted-storage")]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use storage_core::{Commit, CoreError, Db, DbOptions, Durability, Health, OpeningReport, View};
 use storage_crypto::{CryptoError, EncryptionMode, StoreId};
-use storage_schema::{CURRENT_SCHEMA_VERSION, Climbed, MigrateOptions, SchemaInfo};
+use storage_schema::{
+    CURRENT_SCHEMA_VERSION, Climbed, MigrateOptions, Opened, SchemaError, SchemaInfo,
+};
 
 use crate::StorageMetrics;
 use crate::clock;
@@ -68,6 +70,14 @@ impl NodeStorage {
     }
 
     pub(crate) fn open_with(how: OpenOptions) -> NonosResult<Self> {
+        Self::opened_by(how, storage_schema::open)
+    }
+
+    /// Opens it in whatever way `open` does.
+    pub(crate) fn opened_by(
+        how: OpenOptions,
+        open: impl FnOnce(&DbOptions, Option<&MigrateOptions>) -> Result<Opened, SchemaError>,
+    ) -> NonosResult<Self> {
         let config = how.config;
         let data_path = config.check()?;
         let secrets = secrets_of(&config, how.require_sealed_secrets)?;
@@ -78,7 +88,7 @@ impl NodeStorage {
         migration.allow_quarantine = how.allow_quarantine;
         migration.observer = options.observer.clone();
         let migration = how.migrate.then_some(&migration);
-        let opened = storage_schema::open(&options, migration).map_err(StorageError::from)?;
+        let opened = open(&options, migration).map_err(StorageError::from)?;
         let (db, info) = (opened.db, opened.info);
         #[cfg(feature = "encrypted-storage")]
         let secrets = secrets.with_anchor(how.anchor);
@@ -162,6 +172,12 @@ impl NodeStorage {
             opened_at: Instant::now(),
             secrets,
         }
+    }
+
+    /// What is below, for tests that have it do what no operator asks for.
+    #[doc(hidden)]
+    pub fn core(&self) -> &Db {
+        &self.db
     }
 
     /// What opening found and did.

@@ -1,9 +1,11 @@
 //! [`OpenOptions`]: opening with more to say than the configuration does.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use storage_core::{Observer, Progress};
+use storage_core::history::Disk;
+use storage_core::{Db, Observer, Progress, SimulatedHome};
 
 use crate::config::StorageConfig;
 use crate::error::NonosResult;
@@ -127,5 +129,26 @@ impl OpenOptions {
     /// As [`NodeStorage::open`], and `CANCELLED`.
     pub fn open(self) -> NonosResult<NodeStorage> {
         NodeStorage::open_with(self)
+    }
+
+    /// Opens the database on a disk and with an index that a test can crash. Nothing runs beside the caller.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    #[doc(hidden)]
+    pub fn open_simulated(
+        self,
+        disk: Arc<dyn Disk>,
+        home: &SimulatedHome,
+    ) -> NonosResult<NodeStorage> {
+        NodeStorage::opened_by(self, |options, migration| {
+            let mut options = options.clone();
+            options.flush_every_ms = None;
+            options.mark_when_idle_ms = None;
+            storage_schema::open_with(&options, migration, |accept| {
+                Db::open_simulated(disk, home, &options, accept)
+            })
+        })
     }
 }

@@ -17,7 +17,7 @@ use storage_core::trees::metrics::{self, StoredMetrics};
 use storage_core::trees::peers::{self, StoredPeerInfo};
 use storage_core::{CoreError, Db, DbOptions, Durability, EpochNumber, OpeningReport, TreeId};
 
-use crate::{Directory, LAYOUT, dump};
+use crate::{Directory, LAYOUT, Random, dump};
 
 /// How the process ended that wrote the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -201,7 +201,7 @@ impl Kind {
 
     fn damage(self, path: &Path, random: &mut Random) -> io::Result<usize> {
         let mut bytes = fs::read(path)?;
-        let at = random.below(bytes.len());
+        let at = random.index(bytes.len());
         match self {
             Self::Bit => bytes
                 .iter_mut()
@@ -218,21 +218,6 @@ impl Kind {
         }
         fs::write(path, bytes)?;
         Ok(at)
-    }
-}
-
-/// A generator of numbers, the same for every run: splitmix64.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed >> 1).unwrap_or(0) % end.max(1)
     }
 }
 
@@ -314,7 +299,7 @@ pub fn run(
         let kind = *KINDS
             .get(trial / originals.len() % KINDS.len())
             .unwrap_or(&Kind::Bit);
-        let Some(file) = files.get(random.below(files.len())) else {
+        let Some(file) = files.get(random.index(files.len())) else {
             break;
         };
         let copied = Directory::new()?;

@@ -3,10 +3,13 @@
 
 pub mod damage;
 mod dump;
+pub mod first_home;
 pub mod first_implementation;
 mod fixture;
 pub mod logs;
+mod random;
 pub mod strategy;
 
 pub use dump::{Entry, dump};
 pub use fixture::{Directory, LAYOUT};
+pub use random::Random;

@@ -65,6 +65,8 @@ mod secrets_repair;
 mod secrets_rewrite;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_tamper;
+#[cfg(feature = "encrypted-storage")]
+mod simulation;
 mod spec;
 mod watched;
 mod wipe;

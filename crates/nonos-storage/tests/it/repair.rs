@@ -12,7 +12,7 @@ use nonos_storage::{
 };
 use storage_core::{Db, DbOptions};
 use storage_testkit::damage::copy;
-use storage_testkit::{Directory, dump};
+use storage_testkit::{Directory, Random, dump};
 
 use crate::TestResult;
 use crate::child::Running;
@@ -24,24 +24,6 @@ mod intact;
 
 use history::{Ended, History, State};
 use intact::Intact;
-
-/// A generator of numbers, the same for every run: splitmix64.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() >> 1).unwrap_or(0) % end.max(1)
-    }
-}
 
 /// What a place holds, by the path of each file from there. The lock is one of them.
 fn files(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, io::Error> {
@@ -109,11 +91,11 @@ const KINDS: usize = 6;
 
 fn damage(path: &Path, kind: usize, random: &mut Random) -> TestResult<intact::Damage> {
     let mut bytes = fs::read(path)?;
-    let at = random.below(bytes.len());
+    let at = random.index(bytes.len());
     let len = match kind {
         0 | 1 => 1,
         2 => 4096,
-        3 => random.below(20_000) + 1,
+        3 => random.index(20_000) + 1,
         _ => bytes.len() - at,
     };
     // A page is what a disk loses.
@@ -136,7 +118,7 @@ fn damage(path: &Path, kind: usize, random: &mut Random) -> TestResult<intact::D
                     0 => *byte ^ 1 << (place % 8),
                     1 => *byte ^ 0x5a,
                     2 => 0,
-                    _ => random.next().to_le_bytes()[0],
+                    _ => random.below(u64::MAX).to_le_bytes()[0],
                 };
                 if new != *byte {
                     changed.push(place..place + 1);
@@ -179,13 +161,13 @@ fn trials(count: u64, index: Index) -> TestResult {
         let journal = place.root().join("data.sled.journal");
         let mut sound = sound.clone();
         let mut what = Vec::new();
-        for _ in 0..=random.below(4) {
+        for _ in 0..=random.index(4) {
             let names = names(&journal)?;
             // A journal without a file is none: then there is nothing to damage.
-            let Some(name) = names.get(random.below(names.len())) else {
+            let Some(name) = names.get(random.index(names.len())) else {
                 break;
             };
-            let kind = random.below(KINDS);
+            let kind = random.index(KINDS);
             let done = damage(&journal.join(name), kind, &mut random)?;
             what.push(format!("{name}: {kind} at {:?}", done.changed.first()));
             sound.take_out(name, &done);
@@ -196,8 +178,8 @@ fn trials(count: u64, index: Index) -> TestResult {
             Index::Damaged => {
                 let mut names: Vec<_> = files(&place.database())?.into_keys().collect();
                 names.retain(|name| place.database().join(name).is_file());
-                let name = names.get(random.below(names.len())).ok_or("no file")?;
-                let kind = random.below(KINDS);
+                let name = names.get(random.index(names.len())).ok_or("no file")?;
+                let kind = random.index(KINDS);
                 let _done = damage(&place.database().join(name), kind, &mut random)?;
                 what.push(format!("index {}: {kind}", name.display()));
             }
@@ -295,7 +277,7 @@ fn a_dry_run_says_what_repairing_gives() -> TestResult {
         copy(original.root(), place.root())?;
         let journal = place.root().join("data.sled.journal");
         let names = names(&journal)?;
-        let name = names.get(random.below(names.len())).ok_or("no file")?;
+        let name = names.get(random.index(names.len())).ok_or("no file")?;
         damage(&journal.join(name), trial % KINDS, &mut random)?;
         damage(
             &place.database().join("db"),

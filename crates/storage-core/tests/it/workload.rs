@@ -13,21 +13,10 @@ use storage_core::{
     CoreError, Db, DbOptions, Durability, EpochNumber, Layout, Order, Read, SimulatedHome, TreeId,
 };
 
+pub(crate) use storage_testkit::Random;
+
 pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
 pub(crate) type State = BTreeMap<(TreeId, Vec<u8>), Vec<u8>>;
-
-/// splitmix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 pub(crate) const LAYOUT: Layout = Layout {
     schema_version: 2,

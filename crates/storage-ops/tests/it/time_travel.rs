@@ -271,7 +271,9 @@ fn an_increment_after_a_change_of_a_hundredth_costs_three_hundredths_at_most() -
             for number in number..number + 100 {
                 let key = format!("peer-{number:06}").into_bytes();
                 // As a peer is: what differs from others does not shrink.
-                let body: Vec<u8> = (0..20).flat_map(|_| random.next().to_le_bytes()).collect();
+                let body: Vec<u8> = (0..20)
+                    .flat_map(|_| random.below(u64::MAX).to_le_bytes())
+                    .collect();
                 let frame = seal_frame(TreeId::Peers, &key, Encoding::Raw, 2, &body, true)?;
                 commit.put(TreeId::Peers, key, frame);
             }

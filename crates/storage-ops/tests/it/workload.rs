@@ -10,6 +10,7 @@ use storage_core::{
 };
 use storage_ops::{Target, TargetError};
 use storage_testkit::LAYOUT;
+pub(crate) use storage_testkit::Random;
 
 pub(crate) type TestResult<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -27,23 +28,6 @@ pub(crate) fn now() -> i64 {
 pub(crate) fn pass(seconds: u64) {
     let seconds = i64::try_from(seconds).expect("few seconds");
     NOW_MS.fetch_add(seconds * 1000, Ordering::Relaxed);
-}
-
-/// splitmix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }
 
 pub(crate) fn options(path: &Path) -> DbOptions {

@@ -7,9 +7,10 @@ use storage_core::history::SimulatedDisk;
 use storage_core::{Encoding, ErrorCode, Observer, TreeId, open_frame, seal_frame};
 use storage_journal::disk::Crash;
 use storage_schema::{Chain, Conversion, MigrateOptions, Step, Stored};
+use storage_testkit::first_home::home;
 
 use crate::TestResult;
-use crate::old::{State, dump, expect_chained, home, how, open};
+use crate::old::{State, dump, expect_chained, how, open};
 
 /// Secrets say which versions they came through.
 #[derive(Debug)]

@@ -9,9 +9,10 @@ use storage_core::trees::config;
 use storage_core::{Db, ErrorCode, Observer, SimulatedHome};
 use storage_journal::disk::Crash;
 use storage_schema::{SchemaError, abort_with};
+use storage_testkit::first_home::home;
 
 use crate::TestResult;
-use crate::old::{dump, expect_chained, home, how, open, options};
+use crate::old::{dump, expect_chained, how, open, options};
 
 const PEERS: u32 = 300;
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use storage_core::history::{Disk, SimulatedDisk};
 use storage_core::{Db, ErrorCode, SimulatedHome, TreeId, bincode};
 use storage_schema::{SchemaError, import, open_with};
+use storage_testkit::first_home::{SCHEMA_KEY, home, vectors};
 
 use crate::TestResult;
-use crate::old::{SCHEMA_KEY, dump, hex, home, how, open, options, vectors};
+use crate::old::{dump, hex, how, open, options};
 
 /// Changes the value under a key of the home's index.
 fn change(home: &SimulatedHome, tree: TreeId, key: &[u8], change: impl Fn(&mut Vec<u8>)) {

@@ -9,10 +9,10 @@ use storage_core::{Db, DbOptions, Durability, TreeId};
 use storage_journal::Scan;
 use storage_journal::disk::RealDisk;
 use storage_testkit::damage::copy;
-use storage_testkit::{Directory, dump};
+use storage_testkit::{Directory, Random, dump};
 
+use super::Index;
 use super::intact::Intact;
-use super::{Index, Random};
 use crate::TestResult;
 use crate::contents::{claim, noise, peer, sample};
 
@@ -58,15 +58,15 @@ const COMMITS: usize = 70;
 fn write(db: &Db, seed: u64, count: usize) -> TestResult {
     let mut random = Random(seed);
     for _ in 0..count {
-        let durability = match random.below(5) {
+        let durability = match random.index(5) {
             0 => Durability::Durable,
             _ => Durability::Buffered,
         };
         db.update(durability, |view, commit| {
-            for _ in 0..=random.below(3) {
-                let number = random.below(60);
+            for _ in 0..=random.index(3) {
+                let number = random.index(60);
                 let id = format!("peer-{number}");
-                match random.below(8) {
+                match random.index(8) {
                     0 => {
                         peers::remove(view, commit, &id)?;
                     }
@@ -76,17 +76,18 @@ fn write(db: &Db, seed: u64, count: usize) -> TestResult {
                         claims::store(view, commit, 1_770_000_000_000, EpochNumber(epoch), &claim)?;
                     }
                     2 => {
-                        let time = i64::try_from(random.below(500)).unwrap_or(0);
-                        metrics::store(commit, time, &sample(random.next() >> 8))?;
+                        let time = i64::try_from(random.index(500)).unwrap_or(0);
+                        metrics::store(commit, time, &sample(random.below(u64::MAX) >> 8))?;
                     }
                     3 => {
-                        let mut value = noise(200 + random.below(9000));
-                        value.extend(random.next().to_le_bytes());
+                        let mut value = noise(200 + random.index(9000));
+                        value.extend(random.below(u64::MAX).to_le_bytes());
                         config::store(commit, &format!("large-{}", number % 12), &value)?;
                     }
                     _ => {
                         let mut peer = peer(&id);
-                        peer.connection_count = u32::try_from(random.next() >> 40).unwrap_or(0);
+                        peer.connection_count =
+                            u32::try_from(random.below(u64::MAX) >> 40).unwrap_or(0);
                         peers::store(commit, &id, &peer)?;
                     }
                 }
