@@ -5,7 +5,7 @@
     reason = "a program for the terminal"
 )]
 
-mod bench;
+mod costs;
 mod crash;
 mod daemon;
 mod daemon_soak;
@@ -60,7 +60,7 @@ to look at:
   sample-node DIR     fills the database of a data directory with a month of a node
 
 measurements:
-  bench               what a durable commit costs, alone and with others, and a sealed secret; what
+  costs               what a durable commit costs, alone and with others, and a sealed secret; what
                       backup, verify, restore and rebuild move in a second
 ";
 
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     let name = args.next();
     let argument = args.next();
     if cfg!(debug_assertions)
-        && let Some("bench" | "--bench") = argument.as_deref().or(name.as_deref())
+        && let Some("costs" | "--bench") = argument.as_deref().or(name.as_deref())
     {
         return optimized();
     }
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),
         Some("sample-node") => sample_node::run(argument.as_deref()),
-        Some("bench") => bench::run(),
+        Some("costs") => costs::run(),
         Some(writer::NAME) => writer::run(argument.as_deref(), false),
         Some(writer::COMPACTING) => writer::run(argument.as_deref(), true),
         _ => {

@@ -62,7 +62,7 @@ fn one_thread(directory: &Path) -> Result<(), Error> {
         bares.push(started.elapsed());
         offset += 100;
         let started = Instant::now();
-        storage.store_config("bench", &round)?;
+        storage.store_config("costs", &round)?;
         ours.push(started.elapsed());
     }
     let (ours, bare) = (median(ours), median(bares));
