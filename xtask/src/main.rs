@@ -5,6 +5,7 @@
     reason = "a program for the terminal"
 )]
 
+mod bench;
 mod costs;
 mod crash;
 mod daemon;
@@ -60,6 +61,8 @@ to look at:
   sample-node DIR     fills the database of a data directory with a month of a node
 
 measurements:
+  bench [FLAGS]       the library beside other engines (benches/peers), into docs/PERFORMANCE.md; --quick: two
+                      minutes, not written; --rounds N; --only WORKLOADS; --engines NAMES, with commas
   costs               what a durable commit costs, alone and with others, and a sealed secret; what
                       backup, verify, restore and rebuild move in a second
 ";
@@ -92,6 +95,10 @@ fn main() -> ExitCode {
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),
         Some("sample-node") => sample_node::run(argument.as_deref()),
+        Some("bench") => {
+            let flags: Vec<String> = std::env::args().skip(2).collect();
+            bench::run(&root(), &flags)
+        }
         Some("costs") => costs::run(),
         Some(writer::NAME) => writer::run(argument.as_deref(), false),
         Some(writer::COMPACTING) => writer::run(argument.as_deref(), true),
@@ -150,6 +157,17 @@ fn report(findings: Vec<String>) -> bool {
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+fn read_table(path: &Path) -> Result<toml::Table, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse().map_err(|source| Error::Toml {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 /// Why a check could not be made.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Error;
+use crate::{Error, read_table};
 
 /// Names of files that say nothing about their content.
 const EMPTY_NAMES: [&str; 4] = ["util.rs", "utils.rs", "helpers.rs", "common.rs"];
@@ -127,17 +127,6 @@ fn dependencies_not_reviewed(root: &Path) -> Result<Vec<String>, Error> {
 
 fn array(value: Option<&toml::Value>) -> impl Iterator<Item = &toml::Value> {
     value.and_then(toml::Value::as_array).into_iter().flatten()
-}
-
-fn read_table(path: &Path) -> Result<toml::Table, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    text.parse().map_err(|source| Error::Toml {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })
 }
 
 #[cfg(test)]
