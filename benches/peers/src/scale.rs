@@ -35,7 +35,7 @@ impl Scale {
                 ranges: 50,
                 scans: 2,
                 window: Duration::from_millis(300),
-                sizes: GROWTH.len() - 1,
+                sizes: 1,
             };
         }
         Self {

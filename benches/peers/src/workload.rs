@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Mode, open};
 use crate::error::{Result, failed};
-use crate::records::{Peer, peer};
+use crate::records::{Peer, peer, peer_id};
 use crate::scale::Scale;
 
 mod crash;
@@ -38,6 +38,14 @@ pub(crate) struct Task {
 impl Task {
     fn open(&self, mode: Mode) -> Result<Box<dyn Engine>> {
         open(&self.engine, &self.database(), mode)
+    }
+
+    /// An engine that is open once it answers.
+    fn open_and_read(&self) -> Result<Box<dyn Engine>> {
+        let engine = self.open(Mode::Buffered)?;
+        let found = engine.load_peer(&peer_id(0))?;
+        found.ok_or_else(|| failed("the first peer is not there"))?;
+        Ok(engine)
     }
 
     fn database(&self) -> PathBuf {

@@ -4,8 +4,8 @@ use std::thread;
 
 use super::{Task, UNSYNCED, number, tell, tell_millis, timed};
 use crate::engine::Mode;
-use crate::error::{Result, failed};
-use crate::records::{peer_id, sample, time};
+use crate::error::Result;
+use crate::records::{sample, time};
 
 /// Samples after those of `load`.
 pub(super) fn write(task: &Task) -> Result<()> {
@@ -23,12 +23,7 @@ pub(super) fn write(task: &Task) -> Result<()> {
 }
 
 pub(super) fn reopen(task: &Task) -> Result<()> {
-    let (engine, took) = timed(|| {
-        let engine = task.open(Mode::Buffered)?;
-        let found = engine.load_peer(&peer_id(0))?;
-        found.ok_or_else(|| failed("the first peer is not there"))?;
-        Ok(engine)
-    })?;
+    let (engine, took) = timed(|| task.open_and_read())?;
     tell_millis("open_crash", took)?;
     let first = task.scale.metrics;
     let found = engine.load_range(time(first), time(first + UNSYNCED - 1))?;

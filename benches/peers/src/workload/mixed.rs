@@ -23,6 +23,10 @@ struct Signals {
 
 pub(super) fn run(task: &Task) -> Result<()> {
     let engine = task.open(Mode::Buffered)?;
+    // What is read for the first time is another thing, and the first of these would have it alone.
+    for number in 0..task.scale.peers {
+        engine.load_peer(&peer_id(number))?;
+    }
     for beside in BESIDE {
         let mut latencies = [Vec::new(), Vec::new()];
         let signals = Signals::default();

@@ -1,20 +1,15 @@
 //! Opening, backups, verifying and compaction.
 
 use std::fs;
+use std::path::Path;
 
 use super::{Task, tell, tell_millis, timed};
 use crate::engine::Mode;
-use crate::error::{Result, failed};
+use crate::error::Result;
 use crate::memory::disk;
-use crate::records::peer_id;
 
 pub(super) fn open_clean(task: &Task, row: &str) -> Result<()> {
-    let (engine, took) = timed(|| {
-        let engine = task.open(Mode::Buffered)?;
-        let found = engine.load_peer(&peer_id(0))?;
-        found.ok_or_else(|| failed("the first peer is not there"))?;
-        Ok(engine)
-    })?;
+    let (engine, took) = timed(|| task.open_and_read())?;
     tell_millis(row, took)?;
     engine.close()
 }
@@ -46,7 +41,7 @@ pub(super) fn compact(task: &Task) -> Result<()> {
 }
 
 /// A backup is a file, or a directory.
-pub(super) fn remove(path: &std::path::Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     if path.is_dir() {
         fs::remove_dir_all(path)?;
     } else {
