@@ -88,11 +88,24 @@ fn count(value: &str) -> Result<usize> {
         .map_err(|_not| failed(format!("not a number: {value}")))
 }
 
-/// Names with commas between, each one of the known ones.
+/// Names with commas between, each one of the known ones; in their order.
 fn chosen(value: &str, known: &[&'static str]) -> Result<Vec<&'static str>> {
-    let names = value.split(',').map(|name| {
-        let found = known.iter().find(|one| **one == name).copied();
-        found.ok_or_else(|| failed(format!("{name} is none of {}", known.join(", "))))
-    });
-    names.collect()
+    let names: Vec<&str> = value.split(',').collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+        return Err(failed(format!("{name} is none of {}", known.join(", "))));
+    }
+    let all = known.iter().copied();
+    Ok(all.filter(|name| names.contains(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workloads_keep_their_order_and_unknown_ones_are_refused() -> Result<()> {
+        assert_eq!(chosen("read,load", &WORKLOADS)?, ["load", "read"]);
+        assert!(chosen("write", &WORKLOADS).is_err());
+        Ok(())
+    }
 }
