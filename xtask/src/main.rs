@@ -12,6 +12,7 @@ mod daemon;
 mod daemon_soak;
 mod damage;
 mod disk_full;
+mod fuzz;
 mod layers;
 mod longer;
 mod migrations;
@@ -51,6 +52,10 @@ trials:
   migrations --bench  a million peers: rate, memory, progress
 
   oracle [ROUNDS]     sealed records against libsodium, 500 each way (needs Python; skipped without)
+
+  fuzz [--seconds N] [TARGET...]   every decoder, and whole lives, on any bytes; 60 s each (needs nightly, cargo-fuzz)
+  fuzz --seed                      adds seeds to fuzz/corpus
+  fuzz --minimize [TARGET...]      takes what runs found into fuzz/corpus, as little as covers the same
 
 trials, which need root and loop devices (skipped with a message otherwise):
   power-cut [TRIALS]  shuts a file system down under a writer, 100 times
@@ -92,6 +97,10 @@ fn main() -> ExitCode {
         Some("page") => page::run(&root()),
         Some("soak") => longer::soak(&root(), argument.as_deref()),
         Some("oracle") => oracle::run(&root(), argument.as_deref()),
+        Some("fuzz") => {
+            let rest: Vec<String> = argument.into_iter().chain(args).collect();
+            fuzz::run(&root(), &rest)
+        }
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),
         Some("sample-node") => sample_node::run(argument.as_deref()),

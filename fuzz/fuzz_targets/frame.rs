@@ -1,0 +1,4 @@
+//! Fuzzes `frame` of storage-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| storage_fuzz::run("frame", data));

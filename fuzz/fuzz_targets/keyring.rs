@@ -1,0 +1,4 @@
+//! Fuzzes `keyring` of storage-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| storage_fuzz::run("keyring", data));
