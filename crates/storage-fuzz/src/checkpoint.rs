@@ -172,3 +172,23 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     };
     files().into_iter().flat_map(with_mode).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_records_are_behind_right_sums_and_digests() {
+        for (mode, verifies) in [(0, false), (MENDED, false), (MENDED | SECOND, true)] {
+            let file = files().swap_remove(1);
+            let mut data = [&[mode], file.as_slice()].concat();
+            let at = data.windows(5).position(|window| window == b"value");
+            data[at.expect("a plain record")] ^= 1;
+            let bytes = self::file(&Input::of(&data).expect("an input"));
+            let disk = disk_with(&[(NAME, &bytes)]);
+            let opened = Checkpoint::open(&disk, &Path::new(JOURNAL).join(NAME));
+            let verified = opened.and_then(|checkpoint| checkpoint.verify());
+            assert_eq!(verified.is_ok(), verifies, "mode {mode}: {verified:?}");
+        }
+    }
+}

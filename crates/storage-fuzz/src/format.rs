@@ -89,3 +89,23 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         output(SECOND, &[], b""),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_schema_is_behind_a_right_checksum() -> Result<(), CoreError> {
+        let (disk, _) = whole()?;
+        let format = disk.content(&Path::new(JOURNAL).join("FORMAT"));
+        let text = String::from_utf8(format.expect("a journal has one")).expect("text");
+        let mut changed = text.replace("schema = 2", "schema = 7").into_bytes();
+        for expected in [None, Some(7)] {
+            replace(&disk, "FORMAT", &changed);
+            let schema = storage_journal::schema_of(&disk, Path::new(JOURNAL))?;
+            assert_eq!(schema, expected);
+            mend_last_line(&mut changed);
+        }
+        Ok(())
+    }
+}

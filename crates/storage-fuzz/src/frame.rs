@@ -66,3 +66,21 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     }
     seeds
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_body_is_behind_a_right_checksum() {
+        for (mode, opens) in [(0, false), (MENDED, true)] {
+            let key = b"peer";
+            let frame = seal_frame(TreeId::Peers, key, Encoding::Raw, 2, b"a body", false);
+            let mut data = input_of(mode, TreeId::Peers, key, &frame.expect("a short body"));
+            *data.last_mut().expect("a body") ^= 1;
+            let mut input = Input::of(&data).expect("an input");
+            let (tree, key, frame) = placed(&mut input).expect("a frame");
+            assert_eq!(open_frame(tree, key, &frame).is_ok(), opens);
+        }
+    }
+}

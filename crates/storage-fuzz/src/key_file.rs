@@ -78,3 +78,17 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let with_mode = |text: String| [0, MENDED].map(|mode| output(mode, &[], text.as_bytes()));
     texts.into_iter().flat_map(with_mode).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_line_is_above_a_right_check() {
+        let text = write(&keys(), About::new(5, None)).expect("keys have a form");
+        let changed = text.replace("created = 5", "created = 6");
+        assert!(read(&changed, None).is_err());
+        let (_, about) = read(&mended(&changed), None).expect("a right check");
+        assert_eq!(about, About::new(6, None));
+    }
+}

@@ -181,3 +181,26 @@ fn backups(target: &Memory, scratch: &Path) -> Result<(), Box<dyn std::error::Er
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_note_is_behind_a_right_sum() {
+        let note = seeds().swap_remove(0).split_off(1);
+        let text = String::from_utf8(note).expect("text");
+        let changed = text.replace("\"entries\":", "\"entries\":9");
+        assert_ne!(changed, text);
+        for (text, found) in [
+            (changed.clone().into_bytes(), 0),
+            (mended(changed.as_bytes()), 1),
+        ] {
+            let target = Memory::default();
+            let name = name_of(&text).expect("a note");
+            target.files().insert(format!("{name}.json"), text);
+            target.files().insert(name, Vec::new());
+            assert_eq!(list(&target).expect("no faults").backups.len(), found);
+        }
+    }
+}

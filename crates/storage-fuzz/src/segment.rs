@@ -202,3 +202,25 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     }
     seeds
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_commit_is_in_a_journal_without_damage() -> Result<(), JournalError> {
+        let mut seed = seeds().pop().expect("a segment");
+        let at = seed.windows(5).position(|window| window == b"value");
+        // One bit would be corrected.
+        seed[at.expect("a value")] ^= 3;
+        for (mode, is_whole) in [(0, false), (MENDED, true), (MENDED | SECOND, true)] {
+            seed[0] = mode;
+            let (first, bytes) = segment(&seed).expect("a segment");
+            let disk = disk_with(&[(&extract::name(first), &bytes)]);
+            let scan = Scan::read(&disk, Path::new(JOURNAL), u64::MAX)?;
+            let is_read = scan.damage().is_empty() && scan.last() == 6;
+            assert_eq!(is_read, is_whole, "mode {mode}: {:?}", scan.damage());
+        }
+        Ok(())
+    }
+}
