@@ -22,6 +22,10 @@ const LIMITS: [&str; 4] = [
     "-detect_leaks=1",
 ];
 
+/// Inputs that a corpus grows by at once, and the length of one in bytes, at most: they are committed.
+const MOST_NEW: usize = 24;
+const MAX_LEN: u64 = 8 * 1024;
+
 /// What the command line asks for.
 struct Asked {
     seconds: u64,
@@ -37,19 +41,18 @@ struct Row {
     is_clean: bool,
 }
 
-/// `--seed` adds the seeds to the corpora, `--minimize` what a run found and covers more, and takes out what others
-/// cover; without them the targets are run.
+/// `--seed` adds the seeds to the corpora, `--keep` what runs found; without them the targets are run.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<bool, Error> {
     let mut args = args.iter();
     let mut asked = Asked {
         seconds: SECONDS,
         targets: Vec::new(),
     };
-    let (mut is_seeding, mut is_minimizing) = (false, false);
+    let (mut is_seeding, mut is_keeping) = (false, false);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--seed" => is_seeding = true,
-            "--minimize" => is_minimizing = true,
+            "--keep" => is_keeping = true,
             "--seconds" => {
                 let seconds = args.next().and_then(|seconds| seconds.parse().ok());
                 asked.seconds = seconds.ok_or_else(|| failed("--seconds takes a number"))?;
@@ -68,8 +71,8 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<bool, Error> {
         return seed(root, &asked);
     }
     expect_tools()?;
-    if is_minimizing {
-        return minimize(root, &asked);
+    if is_keeping {
+        return keep(root, &asked);
     }
     let mut rows = Vec::new();
     for target in &asked.targets {
@@ -118,7 +121,7 @@ fn corpus(root: &Path, name: &str) -> PathBuf {
     root.join("fuzz/corpus").join(name)
 }
 
-/// Where a run keeps what it finds: it is not committed until it was minimized.
+/// Where runs leave what they find.
 fn found(root: &Path, name: &str) -> Result<PathBuf, Error> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let path = target.join("fuzz-found").join(name);
@@ -139,23 +142,26 @@ fn seed(root: &Path, asked: &Asked) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Merges what was found into a new corpus, which then is the corpus.
-fn minimize(root: &Path, asked: &Asked) -> Result<bool, Error> {
+/// Takes what runs found into the corpora, where it covers what nothing kept does; of much a part, from the shortest to
+/// the longest. Nothing that is kept goes: it may have found a fault.
+fn keep(root: &Path, asked: &Asked) -> Result<bool, Error> {
     for Target { name, .. } in &asked.targets {
-        let (kept, new) = (
-            corpus(root, name),
-            found(root, name)?.with_extension("merged"),
-        );
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { path, source }
+        let (kept, found) = (corpus(root, name), found(root, name)?);
+        let io = |source| Error::Io {
+            path: kept.clone(),
+            source,
         };
-        remove_directory(&new).map_err(io(&new))?;
-        fs::create_dir_all(&new).map_err(io(&new))?;
+        let merged = found.with_extension("merged");
+        remove_directory(&merged).map_err(io)?;
+        fs::create_dir_all(&merged).map_err(io)?;
+        for file in fs::read_dir(&kept).map_err(io)? {
+            let file = file.map_err(io)?;
+            fs::copy(file.path(), merged.join(file.file_name())).map_err(io)?;
+        }
         let ended = cargo_fuzz()
             .args(["run", "--fuzz-dir", "fuzz", name])
-            .args([&new, &kept, &found(root, name)?])
-            .args(["--", "-merge=1"])
+            .args([&merged, &found])
+            .args(["--", "-set_cover_merge=1", "-use_counters=0"])
             .args(LIMITS)
             .current_dir(root)
             .stderr(Stdio::null())
@@ -164,15 +170,21 @@ fn minimize(root: &Path, asked: &Asked) -> Result<bool, Error> {
         if !ended.success() {
             return Err(failed(format!("{name}: merging failed")));
         }
-        let mut count = 0;
-        remove_directory(&kept).map_err(io(&kept))?;
-        fs::create_dir_all(&kept).map_err(io(&kept))?;
-        for file in fs::read_dir(&new).map_err(io(&new))? {
-            let file = file.map_err(io(&new))?;
-            fs::copy(file.path(), kept.join(file.file_name())).map_err(io(&kept))?;
-            count += 1;
+        let mut new = Vec::new();
+        for file in fs::read_dir(&merged).map_err(io)? {
+            let file = file.map_err(io)?;
+            let len = file.metadata().map_err(io)?.len();
+            if len <= MAX_LEN && !kept.join(file.file_name()).exists() {
+                new.push((len, file.file_name()));
+            }
         }
-        println!("{name}: {count} inputs");
+        new.sort();
+        let every = new.len().div_ceil(MOST_NEW).max(1);
+        for (_, file) in new.iter().step_by(every) {
+            fs::copy(merged.join(file), kept.join(file)).map_err(io)?;
+        }
+        let count = new.iter().step_by(every).count();
+        println!("{name}: {count} of {} that cover more", new.len());
     }
     Ok(true)
 }

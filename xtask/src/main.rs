@@ -55,7 +55,7 @@ trials:
 
   fuzz [--seconds N] [TARGET...]   every decoder, and whole lives, on any bytes; 60 s each (needs nightly, cargo-fuzz)
   fuzz --seed                      adds seeds to fuzz/corpus
-  fuzz --minimize [TARGET...]      takes what runs found into fuzz/corpus, as little as covers the same
+  fuzz --keep [TARGET...]          takes into fuzz/corpus what runs found that covers more
 
 trials, which need root and loop devices (skipped with a message otherwise):
   power-cut [TRIALS]  shuts a file system down under a writer, 100 times
