@@ -202,22 +202,27 @@ impl Place<'_> {
                 None => random()?,
             };
             let commit = witness.map_or(0, |witness| witness.durable_through).max(1);
+            if let Some(Witness { durable_through, .. }) = witness {
+                let gone = format!(
+                    "the journal was gone and is made anew from the index, which has everything through commit \
+                     {durable_through}: what came after it may be lost"
+                );
+                tracing::error!("{gone}");
+                // Before there is a journal again, which would look as if nothing had been.
+                self.make_directory()?;
+                Journal::note_damage(&**self.disk, self.directory, &[gone])?;
+            }
             let schema = layout.schema_version;
-            self.write_base(&*copy, store_id, schema, commit)?;
-            let Some(witness) = witness else {
-                return Ok(());
-            };
-            let through = witness.durable_through;
-            let gone = format!(
-                "the journal was gone and is made anew from the index, which has everything through commit \
-                 {through}: what came after it may be lost"
-            );
-            tracing::error!("{gone}");
-            Ok(Journal::note_damage(&**self.disk, self.directory, &[gone])?)
+            self.write_base(&*copy, store_id, schema, commit).map(drop)
         });
         drop(copy);
         self.home.remove_leftovers()?;
         adopted
+    }
+
+    fn make_directory(&self) -> Result<(), CoreError> {
+        let made = make_directory(&**self.disk, self.directory);
+        made.map_err(|e| CoreError::io("create", self.directory, e))
     }
 
     /// Publishes what an index holds as the checkpoint at `commit`; returns its length in bytes.
@@ -228,8 +233,7 @@ impl Place<'_> {
         schema_version: u32,
         commit: u64,
     ) -> Result<u64, CoreError> {
-        let made = make_directory(&**self.disk, self.directory);
-        made.map_err(|e| CoreError::io("create", self.directory, e))?;
+        self.make_directory()?;
         let about = About {
             store_id,
             term: u64::from_le_bytes(random()?),
