@@ -6,9 +6,10 @@
 //! A rotation writes the new key file beside the old one first, so there always is a file that opens the
 //! database; [`unlock`] goes on with a rotation that was interrupted.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nonos_storage::key_text::{self, About, Strength};
@@ -137,6 +138,19 @@ pub(crate) fn examine(args: &Args, settings: &Settings) -> Result<Held, CliError
     Ok(Held::Key(keys.key_id()))
 }
 
+/// Whether root looks at a key file that is as the node's own user needs it.
+pub(crate) fn is_of_node(args: &Args, settings: &Settings) -> bool {
+    let Source::File(file) = Source::of(args, settings) else {
+        return false;
+    };
+    let Ok(places) = Places::of(args) else {
+        return false;
+    };
+    let whose = cmd::other_owner(&places.data_dir, &settings.storage.path);
+    let of = fs::metadata(file);
+    whose.is_some() && of.is_ok_and(|of| Some(of.uid()) == whose && of.mode().trailing_zeros() >= 6)
+}
+
 /// What is left of a node whose database is gone; `None` if it is there, or never was.
 pub(crate) fn left_of_gone(args: &Args, settings: &Settings) -> Result<Option<PathBuf>, CliError> {
     let path = &settings.storage.path;
@@ -147,11 +161,15 @@ pub(crate) fn left_of_gone(args: &Args, settings: &Settings) -> Result<Option<Pa
     if anchor.is_file() {
         return Ok(Some(anchor));
     }
-    // One that was put there for a new node is of no database yet; a protected one does not say.
+    // One that was put there for a new node is of no database yet. One that cannot be read does not say: `init` is asked.
     let source = Source::of(args, settings);
-    let text = source.text(args, settings).ok().flatten();
-    let about = text.and_then(|text| Some(key_text::read(&text, None).ok()?.1));
-    let is_of_one = about.is_some_and(|about| about.store_id.is_some());
+    let is_of_one = match source.text(args, settings) {
+        Ok(None) => false,
+        Ok(Some(text)) => {
+            key_text::read(&text, None).map_or(true, |(_, about)| about.store_id.is_some())
+        }
+        Err(_unreadable) => true,
+    };
     Ok(match source {
         Source::File(file) if is_of_one && args.key_file.is_none() => Some(file),
         _ => None,

@@ -274,6 +274,14 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// Where a node keeps its files that has a copy of this configuration.
+    pub(crate) fn of_copy(&self, data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn of(args: &Args) -> Result<Self, SettingsError> {
         let data_dir = expand_home(&args.data_dir)?;
         let config = match &args.config {

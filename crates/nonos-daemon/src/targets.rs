@@ -7,6 +7,7 @@ use nonos_daemon::object_target::ObjectTarget;
 use nonos_storage::{BackupDirectory, NonosError, Target};
 
 use crate::args::Args;
+use crate::cmd;
 use crate::error::CliError;
 use crate::settings::{Places, Settings, expand_home};
 
@@ -63,6 +64,39 @@ pub(crate) fn reading_keys(
         None => Some(Places::of(args)?.data_dir.join(expand_home(configured)?)),
     };
     Ok(BackupKeys::new(recipients, identity.as_deref())?)
+}
+
+/// Whether a place that is named is that of the configuration.
+pub(crate) fn is_configured(
+    args: &Args,
+    settings: &Settings,
+    named: Option<&str>,
+) -> Result<bool, CliError> {
+    let place = |named| {
+        let found = directory(args, settings, named)?;
+        // One that is not there yet has no other name.
+        Ok::<_, CliError>(found.map(|path| path.canonicalize().unwrap_or(path)))
+    };
+    Ok(match (place(named)?, place(None)?) {
+        (None, None) => {
+            let url = named.unwrap_or(&settings.backup.to);
+            url.trim_end_matches('/') == settings.backup.to.trim_end_matches('/')
+        }
+        (of_named, configured) => of_named == configured,
+    })
+}
+
+/// Asks before root changes another user's place for backups, or makes one in his data directory.
+pub(crate) fn as_owner(
+    args: &Args,
+    settings: &Settings,
+    named: Option<&str>,
+) -> Result<(), CliError> {
+    let Some(path) = directory(args, settings, named)? else {
+        return Ok(());
+    };
+    let there = path.ancestors().find(|above| above.exists());
+    there.map_or(Ok(()), |there| cmd::as_owner(args, there, there))
 }
 
 /// Whether the place of the configuration is not a directory.

@@ -109,6 +109,8 @@ pub(crate) fn backup(args: &Args, what: &BackupVerb) -> Result<(), CliError> {
                         Some(name) => name.clone(),
                         None => NodeStorage::newest_backup(&target, *store)?.name(),
                     };
+                    // That it was read is noted beside it.
+                    targets::as_owner(args, of.settings, from.as_deref())?;
                     let scratch = scratch(of.settings);
                     let verified = NodeStorage::verify_backup_at(&target, &name, &scratch)?;
                     of.tell(from.as_deref(), &verified, false)?;
@@ -207,10 +209,7 @@ impl<'a> Of<'a> {
         keys: BackupKeys,
     ) -> Result<Backups, CliError> {
         let storage = cmd::long_view(self.args, &self.settings.storage)?;
-        if to.is_none() && !targets::is_remote(self.args, self.settings)? {
-            let data_dir = Places::of(self.args)?.data_dir;
-            cmd::as_owner(self.args, &data_dir, &self.settings.storage.path)?;
-        }
+        targets::as_owner(self.args, self.settings, to)?;
         refuse_plain_secrets(&storage, &keys)?;
         // What is in it is looked at as well: an increment holds what was removed since.
         let place = targets::open(self.args, self.settings, to, keys)?;
@@ -223,7 +222,7 @@ impl<'a> Of<'a> {
 
     /// Tells the daemon of the backup's database, if it runs here. What is at another place than it uses is none of it.
     fn tell(self, named: Option<&str>, backup: &Backup, is_drilled: bool) -> Result<(), CliError> {
-        if named.is_some_and(|named| named != self.settings.backup.to) {
+        if !targets::is_configured(self.args, self.settings, named)? {
             return Ok(());
         }
         let data_dir = Places::of(self.args)?.data_dir;
@@ -273,6 +272,7 @@ fn drill(
     target: &dyn Target,
     store: Option<StoreId>,
 ) -> Result<Drill, CliError> {
+    targets::as_owner(of.args, of.settings, from)?;
     let scratch = scratch(of.settings);
     let how = progress::cancellable(of.args, of.settings.storage.clone())?;
     let drilled = NodeStorage::drill(target, store, &scratch, &how)?;

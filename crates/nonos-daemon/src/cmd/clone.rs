@@ -48,6 +48,15 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
         return Err(CliError::Exists { path: to });
     }
     let path = settings.storage.path.clone();
+    if !places
+        .of_copy(to.clone())
+        .load()?
+        .storage
+        .path
+        .starts_with(&to)
+    {
+        return Err(CliError::Outside { path });
+    }
     // The copy of the configuration must not lead back here.
     let inside = |path: &Path| match path.strip_prefix(&places.data_dir) {
         Ok(relative)

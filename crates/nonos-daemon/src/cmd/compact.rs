@@ -10,7 +10,7 @@ use crate::args::{Args, DryRun};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
-use crate::output::{Report, mib};
+use crate::output::{Finding, Report, mib};
 use crate::progress;
 use crate::settings::Places;
 
@@ -30,6 +30,9 @@ pub(crate) struct Compacted {
     duration_ms: Option<u64>,
     #[serde(skip)]
     is_due: bool,
+    /// What opening found damaged: closing forgets it.
+    #[serde(skip)]
+    damage: Vec<String>,
 }
 
 pub(crate) fn compact(args: &Args, purge: bool, look: DryRun) -> Result<(), CliError> {
@@ -39,7 +42,13 @@ pub(crate) fn compact(args: &Args, purge: bool, look: DryRun) -> Result<(), CliE
     } else {
         work(args, purge)
     };
-    report.judged(done, |done| look.judge(done.is_due), table)
+    let judge = |done: &Compacted| {
+        let (error, mut findings) = look.judge(done.is_due);
+        let damage = done.damage.iter().cloned();
+        findings.extend(damage.map(|what| Finding::warning("DAMAGE", what, "nonos verify --deep")));
+        (error, findings)
+    };
+    report.judged(done, judge, table)
 }
 
 fn foresee(args: &Args, purge: bool) -> Result<Compacted, CliError> {
@@ -53,6 +62,7 @@ fn foresee(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     let space = storage.space()?;
     Ok(Compacted {
         reclaimable_bytes: Some(space.reclaimable_bytes),
+        damage: Vec::new(),
         is_due: (purge && is_unclean) || storage.is_worth_compacting(percent)?,
         database: storage.data_path().to_owned(),
         dry_run: true,
@@ -88,6 +98,10 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
         cmd::alone(args, &places.data_dir, &own.path)?;
         Ok(progress::cancellable(args, own)?.migrate(false).open()?)
     })?;
+    let damage = match &writer {
+        Writer::Own(storage) => storage.opening_report().damage.clone(),
+        Writer::Daemon(_) => Vec::new(),
+    };
     let size = |writer: &Writer| match writer {
         Writer::Own(storage) => Ok::<_, CliError>(storage.size_on_disk()?),
         Writer::Daemon(_) => Ok(cmd::view(&config)?.size_on_disk()?),
@@ -100,6 +114,7 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
         dry_run: false,
         reclaimable_bytes: None,
         is_due: false,
+        damage,
         purged: purge,
         size_before_bytes,
         size_after_bytes: Some(size(&writer)?),

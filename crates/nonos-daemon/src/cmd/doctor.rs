@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::Args;
 use crate::cmd;
-use crate::daemon::node::now;
+use crate::daemon::node::{EARLIEST, now};
 use crate::daemon::server::findings;
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
@@ -22,8 +22,6 @@ use crate::targets;
 mod bundle;
 mod mounts;
 
-/// No clock that is right says an earlier time: 2026-01-01.
-const EARLIEST: i64 = 1_767_225_600;
 /// How far ahead of the clock a sample may be, in seconds.
 const AHEAD: i64 = 300;
 
@@ -68,9 +66,10 @@ fn examine(args: &Args, bundle: Option<&Path>) -> Result<Examined, CliError> {
         findings: Vec::new(),
     };
     private(&places.data_dir, &mut found);
-    owner(&places.data_dir, &mut found);
+    let loaded = places.load();
+    owner(&places.data_dir, loaded.as_ref().ok(), &mut found);
     clock(&mut found);
-    match places.load() {
+    match loaded {
         Ok(settings) => {
             let path = settings.storage.path.clone();
             examined.held_by = holder(&path)
@@ -128,27 +127,38 @@ fn private(data_dir: &Path, found: &mut Vec<Finding>) {
     }
 }
 
-/// What another user left there, the daemon cannot use. In a directory of root it is the daemon that may be the other.
-fn owner(data_dir: &Path, found: &mut Vec<Finding>) {
-    let owner = fs::metadata(data_dir).map_or(0, |of| of.uid());
+/// What another user left there, the daemon cannot use. Root's daemon can.
+fn owner(data_dir: &Path, settings: Option<&Settings>, found: &mut Vec<Finding>) {
+    let journal = settings.map(|of| cmd::restore::with_ending(&of.storage.path, ".journal"));
+    let whose = journal.filter(|path| path.exists());
+    let whose = whose.as_deref().unwrap_or(data_dir);
+    let owner = fs::metadata(whose).map_or(0, |of| of.uid());
     if owner == 0 {
         return;
     }
-    let entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
-    let entries = entries.filter(|entry| entry.file_name() != "lost+found");
-    let nested = entries.flat_map(|entry| {
-        let within = fs::read_dir(entry.path()).into_iter().flatten().flatten();
-        std::iter::once(entry.path()).chain(within.map(|entry| entry.path()))
-    });
-    let strange = nested
-        .filter(|path| fs::symlink_metadata(path).is_ok_and(|of| of.uid() != owner))
-        .min();
-    if let Some(path) = strange {
-        let (path, dir) = (path.display(), data_dir.display());
-        let detail = format!("{path} belongs to another user than {dir}");
-        let fix = format!("chown -R --reference={dir} {dir}");
+    if let Some(path) = of_another(data_dir, owner) {
+        let (path, whose, dir) = (path.display(), whose.display(), data_dir.display());
+        let detail = format!("{path} belongs to another user than {whose}");
+        let fix = format!("chown -R --reference={whose} {dir}");
         found.push(Finding::error("OWNER", detail, &fix));
     }
+}
+
+/// The first path below a directory that belongs to another user, but for what a file system keeps there.
+fn of_another(directory: &Path, owner: u32) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name() != "lost+found")
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths.into_iter().find_map(|path| {
+        let of = fs::symlink_metadata(&path).ok()?;
+        if of.uid() != owner {
+            return Some(path);
+        }
+        of.is_dir().then(|| of_another(&path, owner)).flatten()
+    })
 }
 
 /// Whether backups can be made, and one is there.
@@ -249,6 +259,8 @@ fn key_files(args: &Args, settings: &Settings, found: &mut Vec<Finding>) {
         .and_then(|storage| Ok(storage.secrets_status()?.active))
         .unwrap_or_default();
     match (keys::examine(args, settings), active) {
+        // Root looks at the node of another user, who has it as it is to be.
+        (Err(_), _) if keys::is_of_node(args, settings) => {}
         (Err(error), _) => {
             let fix = error.remedy();
             found.push(Finding::error("KEY_FILE", chain(&error), fix));

@@ -28,7 +28,7 @@ use crate::settings::{Places, Settings};
 use crate::targets;
 
 /// How long what does not notice the end may take to.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How long it takes until a place for backups that could not be used is tried again.
 const TRY_AGAIN: Duration = Duration::from_mins(1);
@@ -279,7 +279,15 @@ impl Daemon<'_> {
             tokio::select! {
                 signal = &mut stop => {
                     tracing::info!(signal, "stopping");
-                    self.let_upload_end(Duration::from_secs(settings.maintenance.stop_within_secs)).await;
+                    supervisor::stopping();
+                    self.node.enter(Phase::Closing);
+                    let patience = Duration::from_secs(settings.maintenance.stop_within_secs);
+                    // Whoever asks meanwhile is told so.
+                    tokio::select! {
+                        () = self.let_upload_end(patience) => {}
+                        _ = &mut administering => {}
+                        _ = &mut serving => {}
+                    }
                     return Ok(());
                 }
                 failed = sampling => return failed,

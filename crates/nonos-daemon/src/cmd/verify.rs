@@ -103,13 +103,18 @@ fn read(
     }
     #[cfg(feature = "encrypted-storage")]
     if depth == Depth::Deep && storage.secrets_status()?.active.is_some() {
-        verified.secrets_checked = crate::keys::unlock_if_there(args, &settings, &storage)?;
+        // Root does not read what another user's node trusts.
+        let is_known = !crate::keys::is_of_node(args, &settings)
+            && crate::keys::unlock_if_there(args, &settings, &storage)?;
+        // Keys that only seal open nothing.
+        let access = storage.secrets_status()?.access;
+        verified.secrets_checked = is_known && access == Some(nonos_storage::Access::Full);
         if !verified.secrets_checked {
             verified.warnings += 1;
             verified.findings.push(output::Finding::warning(
                 "SECRETS_NOT_CHECKED",
-                "there is no key file here: sealed records were not opened".to_owned(),
-                "nonos verify --deep --key-file FILE",
+                "there is no key here that opens them: sealed records were not opened".to_owned(),
+                "nonos verify --deep as the node's user, or with --key-file FILE or --key-fd N",
             ));
         }
     }
@@ -129,7 +134,8 @@ fn read(
     verified
         .findings
         .extend(found.findings.into_iter().map(told));
-    if depth == Depth::Deep && !args.offline {
+    // A database that nobody holds is not the daemon's.
+    if depth == Depth::Deep && !args.offline && is_held {
         let room = max_errors.saturating_sub(verified.findings.len());
         match admin::compare_index(&places.data_dir, tree)? {
             Comparison::Nobody => {}

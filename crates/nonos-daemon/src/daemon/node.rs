@@ -1,9 +1,10 @@
 //! What the parts of the daemon know of each other: how far it is, and what was done last.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use nonos_storage::{Backup, Health, NodeStorage, NonosResult, Progress, TreeId};
+use nonos_storage::{Backup, Health, HistoryId, NodeStorage, NonosResult, Progress, TreeId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -23,6 +24,9 @@ pub(crate) struct Node {
     /// Milliseconds until a buffered write survives a power cut.
     pub(crate) flush_every_ms: Option<u64>,
 }
+
+/// No clock that is right says an earlier time, in Unix seconds: 2026-01-01.
+pub(crate) const EARLIEST: i64 = 1_767_225_600;
 
 /// How far the daemon is.
 #[derive(Clone, Debug)]
@@ -91,8 +95,9 @@ impl Periods {
 pub(crate) struct LastBackup {
     /// When it was made, in Unix seconds.
     pub(crate) at: i64,
-    /// Its last commit.
+    /// Its last commit, and of which of the database's histories.
     pub(crate) commit: u64,
+    pub(crate) history: HistoryId,
     /// When it was read whole, in Unix seconds.
     pub(crate) verified_at: Option<i64>,
 }
@@ -102,6 +107,7 @@ impl LastBackup {
         Self {
             at: backup.created_at,
             commit: backup.commit,
+            history: backup.history,
             verified_at: backup.verified_at,
         }
     }
@@ -153,14 +159,22 @@ impl Node {
         self.note(|done| done.backup = Some(backup));
     }
 
-    /// Notes a backup that a verb made or read there. By its commit, as a clock can be wrong.
+    /// Notes a backup that a verb made or read there: of one history the one of the later commit, as a clock can be
+    /// wrong; of another, the one that was made later.
     pub(crate) fn told_of(&self, backup: LastBackup) {
         self.note(|done| {
-            let known = done.backup.map(|known| known.commit);
-            if known < Some(backup.commit) {
+            let known = done.backup;
+            let newer = known.map_or(Ordering::Greater, |known| {
+                if known.history == backup.history {
+                    backup.commit.cmp(&known.commit)
+                } else {
+                    backup.at.cmp(&known.at)
+                }
+            });
+            if newer.is_gt() {
                 done.backup_failed = None;
             }
-            if known <= Some(backup.commit) {
+            if newer.is_ge() {
                 done.backup = Some(backup);
             }
         });
@@ -214,4 +228,31 @@ impl Node {
 
 pub(crate) fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that was put back to an earlier state goes on in another history, whose commits are fewer.
+    #[test]
+    fn a_later_backup_is_one_of_a_later_commit_of_its_history() {
+        let of = |at, commit, history| LastBackup {
+            at,
+            commit,
+            history: [history; 16],
+            verified_at: None,
+        };
+        let node = Node::new(None);
+        let known = || node.done().backup.map(|known| (known.at, known.commit));
+        node.told_of(of(100, 12, 1));
+        node.told_of(of(200, 6, 1));
+        assert_eq!(known(), Some((100, 12)), "by a clock that was wrong");
+        node.told_of(of(150, 10, 2));
+        assert_eq!(known(), Some((150, 10)), "after a restore");
+        node.told_of(of(160, 12, 1));
+        assert_eq!(known(), Some((160, 12)), "a verification of an older one");
+        node.told_of(of(120, 13, 2));
+        assert_eq!(known(), Some((160, 12)));
+    }
 }

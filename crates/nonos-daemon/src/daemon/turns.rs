@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nonos_storage::{NodeStorage, Upkeep};
 
-use super::node::now;
+use super::node::{EARLIEST, now};
 
 /// No turn comes sooner after the start, or after the configuration was read again.
 const FIRST: Duration = Duration::from_mins(1);
@@ -60,6 +60,10 @@ impl Turns {
             let info = self.storage.schema_info();
             info.ok().map(|info| info.created_at)
         });
+        // A clock that was not set yet says nothing of when anything was.
+        if now() < EARLIEST {
+            return LONGEST;
+        }
         let gone = now().saturating_sub(last.unwrap_or_default());
         if gone < -AHEAD {
             return Duration::ZERO;

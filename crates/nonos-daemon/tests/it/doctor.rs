@@ -211,12 +211,14 @@ fn files_of_another_user_are_found_and_not_made_unasked() -> TestResult {
     chown(node.path("data.sled.journal"), Some(12_345), None)?;
     let found = node.json(&["doctor", "-o", "json"], 7)?;
     assert_eq!(without_place(codes(&found)), ["OWNER"], "{found}");
-    let verbs: [&[&str]; 6] = [
+    let verbs: [&[&str]; 8] = [
         &["compact"],
         &["migrate"],
         &["init"],
         &["repair"],
         &["backup", "create"],
+        &["backup", "verify"],
+        &["backup", "drill"],
         &[
             "prune",
             "--tree",
@@ -227,27 +229,36 @@ fn files_of_another_user_are_found_and_not_made_unasked() -> TestResult {
             "--compact",
         ],
     ];
-    for verb in &verbs[..5] {
+    // The place for backups is his as well.
+    fs::create_dir(node.path("backups"))?;
+    node.json(&["backup", "create", "--yes", "-o", "json"], 0)?;
+    chown(node.path("backups"), Some(12_345), None)?;
+    for verb in &verbs[..7] {
         let refused = node.json(&[*verb, &["-o", "json"]].concat(), 10)?;
         assert!(refused.to_string().contains("runuser"), "{refused}");
     }
-    node.json(&[verbs[5], &["-o", "json"]].concat(), 0)?;
+    node.json(&[verbs[7], &["-o", "json"]].concat(), 0)?;
     // What a file system keeps there is nobody's.
     std::fs::create_dir(node.path("lost+found"))?;
-    for entry in std::fs::read_dir(node.path(""))?.flatten() {
-        if entry.file_name() != "lost+found" {
-            chown(entry.path(), Some(12_345), None)?;
-        }
-        for within in std::fs::read_dir(entry.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            chown(within.path(), Some(12_345), None)?;
-        }
-    }
+    let given = |but: &str| {
+        std::process::Command::new("find")
+            .arg(node.path(""))
+            .args(["-not", "-name", but, "-exec", "chown", "12345", "{}", "+"])
+            .status()
+    };
+    assert!(given("lost+found")?.success());
+    // The key is as the node's own user needs it.
+    let found = node.json(&["doctor", "-o", "json"], 0)?;
+    assert_eq!(without_place(codes(&found)), [""; 0], "{found}");
+    let deep = node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    assert_eq!(deep["data"]["secrets_checked"], false, "{deep}");
+    // However deep it lies.
+    let mut notes = std::process::Command::new("find");
+    notes.arg(node.path("backups")).args(["-name", "*.json"]);
+    let notes = String::from_utf8(notes.output()?.stdout)?;
+    let first = notes.lines().next().ok_or("no backup")?;
+    chown(first, Some(0), None)?;
     let found = node.json(&["doctor", "-o", "json"], 7)?;
-    // Root's program does not take the key of another user.
-    assert_eq!(without_place(codes(&found)), ["KEY_FILE"], "{found}");
+    assert_eq!(without_place(codes(&found)), ["OWNER"], "{found}");
     Ok(())
 }

@@ -293,7 +293,9 @@ fn what_verbs_do_beside_the_daemon_is_told() -> TestResult {
     node.json(&["backup", "create", "--to", &elsewhere, "-o", "json"], 0)?;
     node.json(&["backup", "drill", "--from", &elsewhere, "-o", "json"], 0)?;
     assert_eq!(open()?["drill"], Value::Null);
-    node.json(&["backup", "drill", "-o", "json"], 0)?;
+    // By whatever name its own place is called.
+    let own = node.path("elsewhere/../backups").display().to_string();
+    node.json(&["backup", "drill", "--from", &own, "-o", "json"], 0)?;
     assert!(open()?["drill"].is_object());
     node.json(&["verify", "--tree", "peers", "-o", "json"], 0)?;
     assert_eq!(open()?["scrub"], Value::Null);
@@ -305,6 +307,20 @@ fn what_verbs_do_beside_the_daemon_is_told() -> TestResult {
     std::fs::rename(&key, &aside)?;
     node.json(&["verify", "--deep", "-o", "json"], 0)?;
     std::fs::rename(&aside, &key)?;
+    // Another database of the same store is not the one that the daemon has.
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([
+            node.path("data.sled.journal"),
+            node.path("copy.sled.journal"),
+        ])
+        .status()?;
+    assert!(copied.success());
+    let config = node.path("copy.toml");
+    std::fs::write(&config, "[storage]\ndb_path = \"copy.sled\"\n")?;
+    let config = config.display().to_string();
+    let of_copy = node.json(&["-c", &config, "verify", "--deep", "-o", "json"], 0)?;
+    assert_eq!(of_copy["data"]["index_compared"], false, "{of_copy}");
     assert_eq!(open()?["scrub"], Value::Null);
     node.json(&["verify", "--deep", "-o", "json"], 0)?;
     assert!(open()?["scrub"].is_object());

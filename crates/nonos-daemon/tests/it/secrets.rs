@@ -413,6 +413,18 @@ fn a_key_file_with_a_passphrase_is_needed_with_it_at_every_start() -> TestResult
     let status = node.fed(&list, b"tractor beam\n")?;
     assert_eq!(status.status.code(), Some(0), "{status:?}");
     assert!(String::from_utf8(status.stdout)?.contains("access     full"));
+    // Of what database it is, nobody sees: one that is gone is not begun anew beside it.
+    for entry in fs::read_dir(node.path(""))?.flatten() {
+        let name = entry.file_name();
+        if entry.path().is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if name != "storage.key" && name != "config.toml" {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let refused = node.fed(&["--passphrase-fd", "0", "run"], b"tractor beam\n")?;
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert!(!node.path("data.sled.journal").exists());
     Ok(())
 }
 

@@ -256,11 +256,16 @@ impl Numbers {
 
     /// What was not done for too long, as the status page says it.
     fn late(&mut self, found: &[Finding]) {
-        let late = [("drill", "DRILL_OLD"), ("scrub", "SCRUB_OLD")].map(|(what, code)| {
-            let is_late = found.iter().any(|of| of.code == code);
+        const LATE: [(&str, &[&str]); 3] = [
+            ("backup", &["BACKUP_OLD", "BACKUP_MISSING"]),
+            ("drill", &["DRILL_OLD"]),
+            ("scrub", &["SCRUB_OLD"]),
+        ];
+        let late = LATE.map(|(what, codes)| {
+            let is_late = found.iter().any(|of| codes.contains(&of.code.as_str()));
             (Some(("what", what)), Number::Gauge(is_late.into()))
         });
-        let help = "Whether it was not done for two of its periods and a day";
+        let help = "Whether it was not done for longer than its period allows";
         self.0.push(Family("nonos_late", help, late.into()));
     }
 
