@@ -18,6 +18,7 @@ mod commit;
 mod config;
 mod disk;
 mod first_backup;
+mod first_export;
 mod first_record;
 mod format;
 mod frame;
@@ -68,6 +69,7 @@ targets![
     commit,
     config,
     first_backup,
+    first_export,
     first_record,
     format,
     frame,

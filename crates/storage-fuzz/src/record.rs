@@ -172,7 +172,8 @@ pub(crate) fn fill(db: &Db) -> Result<(), CoreError> {
         };
         claims::store(view, commit, NOW_MS, EpochNumber(3), &claim)?;
         config::store(commit, "nodes", &vec!["a", "b"])?;
-        config::store(commit, "limits", &(1_u8, -2.5_f64, Some("text")))
+        config::store(commit, "limits", &(1_u8, -2.5_f64, Some("text")))?;
+        config::store(commit, "large", &(u64::MAX, true, i64::MIN))
     })?;
     Ok(())
 }
