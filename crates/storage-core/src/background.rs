@@ -8,10 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::ahead::Ahead;
+use crate::ahead;
 use crate::db::Inner;
+use crate::db::settle;
 use crate::error::CoreError;
 use crate::options::DbOptions;
+use crate::woken::Woken;
 
 /// How often it is looked whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,12 +26,15 @@ const MAX_BACKOFF: Duration = Duration::from_mins(5);
 pub(crate) struct Background {
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
-    _ahead: Ahead,
+    _woken: Vec<Woken>,
 }
 
 impl Background {
     pub(crate) fn start(inner: Arc<Inner>, options: &DbOptions) -> Result<Self, CoreError> {
-        let ahead = Ahead::start(Arc::clone(&inner))?;
+        let mut woken = vec![ahead::start(Arc::clone(&inner))?];
+        if inner.settles_beside {
+            woken.push(settle::start(Arc::clone(&inner))?);
+        }
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
         let flush_every = options.flush_every_ms.map(Duration::from_millis);
@@ -67,7 +72,7 @@ impl Background {
         Ok(Self {
             stop,
             thread: Some(thread.map_err(|source| CoreError::Thread { source })?),
-            _ahead: ahead,
+            _woken: woken,
         })
     }
 }

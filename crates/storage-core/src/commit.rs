@@ -1,18 +1,18 @@
 //! A commit: puts and deletes over any of the trees, applied all or not at all.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::batch::Entries;
+use crate::changes::{self, Changes};
 use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
 use crate::trees::audit_log::HeadSealer;
-use crate::view::{self, KeyRange, Order, Read, Visit};
+use crate::view::{KeyRange, Order, Read, Visit};
 
 /// What one commit changes. Of several changes to a key the last counts.
 #[derive(Default)]
 pub struct Commit {
-    changes: PerTree<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    changes: PerTree<Changes>,
     compression: bool,
     audit: Audit,
 }
@@ -105,7 +105,7 @@ impl Commit {
     }
 
     /// The changes in the order of tree and key.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (TreeId, &[u8], Option<&[u8]>)> {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (TreeId, &[u8], Option<&[u8]>)> + Clone {
         TreeId::ALL.into_iter().flat_map(|tree| {
             let changes = self.changes.of(tree).iter();
             changes.map(move |(key, value)| (tree, key.as_slice(), value.as_deref()))
@@ -135,59 +135,9 @@ impl Read for Pending<'_> {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
-        let mut changes = self.changes_in(tree, range, order).peekable();
-        let mut stopped = false;
-        self.view.scan(tree, range, order, &mut |key, value| {
-            while let Some((changed, change)) =
-                changes.next_if(|(changed, _)| order.of(changed, key).is_le())
-            {
-                if let Some(value) = change
-                    && !visit(changed, value)?
-                {
-                    stopped = true;
-                    return Ok(false);
-                }
-                if changed == key {
-                    return Ok(true);
-                }
-            }
-            let on = visit(key, value)?;
-            stopped = !on;
-            Ok(on)
-        })?;
-        for (key, change) in changes {
-            if stopped {
-                break;
-            }
-            if let Some(value) = change {
-                stopped = !visit(key, value)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-type Change<'a> = (&'a [u8], Option<&'a [u8]>);
-
-impl<'a> Pending<'a> {
-    fn changes_in(
-        &self,
-        tree: TreeId,
-        range: &KeyRange,
-        order: Order,
-    ) -> Box<dyn Iterator<Item = Change<'a>> + 'a> {
-        if view::is_empty(range) {
-            return Box::new(std::iter::empty());
-        }
-        let changes = self
-            .commit
-            .changes
-            .of(tree)
-            .range::<[u8], _>(view::as_slices(range))
-            .map(|(key, change)| (key.as_slice(), change.as_deref()));
-        match order {
-            Order::Ascending => Box::new(changes),
-            Order::Descending => Box::new(changes.rev()),
-        }
+        let changes = changes::of_range(self.commit.changes.of(tree), range, order);
+        changes::over(changes, order, visit, |visit| {
+            self.view.scan(tree, range, order, visit)
+        })
     }
 }

@@ -34,6 +34,7 @@ use crate::exchange;
 use crate::index::home::SledHome;
 use crate::index::memory::MemoryIndex;
 use crate::index::merged::MergedIndex;
+use crate::index::overlay::Overlay;
 use crate::index::simulated::SimulatedHome;
 use crate::index::{Index, IndexHome};
 use crate::lock::Lock;
@@ -54,6 +55,7 @@ mod inner;
 mod reading;
 pub(crate) mod recovery;
 mod reserve;
+pub(crate) mod settle;
 
 pub use compact::Compacted;
 pub use differences::Difference;
@@ -155,21 +157,14 @@ impl Db {
         let path = resolve(path)?;
         let lock = Lock::take(&path, options.lock_timeout, options.now())?;
         exchange::finish(&path)?;
-        // Records cost more decoded than stored, and are worth more: a quarter of the cache is theirs.
-        let for_pages = options.cache_capacity_bytes - options.cache_capacity_bytes / 4;
-        let home = Arc::new(SledHome::new(path.clone(), for_pages));
+        let home = Arc::new(SledHome::new(path.clone(), options.for_pages()));
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        Self::open_at(
-            disk,
-            home,
-            &journal_path(&path),
-            Some(lock),
-            options,
-            accept,
-        )
+        let directory = journal_path(&path);
+        Self::open_at(disk, home, &directory, Some(lock), options, accept)
     }
 
-    /// Opens a database on a simulated disk, with an index in memory: for tests of crashes.
+    /// Opens a database on a simulated disk, with an index in memory: for tests of crashes. What is held back from the
+    /// index is written by those who commit, so that a test finds the same again.
     ///
     /// # Errors
     ///
@@ -214,7 +209,10 @@ impl Db {
             home,
             last_mark: Mutex::new(0),
         };
+        let settles_beside = lock.is_some();
+        let index = Arc::new(Overlay::new(index, options.for_held_back()));
         let mut inner = Inner::new(index, lock, Some(durable), digests, report, options);
+        inner.settles_beside = settles_beside;
         inner.schema_version = AtomicU32::new(schema_version);
         let inner = Arc::new(inner);
         let background = Background::start(Arc::clone(&inner), options)?;

@@ -15,6 +15,7 @@ use crate::view::{KeyRange, Order, Read, Visit};
 pub(crate) mod home;
 pub(crate) mod memory;
 pub(crate) mod merged;
+pub(crate) mod overlay;
 pub(crate) mod simulated;
 mod sled;
 
@@ -24,6 +25,25 @@ pub(crate) struct Witness {
     pub(crate) store_id: [u8; 16],
     pub(crate) term: u64,
     pub(crate) durable_through: u64,
+}
+
+/// How much of what was applied to an index is not written to its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HeldBack {
+    /// So much that more may come.
+    Little,
+    /// So much that some of it is to be written.
+    Much,
+    /// So much that whoever applies more has to write some of it.
+    TooMuch,
+}
+
+/// What a change costs beside its key and value where it is held back, in bytes.
+const CHANGE_OVERHEAD: usize = 96;
+
+/// What a change takes where it is held back, in bytes.
+pub(crate) fn held_size(key: &[u8], value: Option<&[u8]>) -> usize {
+    key.len() + value.map_or(0, <[u8]>::len) + CHANGE_OVERHEAD
 }
 
 /// Entries of the nine trees, in key order.
@@ -53,6 +73,27 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
 
     /// Everything applied before the call survives a power cut once it returns.
     fn sync(&self) -> Result<(), CoreError>;
+
+    /// How much it holds back of what was applied. One that writes at once holds nothing back.
+    fn held_back(&self) -> HeldBack {
+        HeldBack::Little
+    }
+
+    /// Writes a piece of what it holds back, if that is more than a little; whether there was one that nobody else
+    /// writes.
+    fn settle_some(&self) -> Result<bool, CoreError> {
+        Ok(false)
+    }
+
+    /// Writes about so many bytes of it, for one who applied half as many.
+    fn make_room(&self, _bytes: usize) -> Result<(), CoreError> {
+        Ok(())
+    }
+
+    /// Writes everything that was applied before the call.
+    fn settle(&self) -> Result<(), CoreError> {
+        Ok(())
+    }
 }
 
 /// Where an index is kept. While an index that it opened is in use, only [`path`](Self::path),

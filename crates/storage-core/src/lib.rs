@@ -11,6 +11,7 @@ mod background;
 mod batch;
 pub mod bincode;
 mod cache;
+mod changes;
 mod codec;
 mod commit;
 mod counters;
@@ -35,6 +36,7 @@ mod tree;
 pub mod trees;
 mod value;
 mod view;
+mod woken;
 
 pub use activity::{Activity, Latencies, TreeActivity};
 pub use batch::MAX_BATCH_SIZE;

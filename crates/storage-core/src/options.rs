@@ -13,6 +13,9 @@ pub struct DbOptions {
     pub path: PathBuf,
     /// Bytes for caches: the index's pages and decoded records.
     pub cache_capacity_bytes: u64,
+    /// Bytes of commits that are held back in memory before they are written to the index; `None`: an eighth of
+    /// `cache_capacity_bytes`, and 0 holds nothing back.
+    pub held_back_bytes: Option<u64>,
     /// How often buffered commits are made durable, in milliseconds; `None`: only by `flush` and by
     /// durable commits.
     pub flush_every_ms: Option<u64>,
@@ -37,6 +40,7 @@ impl DbOptions {
         Self {
             path,
             cache_capacity_bytes: 64 * 1024 * 1024,
+            held_back_bytes: None,
             flush_every_ms: Some(30_000),
             mark_when_idle_ms: Some(10_000),
             observer: Observer::default(),
@@ -45,6 +49,22 @@ impl DbOptions {
             schema_version,
             clock,
         }
+    }
+
+    /// How the caches share `cache_capacity_bytes`: what is held back has an eighth.
+    pub(crate) fn for_held_back(&self) -> u64 {
+        self.held_back_bytes
+            .unwrap_or(self.cache_capacity_bytes / 8)
+    }
+
+    /// Decoded records have a quarter: they cost more than stored, and are worth more.
+    pub(crate) fn for_records(&self) -> u64 {
+        self.cache_capacity_bytes / 4
+    }
+
+    /// The pages of the index have the rest.
+    pub(crate) fn for_pages(&self) -> u64 {
+        self.cache_capacity_bytes - self.cache_capacity_bytes / 8 - self.for_records()
     }
 
     /// Now, in Unix seconds.

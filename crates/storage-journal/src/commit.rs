@@ -35,8 +35,12 @@ pub(crate) fn content(number: u64, time_ms: i64, body: &[u8]) -> u32 {
 }
 
 /// The body of a commit with these changes.
-pub fn encode<'a>(changes: impl Iterator<Item = Change<'a>>) -> Vec<u8> {
-    let mut body = Vec::new();
+pub fn encode<'a>(changes: impl Iterator<Item = Change<'a>> + Clone) -> Vec<u8> {
+    let sized = |bytes: &[u8]| size_of::<u32>() + bytes.len();
+    let size = changes
+        .clone()
+        .map(|change| 1 + sized(change.key) + change.value.map_or(0, sized));
+    let mut body = Vec::with_capacity(size.sum());
     for Change { tree, key, value } in changes {
         let deletion = if value.is_none() { DELETION } else { 0 };
         body.push(tree | deletion);

@@ -15,6 +15,7 @@ use super::reading::give_up;
 use super::{Db, compare};
 use crate::error::CoreError;
 use crate::index::Index;
+use crate::index::overlay::Overlay;
 use crate::size;
 use crate::tree::TreeId;
 
@@ -105,6 +106,7 @@ impl Inner {
                 entries: self.len(),
             });
         };
+        self.settle_all(true)?;
         // What an earlier one left may be what fills the disk.
         let tidy = || match old {
             Old::Remove => durable.home.remove_leftovers(),
@@ -230,8 +232,12 @@ impl Inner {
     /// Puts the index that was made beside in the place of the one in use, which is returned, and opens
     /// it.
     fn exchange(&self, durable: &Durable) -> Result<Option<Arc<dyn Index>>, CoreError> {
+        // Nobody writes to the one in use any more.
+        let settling = self.settling.lock();
+        let _settling = settling.unwrap_or_else(PoisonError::into_inner);
         let opened = durable.home.swap().and_then(|()| durable.home.open());
         let opened = opened.map_err(|error| self.poison(error))?;
+        let opened = Arc::new(Overlay::new(opened, self.held_back_bytes));
         let mut failure = self
             .index_failure
             .lock()

@@ -49,6 +49,8 @@ impl Db {
         let Some(Durable { journal, .. }) = &inner.durable else {
             return Ok(Vec::new());
         };
+        // What is held back is not in the index: that would be compared with itself.
+        inner.settle_all(false)?;
         let index = inner.index()?;
         let mut found = Vec::new();
         let merged = journal.merged(self.last_commit())?;

@@ -18,7 +18,7 @@ use super::reading::give_up;
 use super::recovery::chain;
 use super::reserve::Reserve;
 use crate::activity::Activity;
-use crate::ahead::Wake;
+use crate::ahead::AHEAD;
 use crate::cache::RecordCache;
 use crate::commit::{Audit, Commit};
 use crate::counters::{self, StorageMetrics};
@@ -30,6 +30,7 @@ use crate::options::DbOptions;
 use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
 use crate::tree::{PerTree, TreeId};
+use crate::woken::Wake;
 
 /// How long closing waits for reads that are under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +55,15 @@ pub(crate) struct Inner {
     pub(super) cache: RecordCache,
     pub(super) counters: Arc<StorageMetrics>,
     pub(super) activity: Arc<Activity>,
-    pub(crate) wake: Wake,
+    /// Wakes who syncs ahead.
+    pub(crate) sync: Wake,
+    /// Wakes who writes to the index what is held back.
+    pub(super) settle: Wake,
+    /// Whether there is one; else those who commit do it.
+    pub(crate) settles_beside: bool,
+    pub(super) held_back_bytes: u64,
+    /// Held while something is written to the index in use beside the writers.
+    pub(super) settling: Mutex<()>,
     pub(super) failure: OnceLock<String>,
     /// Why the index is given up, if it is: then the journal answers, and nothing is written.
     pub(super) index_failure: Mutex<Option<String>>,
@@ -146,10 +155,14 @@ impl Inner {
             applying: RwLock::new(()),
             last_commit: AtomicU64::new(last_commit),
             counts: PerTree::default(),
-            cache: RecordCache::new(options.cache_capacity_bytes / 4),
+            cache: RecordCache::new(options.for_records()),
             counters: Arc::default(),
             activity: Arc::default(),
-            wake: Wake::default(),
+            sync: Wake::default(),
+            settle: Wake::default(),
+            settles_beside: true,
+            held_back_bytes: options.for_held_back(),
+            settling: Mutex::new(()),
             failure: OnceLock::new(),
             index_failure: Mutex::new(None),
             maintenance: Mutex::new(()),
@@ -270,13 +283,15 @@ impl Inner {
                 durable.reserve.check(body.len(), durability)?;
                 let appended = durable.journal.append((self.clock)(), &body);
                 let number = appended.map_err(|e| self.latch(e.into()))?;
-                self.wake.look(durable.journal.unsynced_bytes());
+                if durable.journal.unsynced_bytes() >= AHEAD {
+                    self.sync.wake();
+                }
                 number
             }
             None => last + 1,
         };
         let applying = self.applying.write();
-        let _applying = applying.unwrap_or_else(PoisonError::into_inner);
+        let applying = applying.unwrap_or_else(PoisonError::into_inner);
         // Only now: a read may have given the index up before, and cannot from here on.
         let applied = self
             .index()
@@ -288,6 +303,8 @@ impl Inner {
             }
             return Err(self.applied_in_part(error, sequence));
         }
+        drop(applying);
+        self.make_room(commit);
         Ok(number)
     }
 

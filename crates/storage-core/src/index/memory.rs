@@ -9,6 +9,9 @@ use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
+/// Entries that a scan copies in one go.
+const PAGE: usize = 16;
+
 pub(super) type Trees = PerTree<RwLock<Entries>>;
 
 #[derive(Debug, Default)]
@@ -48,6 +51,20 @@ impl MemoryIndex {
 
     fn write(&self, tree: TreeId) -> RwLockWriteGuard<'_, Entries> {
         write(&self.trees, tree)
+    }
+
+    /// The first entries of a range, as a scan in this order meets them.
+    fn page(&self, tree: TreeId, range: &KeyRange, order: Order) -> Vec<(Vec<u8>, Vec<u8>)> {
+        if view::is_empty(range) {
+            return Vec::new();
+        }
+        let entries = self.read(tree);
+        let found = entries.range::<[u8], _>(view::as_slices(range));
+        let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        match order {
+            Order::Ascending => found.take(PAGE).map(copy).collect(),
+            Order::Descending => found.rev().take(PAGE).map(copy).collect(),
+        }
     }
 
     /// What it holds, for damage.
@@ -100,19 +117,22 @@ impl Index for MemoryIndex {
             return Ok(());
         }
         self.call()?;
-        let entries = self.read(tree);
-        let mut found = entries.range::<[u8], _>(view::as_slices(range));
-        let mut next = || match order {
-            Order::Ascending => found.next(),
-            Order::Descending => found.next_back(),
-        };
-        while let Some((key, value)) = next() {
-            if !visit(key, value)? {
-                break;
+        let mut rest = range.clone();
+        loop {
+            // No lock while it is visited: the engine has none either, and others write meanwhile.
+            let page = self.page(tree, &rest, order);
+            let is_last = page.len() < PAGE;
+            for (key, value) in &page {
+                if !visit(key, value)? {
+                    return Ok(());
+                }
+                self.call()?;
             }
-            self.call()?;
+            match page.into_iter().next_back() {
+                Some((last, _)) if !is_last => rest = view::behind(&rest, order, last),
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     fn witness(&self) -> Result<Option<Witness>, CoreError> {

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Index, Witness};
@@ -45,6 +46,8 @@ pub(crate) struct SledIndex {
     trees: PerTree<sled::Tree>,
     pieces: sled::Tree,
     meta: sled::Tree,
+    /// Held while a generation is taken.
+    generations: Mutex<()>,
     /// Our own descriptor of sled's log, for fsync.
     log: File,
 }
@@ -70,6 +73,7 @@ impl SledIndex {
             pieces: tree(PIECES_TREE)?,
             meta: tree(META_TREE)?,
             log: File::open(&log_path).map_err(|e| io("open", &log_path, e))?,
+            generations: Mutex::new(()),
             path: path.to_owned(),
             db,
         };
@@ -137,9 +141,10 @@ impl SledIndex {
         Ok(())
     }
 
-    /// Commits are applied one at a time, so reading and writing the counter needs no lock. A
-    /// number that a crash made forgotten may come again: then its pieces are overwritten.
+    /// A number that a crash made forgotten may come again: then its pieces are overwritten.
     fn next_generation(&self) -> Result<u64, CoreError> {
+        let one = self.generations.lock();
+        let _one = one.unwrap_or_else(PoisonError::into_inner);
         let stored = self.meta.get(GENERATION);
         let stored = stored.map_err(|e| engine("read", &self.path, e))?;
         let last =

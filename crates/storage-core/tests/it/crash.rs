@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use storage_core::history::{Checkpoint, SimulatedDisk};
 use storage_core::{CoreError, Db, Durability, ErrorCode, Health, SimulatedHome, TreeId, begin_in};
 use storage_journal::disk::{Crash, Fault};
 
-use crate::workload::{Random, State, TestResult, dump, open, options, step};
+use crate::workload::{Random, State, TestResult, dump, open, open_holding, options, step};
 
 /// The states that a crash may leave: by number of the last commit.
 pub(crate) type States = BTreeMap<u64, State>;
@@ -55,11 +56,22 @@ pub(crate) fn keep(seed: u64) -> impl FnMut(usize) -> bool {
 
 #[test]
 fn a_crash_at_any_point_leaves_a_state_that_was_and_every_durable_commit() -> TestResult {
+    let reopenings = crash_everywhere(0..5, None)?;
+    assert!(reopenings >= 20_000, "{reopenings} reopenings");
+    Ok(())
+}
+
+/// Works with so many bytes held back from the index, crashes at every point; returns how often a database was
+/// opened after one.
+pub(crate) fn crash_everywhere(
+    seeds: Range<u64>,
+    held_back: Option<u64>,
+) -> Result<u64, Box<dyn std::error::Error>> {
     let mut reopenings = 0;
-    for seed in 0..5 {
+    for seed in seeds {
         let (disk, mut random) = (SimulatedDisk::default(), Random(seed));
         let home = SimulatedHome::beside(&disk);
-        let mut db = open(&disk, &home)?;
+        let mut db = open_holding(&disk, &home, held_back)?;
         let mut states = States::from([(0, dump(&db)?)]);
         let mut durable = 0;
         for number in 0..24 {
@@ -69,7 +81,7 @@ fn a_crash_at_any_point_leaves_a_state_that_was_and_every_durable_commit() -> Te
                 1 => db.checkpoint()?,
                 2 => {
                     db.shutdown()?;
-                    db = open(&disk, &home)?;
+                    db = open_holding(&disk, &home, held_back)?;
                 }
                 3 => {
                     db.compact()?;
@@ -92,7 +104,8 @@ fn a_crash_at_any_point_leaves_a_state_that_was_and_every_durable_commit() -> Te
                 let mut crashes = vec![Crash::Kill, Crash::Drop];
                 crashes.extend((0..8).flat_map(|seed| [Crash::Torn(seed), Crash::Reordered(seed)]));
                 for (seed, crash) in (0..).zip(crashes) {
-                    let case = format!("step {number}, {crash:?} after {prefix}");
+                    let case =
+                        format!("held back {held_back:?}, step {number}, {crash:?} after {prefix}");
                     let index = home.at(prefix).crash(keep(seed));
                     let disk = disk.crash(prefix, crash);
                     check_recovered(&disk, &index, &states, durable, &case)?;
@@ -101,8 +114,7 @@ fn a_crash_at_any_point_leaves_a_state_that_was_and_every_durable_commit() -> Te
             }
         }
     }
-    assert!(reopenings >= 20_000, "{reopenings} reopenings");
-    Ok(())
+    Ok(reopenings)
 }
 
 /// Opens and works until the fault strikes; returns the database if it was opened.

@@ -8,11 +8,15 @@ use storage_core::{
 };
 use storage_journal::disk::Crash;
 
-use crate::workload::{Random, State, TestResult, dump, open, step};
+use crate::workload::{Random, State, TestResult, dump, open, open_holding, step};
 
 fn database() -> Result<(SimulatedDisk, SimulatedHome, Db), CoreError> {
+    holding(None)
+}
+
+fn holding(held_back: Option<u64>) -> Result<(SimulatedDisk, SimulatedHome, Db), CoreError> {
     let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
-    let db = open(&disk, &home)?;
+    let db = open_holding(&disk, &home, held_back)?;
     for seed in 0..20 {
         step(&db, &mut Random(seed))?;
     }
@@ -50,11 +54,16 @@ fn work_until_it_fails(db: &Db) -> Result<Vec<State>, Box<dyn std::error::Error>
 
 #[test]
 fn reads_go_on_from_the_journal_wherever_the_index_fails() -> TestResult {
+    fail_everywhere(None)
+}
+
+/// With so many bytes held back from the index.
+pub(crate) fn fail_everywhere(held_back: Option<u64>) -> TestResult {
     let mut failed = 0;
     for calls in 0..400 {
-        let (disk, home, db) = database()?;
+        let (disk, home, db) = holding(held_back)?;
         home.break_after(calls);
-        let case = format!("after {calls} calls");
+        let case = format!("held back {held_back:?}, after {calls} calls");
         let states = work_until_it_fails(&db).map_err(|e| format!("{case}: {e}"))?;
         let found = dump(&db).map_err(|e| format!("{case}: {e}"))?;
         assert!(states.contains(&found), "{case}");

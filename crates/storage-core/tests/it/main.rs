@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod frames;
 mod full_disk;
+mod held_back;
 mod index_failure;
 mod lifetimes;
 mod lost_commits;

@@ -33,8 +33,19 @@ pub(crate) fn options() -> DbOptions {
 }
 
 pub(crate) fn open(disk: &SimulatedDisk, home: &SimulatedHome) -> Result<Db, CoreError> {
+    open_holding(disk, home, None)
+}
+
+/// With so many bytes held back from the index.
+pub(crate) fn open_holding(
+    disk: &SimulatedDisk,
+    home: &SimulatedHome,
+    held_back_bytes: Option<u64>,
+) -> Result<Db, CoreError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Db::open_simulated(disk, home, &options(), &|_| Ok(LAYOUT))
+    let mut options = options();
+    options.held_back_bytes = held_back_bytes;
+    Db::open_simulated(disk, home, &options, &|_| Ok(LAYOUT))
 }
 
 pub(crate) fn dump(db: &Db) -> Result<State, CoreError> {

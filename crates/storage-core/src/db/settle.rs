@@ -1,0 +1,94 @@
+//! Writing to the index what is held back from it: beside the writers, by them where too much is held back, and
+//! all of it where somebody needs the files of the index.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::inner::Inner;
+use super::reading::give_up;
+use crate::commit::Commit;
+use crate::error::CoreError;
+use crate::index::{HeldBack, Index, held_size};
+use crate::woken::Woken;
+
+/// The thread that does it, until dropped.
+pub(crate) fn start(inner: Arc<Inner>) -> Result<Woken, CoreError> {
+    Woken::start(
+        "nonos-settle",
+        inner,
+        |inner| &inner.settle,
+        |inner, is_over| while !is_over.load(Ordering::Acquire) && inner.settle_some() {},
+    )
+}
+
+impl Inner {
+    /// Settles a piece; whether there may be another one.
+    fn settle_some(&self) -> bool {
+        let settling = self.settling.lock();
+        let settling = settling.unwrap_or_else(PoisonError::into_inner);
+        let Ok(index) = self.index() else {
+            return false;
+        };
+        let settled = index.settle_some();
+        drop(settling);
+        match settled {
+            Ok(more) => more,
+            Err(error) => {
+                self.give_up_failed(&index, error);
+                // Nothing that failed is dropped here: it may hang.
+                give_up(index);
+                false
+            }
+        }
+    }
+
+    /// Called by the writer after its commit, which succeeded whatever happens here.
+    pub(super) fn make_room(&self, commit: &Commit) {
+        let Ok(index) = self.index() else {
+            return;
+        };
+        let held_back = index.held_back();
+        if held_back == HeldBack::Little {
+            return;
+        }
+        self.settle.wake();
+        if held_back == HeldBack::TooMuch || !self.settles_beside {
+            let sizes = commit
+                .changes()
+                .map(|(_, key, value)| held_size(key, value));
+            if let Err(error) = index.make_room(2 * sizes.sum::<usize>()) {
+                self.give_up_failed(&index, error);
+            }
+        }
+    }
+
+    /// Writes everything that is held back to the index, which is then durable as well if asked for. An index that
+    /// fails is given up.
+    pub(super) fn settle_all(&self, durably: bool) -> Result<(), CoreError> {
+        let index = self.index()?;
+        if self.index_failure().is_some() {
+            return Ok(());
+        }
+        let settled = if durably {
+            index.sync()
+        } else {
+            index.settle()
+        };
+        match settled {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let _between = self.between_commits();
+                self.fall_back(&index, error).map(drop)
+            }
+        }
+    }
+
+    /// Lets the journal answer. Where it cannot, no more is taken that could not be settled either.
+    fn give_up_failed(&self, index: &Arc<dyn Index>, error: CoreError) {
+        let _between = self.between_commits();
+        match self.fall_back(index, error) {
+            Ok(_) | Err(CoreError::Closed) => {}
+            Err(error) => drop(self.poison(error)),
+        }
+    }
+}

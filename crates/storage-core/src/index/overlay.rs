@@ -1,0 +1,357 @@
+//! The index written behind: what commits change is held back in memory, over the index, and written
+//! to it in key order by whoever has time.
+//!
+//! There are two layers. Commits change the upper one; once that is full it becomes the lower one,
+//! which does not change any more, is written in pieces, by several threads at once, and is let go when
+//! all of it is written. So an entry never leaves a layer that somebody reads: a scan holds the layers
+//! that it began with.
+//!
+//! # Invariants
+//!
+//! - What is in neither layer is in the index, whole.
+//! - What the index lacks was applied after the witness that it holds: setting one writes everything first.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use layer::{Layer, Layers, either};
+
+use super::{HeldBack, Index, Witness, held_size};
+use crate::changes;
+use crate::error::CoreError;
+use crate::tree::{PerTree, TreeId};
+use crate::view::{KeyRange, Order, Visit};
+
+/// Bytes that one thread writes in one go.
+const PIECE: usize = 16 * 1024;
+
+mod layer;
+#[cfg(test)]
+mod tests;
+
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    index: Arc<dyn Index>,
+    layers: RwLock<Layers>,
+    settling: Mutex<Settling>,
+    /// Told when all of the lower layer is written, or some of it could not be.
+    settled: Condvar,
+    greatest: PerTree<Mutex<Greatest>>,
+    /// Bytes of the upper layer from which on it is written.
+    full: usize,
+    /// Bytes of both layers from which on those write who apply more.
+    too_much: usize,
+}
+
+/// How far the lower layer is written.
+#[derive(Debug, Default)]
+struct Settling {
+    /// What is before it is written, or being written.
+    next: Place,
+    /// Pieces that are being written.
+    writing: usize,
+}
+
+/// A tree by its place in [`TreeId::ALL`], and a key that the place is behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    tree: usize,
+    after: Option<Vec<u8>>,
+}
+
+/// A part of a tree of a layer: what is behind the place, through a key.
+#[derive(Debug)]
+struct Piece {
+    layer: Arc<Layer>,
+    tree: TreeId,
+    behind: Place,
+    through: Option<Vec<u8>>,
+    bytes: usize,
+}
+
+/// A key that none of a tree is above; a removal may leave it too high, which costs a look into the index.
+#[derive(Debug, Default)]
+enum Greatest {
+    #[default]
+    NotRead,
+    NoKey,
+    Key(Vec<u8>),
+}
+
+impl Overlay {
+    /// Over `index`, which nobody else writes to. It holds back `capacity_bytes` at most, and a few times what a
+    /// single commit takes.
+    pub(crate) fn new(index: Arc<dyn Index>, capacity_bytes: u64) -> Self {
+        let third = usize::try_from(capacity_bytes / 3).unwrap_or(usize::MAX);
+        Self {
+            index,
+            layers: RwLock::default(),
+            settling: Mutex::default(),
+            settled: Condvar::new(),
+            greatest: PerTree::default(),
+            full: third.max(1),
+            // From then on twice as much is written as is applied. The lower layer is let go whole, so before that half
+            // as much comes to it as it holds: the last third.
+            too_much: third.saturating_mul(2).max(1),
+        }
+    }
+
+    fn layers(&self) -> RwLockReadGuard<'_, Layers> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the layers hold of a key, the upper one first: a value, or that it is deleted.
+    #[expect(clippy::option_option, reason = "not held is not deleted")]
+    fn held(&self, tree: TreeId, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        let layers = self.layers();
+        let held = layers.upper.read(tree).get(key).cloned();
+        held.or_else(|| layers.lower.as_ref()?.read(tree).get(key).cloned())
+    }
+
+    /// Whether a key that neither layer holds is above all of the tree, so that the index need not be asked; notes a
+    /// key that is put.
+    fn is_above_all(&self, tree: TreeId, key: &[u8], is_put: bool) -> Result<bool, CoreError> {
+        let mut greatest = lock(self.greatest.of(tree));
+        if matches!(*greatest, Greatest::NotRead) {
+            *greatest = Greatest::NoKey;
+            let everything = (Bound::Unbounded, Bound::Unbounded);
+            let read = self
+                .index
+                .scan(tree, &everything, Order::Descending, &mut |key, _| {
+                    *greatest = Greatest::Key(key.to_vec());
+                    Ok(false)
+                });
+            read.inspect_err(|_| *greatest = Greatest::NotRead)?;
+        }
+        let is_above = match &*greatest {
+            Greatest::Key(greatest) => key > greatest.as_slice(),
+            Greatest::NoKey | Greatest::NotRead => true,
+        };
+        if is_above && is_put {
+            *greatest = Greatest::Key(key.to_vec());
+        }
+        Ok(is_above)
+    }
+
+    /// The layer that is to be written: the lower one, or the upper one, if it is as full as `from`, which gives its
+    /// place to an empty one. Called by who holds `settling`.
+    fn lower(&self, from: usize) -> Option<Arc<Layer>> {
+        let layers = self.layers();
+        if layers.lower.is_some() {
+            return layers.lower.clone();
+        }
+        if layers.upper.bytes() < from {
+            return None;
+        }
+        drop(layers);
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        let full = std::mem::take(&mut layers.upper);
+        layers.lower = Some(Arc::clone(&full));
+        Some(full)
+    }
+
+    /// A piece of the layer that is to be written, of so many bytes at most; `None` if the upper one is not as full
+    /// as `from`, or if others write what is left.
+    fn claim(&self, settling: &mut Settling, from: usize, most: usize) -> Option<Piece> {
+        let layer = self.lower(from)?;
+        while let Some(&tree) = TreeId::ALL.get(settling.next.tree) {
+            let behind = settling.next.clone();
+            let (mut through, mut bytes) = (None, 0);
+            for (key, value) in layer.read(tree).range::<[u8], _>(behind.range()) {
+                bytes += held_size(key, value.as_deref());
+                through = Some(key.clone());
+                if bytes >= most {
+                    break;
+                }
+            }
+            if through.is_some() {
+                settling.next.after.clone_from(&through);
+                settling.writing += 1;
+                return Some(Piece {
+                    layer,
+                    tree,
+                    behind,
+                    through,
+                    bytes,
+                });
+            }
+            settling.next = Place {
+                tree: behind.tree + 1,
+                after: None,
+            };
+        }
+        None
+    }
+
+    /// Writes a piece that was claimed, and lets the layer go if it was the last one.
+    fn write(&self, piece: Piece) -> Result<(), CoreError> {
+        let (start, _) = piece.behind.range();
+        let end = piece
+            .through
+            .as_deref()
+            .map_or(Bound::Unbounded, Bound::Included);
+        let written = piece
+            .layer
+            .read(piece.tree)
+            .range::<[u8], _>((start, end))
+            .try_for_each(|(key, value)| {
+                self.index
+                    .apply(piece.tree, key, value.as_deref(), &mut |_| {})
+            });
+        let mut settling = lock(&self.settling);
+        settling.writing -= 1;
+        if written.is_err() && piece.behind < settling.next {
+            // Written once more by whoever tries next.
+            settling.next = piece.behind;
+        }
+        if settling.writing == 0 && settling.is_through(&piece.layer) {
+            settling.next = Place::default();
+            let layers = self.layers.write();
+            layers.unwrap_or_else(PoisonError::into_inner).lower = None;
+        }
+        drop(settling);
+        self.settled.notify_all();
+        written
+    }
+}
+
+impl Settling {
+    /// Whether nothing of the layer is behind the place.
+    fn is_through(&self, layer: &Layer) -> bool {
+        let mut trees = TreeId::ALL.iter().enumerate().skip(self.next.tree);
+        trees.all(|(number, tree)| {
+            let range = if number == self.next.tree {
+                self.next.range()
+            } else {
+                (Bound::Unbounded, Bound::Unbounded)
+            };
+            layer.read(*tree).range::<[u8], _>(range).next().is_none()
+        })
+    }
+}
+
+impl Place {
+    /// The keys of the tree that are behind it.
+    fn range(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        let after = self.after.as_deref();
+        (
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        )
+    }
+}
+
+impl Index for Overlay {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        match self.held(tree, key) {
+            Some(held) => Ok(held),
+            None => self.index.get(tree, key),
+        }
+    }
+
+    fn apply(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        replaced: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CoreError> {
+        let held = self.held(tree, key);
+        let is_above_all = self.is_above_all(tree, key, value.is_some())?;
+        let before = match held {
+            Some(held) => held,
+            None if is_above_all => None,
+            None => self.index.get(tree, key)?,
+        };
+        if let Some(before) = before {
+            replaced(&before);
+        }
+        self.layers().upper.put(tree, key, value);
+        Ok(())
+    }
+
+    fn scan(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), CoreError> {
+        let layers = self.layers().clone();
+        let nothing = BTreeMap::new();
+        let upper = layers.upper.read(tree);
+        let lower = layers.lower.as_ref().map(|lower| lower.read(tree));
+        let lower = lower.as_deref().unwrap_or(&nothing);
+        let upper = changes::of_range(&upper, range, order);
+        let lower = changes::of_range(lower, range, order);
+        changes::over(either(upper, lower, order), order, visit, |visit| {
+            self.index.scan(tree, range, order, visit)
+        })
+    }
+
+    fn witness(&self) -> Result<Option<Witness>, CoreError> {
+        self.index.witness()
+    }
+
+    fn set_witness(&self, witness: Witness) -> Result<(), CoreError> {
+        self.settle()?;
+        self.index.set_witness(witness)
+    }
+
+    fn sync(&self) -> Result<(), CoreError> {
+        self.settle()?;
+        self.index.sync()
+    }
+
+    fn held_back(&self) -> HeldBack {
+        let layers = self.layers();
+        let upper = layers.upper.bytes();
+        let lower = layers.lower.as_ref().map_or(0, |lower| lower.bytes());
+        if upper + lower >= self.too_much {
+            HeldBack::TooMuch
+        } else if upper >= self.full || lower > 0 {
+            HeldBack::Much
+        } else {
+            HeldBack::Little
+        }
+    }
+
+    fn settle_some(&self) -> Result<bool, CoreError> {
+        let piece = self.claim(&mut lock(&self.settling), self.full, PIECE);
+        piece.map_or(Ok(false), |piece| self.write(piece).map(|()| true))
+    }
+
+    fn make_room(&self, bytes: usize) -> Result<(), CoreError> {
+        let mut left = bytes;
+        while left > 0 {
+            let Some(piece) = self.claim(&mut lock(&self.settling), self.full, PIECE.min(left))
+            else {
+                break;
+            };
+            left = left.saturating_sub(piece.bytes);
+            self.write(piece)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<(), CoreError> {
+        let then = self.layers().clone();
+        let mut settling = lock(&self.settling);
+        while self.layers().have_any_of(&then) {
+            if let Some(piece) = self.claim(&mut settling, 1, PIECE) {
+                drop(settling);
+                self.write(piece)?;
+                settling = lock(&self.settling);
+            } else {
+                let told = self.settled.wait(settling);
+                settling = told.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,214 @@
+//! The overlay over a simulated index, against a map.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::{Index, Overlay};
+use crate::error::CoreError;
+use crate::index::simulated::SimulatedHome;
+use crate::index::{HeldBack, IndexHome, held_size};
+use crate::tree::TreeId;
+use crate::view::{KeyRange, Order};
+
+type Model = BTreeMap<(TreeId, Vec<u8>), Vec<u8>>;
+type Found = Vec<(Vec<u8>, Vec<u8>)>;
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+const TREES: [TreeId; 3] = [TreeId::Schema, TreeId::Metrics, TreeId::AuditLog];
+const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u8) -> u8 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let below = (mixed ^ (mixed >> 31)) % u64::from(end);
+        u8::try_from(below).unwrap_or_default()
+    }
+
+    fn tree(&mut self) -> TreeId {
+        TREES
+            .get(usize::from(self.below(3)))
+            .copied()
+            .unwrap_or(TreeId::Schema)
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        vec![self.below(24)]
+    }
+
+    fn bound(&mut self) -> Bound<Vec<u8>> {
+        match self.below(3) {
+            0 => Bound::Unbounded,
+            1 => Bound::Included(self.key()),
+            _ => Bound::Excluded(self.key()),
+        }
+    }
+}
+
+fn read(
+    index: &dyn Index,
+    tree: TreeId,
+    range: &KeyRange,
+    order: Order,
+    most: usize,
+) -> Result<Found, CoreError> {
+    let mut found = Found::new();
+    index.scan(tree, range, order, &mut |key, value| {
+        found.push((key.to_vec(), value.to_vec()));
+        Ok(found.len() < most)
+    })?;
+    Ok(found)
+}
+
+fn expected(model: &Model, tree: TreeId, range: &KeyRange, order: Order, most: usize) -> Found {
+    use std::ops::RangeBounds;
+    let inside = |key: &Vec<u8>| (range.0.as_ref(), range.1.as_ref()).contains(key);
+    let entries = model
+        .iter()
+        .filter(|((of, key), _)| *of == tree && inside(key));
+    let mut found: Found = entries
+        .map(|((_, key), value)| (key.clone(), value.clone()))
+        .collect();
+    if order == Order::Descending {
+        found.reverse();
+    }
+    found.truncate(most);
+    found
+}
+
+fn assert_same(index: &dyn Index, model: &Model, case: &str) -> TestResult {
+    for tree in TREES {
+        let order = Order::Ascending;
+        let found = read(index, tree, &EVERYTHING, order, usize::MAX)?;
+        assert_eq!(
+            found,
+            expected(model, tree, &EVERYTHING, order, usize::MAX),
+            "{case}"
+        );
+    }
+    Ok(())
+}
+
+fn put(
+    index: &dyn Index,
+    model: &mut Model,
+    random: &mut Random,
+    case: &str,
+) -> Result<usize, CoreError> {
+    let (tree, key) = (random.tree(), random.key());
+    let value =
+        (random.below(3) > 0).then(|| vec![random.below(255); usize::from(random.below(60))]);
+    let mut replaced = None;
+    index.apply(tree, &key, value.as_deref(), &mut |before| {
+        replaced = Some(before.to_vec());
+    })?;
+    let size = held_size(&key, value.as_deref());
+    let before = match value {
+        Some(value) => model.insert((tree, key), value),
+        None => model.remove(&(tree, key)),
+    };
+    assert_eq!(replaced, before, "{case}: what was replaced");
+    Ok(size)
+}
+
+#[test]
+fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
+    for seed in 0..2000 {
+        let mut random = Random(seed);
+        let home = SimulatedHome::default();
+        let index = home.open()?;
+        let mut model = Model::new();
+        for _ in 0..random.below(30) {
+            put(&*index, &mut model, &mut random, "directly")?;
+        }
+        let capacity = [0, 300, 1000, 3000, 1 << 20];
+        let capacity = *capacity.get(usize::from(random.below(5))).ok_or("five")?;
+        let over = Overlay::new(Arc::clone(&index), capacity);
+        for number in 0..60 {
+            let case = format!("seed {seed}, step {number}, capacity {capacity}");
+            match random.below(16) {
+                0 => over.settle()?,
+                1 => {
+                    over.sync()?;
+                    assert_same(&*home.crash(|_| false).open()?, &model, &case)?;
+                }
+                2 | 3 => drop(over.settle_some()?),
+                4 | 5 => {
+                    let (tree, key) = (random.tree(), random.key());
+                    let found = over.get(tree, &key)?;
+                    assert_eq!(found.as_ref(), model.get(&(tree, key)), "{case}");
+                }
+                6..9 => {
+                    let (tree, range) = (random.tree(), (random.bound(), random.bound()));
+                    let most = 1 + usize::from(random.below(30));
+                    for order in [Order::Ascending, Order::Descending] {
+                        let found = read(&over, tree, &range, order, most)?;
+                        let expected = if crate::view::is_empty(&range) {
+                            Found::new()
+                        } else {
+                            expected(&model, tree, &range, order, most)
+                        };
+                        assert_eq!(found, expected, "{case}: {range:?}, {order:?}");
+                    }
+                }
+                _ => {
+                    let size = put(&over, &mut model, &mut random, &case)?;
+                    if over.held_back() == HeldBack::TooMuch {
+                        over.make_room(2 * size)?;
+                    }
+                    let layers = over.layers().clone();
+                    let held = layers.upper.bytes() + layers.lower.map_or(0, |lower| lower.bytes());
+                    assert!(
+                        held <= usize::try_from(capacity)? + 600,
+                        "{case}: {held} bytes"
+                    );
+                }
+            }
+        }
+        let case = format!("seed {seed}, at the end");
+        assert_same(&over, &model, &case)?;
+        over.settle()?;
+        assert_eq!(over.held_back(), HeldBack::Little, "{case}");
+        assert_same(&*index, &model, &case)?;
+    }
+    Ok(())
+}
+
+/// Whatever call fails, what was applied is still read; once no call fails any more all of it is written.
+#[test]
+fn an_index_that_fails_at_any_call_loses_nothing_that_is_held_back() -> TestResult {
+    let mut failures = 0;
+    for calls in 0..300 {
+        let mut random = Random(calls);
+        let home = SimulatedHome::default();
+        let index = home.open()?;
+        let over = Overlay::new(Arc::clone(&index), 1500);
+        let mut model = Model::new();
+        home.break_after(calls);
+        let mut failed = false;
+        for number in 0..120 {
+            let case = format!("{calls} calls, step {number}");
+            let done = put(&over, &mut model, &mut random, &case)
+                .and_then(|size| over.make_room(2 * size));
+            if done.is_err() {
+                failed = true;
+                let is_held = over.layers().upper.bytes() > 0 || over.layers().lower.is_some();
+                assert_eq!(over.settle().is_err(), is_held, "{case}");
+                home.break_after(u64::MAX);
+                assert_same(&over, &model, &case)?;
+                over.settle()?;
+                assert_same(&*index, &model, &case)?;
+                break;
+            }
+        }
+        failures += u32::from(failed);
+    }
+    assert!(failures > 200, "{failures} failures");
+    Ok(())
+}
