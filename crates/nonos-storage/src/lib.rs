@@ -64,6 +64,12 @@ pub use storage_schema::{
 };
 pub use update::Update;
 
+/// Every example of the guide, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/STORAGE.md")]
+#[derive(Debug)]
+pub struct Guide;
+
 /// The README's example, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -131,7 +131,8 @@ impl OpenOptions {
         NodeStorage::open_with(self)
     }
 
-    /// Opens the database on a disk and with an index that a test can crash. Nothing runs beside the caller.
+    /// Opens the database on a disk and with an index that a test can crash. Nothing runs beside the caller; of what
+    /// was committed `held_back_bytes` are written to the index later, by default as many as on a disk.
     ///
     /// # Errors
     ///
@@ -141,11 +142,13 @@ impl OpenOptions {
         self,
         disk: Arc<dyn Disk>,
         home: &SimulatedHome,
+        held_back_bytes: Option<u64>,
     ) -> NonosResult<NodeStorage> {
         NodeStorage::opened_by(self, |options, migration| {
             let mut options = options.clone();
             options.flush_every_ms = None;
             options.mark_when_idle_ms = None;
+            options.held_back_bytes = held_back_bytes;
             storage_schema::open_with(&options, migration, |accept| {
                 Db::open_simulated(disk, home, &options, accept)
             })

@@ -31,6 +31,7 @@ fn every_command_in_the_documents_is_one() -> TestResult {
         "docs/MONITORING.md",
         "docs/OPERATIONS.md",
         "docs/SECRETS.md",
+        "docs/SECURITY.md",
         "docs/MIGRATIONS.md",
     ] {
         for command in commands(&fs::read_to_string(format!("{ROOT}/{file}"))?) {

@@ -97,6 +97,8 @@ pub(crate) struct Life {
     disk: SimulatedDisk,
     home: SimulatedHome,
     now_ms: u64,
+    /// How much of what was committed is written to the index later.
+    held_back_bytes: Option<u64>,
     history: History,
     damage: Damage,
     told: Vec<String>,
@@ -117,6 +119,7 @@ impl Life {
             disk: SimulatedDisk::default(),
             home: SimulatedHome::default(),
             now_ms: BEGINNING,
+            held_back_bytes: random.one_of([None, Some(0), Some(400), Some(8000)]),
             history: History::anywhere(State::new()),
             damage: Damage::Nothing,
             told: Vec::new(),
@@ -154,7 +157,7 @@ impl Life {
             simulated: disk.clone(),
             journal: config.path.with_extension("sled.journal"),
         });
-        OpenOptions::new(config).open_simulated(disk, home)
+        OpenOptions::new(config).open_simulated(disk, home, self.held_back_bytes)
     }
 
     fn open(&self) -> Result<NodeStorage, NonosError> {
