@@ -1,5 +1,5 @@
-//! `RocksDB`: a column family for each tree, set up as its wiki advises for new databases: 16 KiB blocks,
-//! bloom filters of 10 bits, index and filters in the cache, dynamic levels.
+//! `RocksDB`: a column family for each tree. Not its defaults: 16 KiB blocks, bloom filters of 10 bits, index
+//! and filters in the cache, dynamic levels, six background jobs.
 //!
 //! What is buffered is written to the log without a sync, and survives a kill.
 
