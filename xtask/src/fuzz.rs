@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use storage_fuzz::{TARGETS, Target};
 
@@ -36,7 +35,7 @@ struct Asked {
 struct Row {
     name: &'static str,
     executions: String,
-    seconds: u64,
+    seconds: String,
     coverage: String,
     is_clean: bool,
 }
@@ -202,7 +201,6 @@ fn process(what: &'static str, source: io::Error) -> Error {
 
 /// Runs a target; what it says is passed on, and its last words are kept.
 fn fuzz(root: &Path, name: &'static str, seconds: u64) -> Result<Row, Error> {
-    let started = Instant::now();
     let mut command = cargo_fuzz();
     command
         .args(["run", "--fuzz-dir", "fuzz", name])
@@ -221,7 +219,7 @@ fn fuzz(root: &Path, name: &'static str, seconds: u64) -> Result<Row, Error> {
     let mut row = Row {
         name,
         executions: String::new(),
-        seconds: 0,
+        seconds: String::new(),
         coverage: String::new(),
         is_clean: false,
     };
@@ -230,6 +228,11 @@ fn fuzz(root: &Path, name: &'static str, seconds: u64) -> Result<Row, Error> {
         eprintln!("{line}");
         if let Some(count) = line.strip_prefix("stat::number_of_executed_units:") {
             count.trim().clone_into(&mut row.executions);
+        }
+        // "Done 4711 runs in 60 second(s)"
+        if let Some(done) = line.strip_prefix("Done ") {
+            let seconds = done.split(' ').nth(3).unwrap_or_default();
+            seconds.clone_into(&mut row.seconds);
         }
         if let Some((_, rest)) = line.split_once(" cov: ") {
             let edges = rest.split(' ').next().unwrap_or_default();
@@ -240,6 +243,5 @@ fn fuzz(root: &Path, name: &'static str, seconds: u64) -> Result<Row, Error> {
         .wait()
         .map_err(|e| process("cargo fuzz", e))?
         .success();
-    row.seconds = started.elapsed().as_secs();
     Ok(row)
 }
