@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::batch::Entries;
-use crate::changes::{self, Changes};
+use crate::changes::{self, Change, Changes};
 use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
 use crate::trees::audit_log::HeadSealer;
@@ -102,6 +102,12 @@ impl Commit {
     /// The state that this commit makes of `view`: reads see what the commit already holds.
     pub fn over<'a>(&'a self, view: &'a dyn Read) -> Pending<'a> {
         Pending { view, commit: self }
+    }
+
+    /// The changes of a tree, in the order of keys.
+    pub(crate) fn changes_of(&self, tree: TreeId) -> impl Iterator<Item = Change<'_>> {
+        let changes = self.changes.of(tree).iter();
+        changes.map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     /// The changes in the order of tree and key.

@@ -55,6 +55,7 @@ mod inner;
 mod reading;
 pub(crate) mod recovery;
 mod reserve;
+mod samples;
 pub(crate) mod settle;
 
 pub use compact::Compacted;
@@ -326,6 +327,7 @@ impl Db {
         let _between = applying.unwrap_or_else(PoisonError::into_inner);
         merged.index.exchange(newer);
         inner.cache.clear();
+        inner.window_mut().clear();
         inner.set_counts(&digests);
         inner.last_commit.store(through, Ordering::Release);
         Ok(through)

@@ -36,6 +36,7 @@ mod tree;
 pub mod trees;
 mod value;
 mod view;
+mod window;
 mod woken;
 
 pub use activity::{Activity, Latencies, TreeActivity};

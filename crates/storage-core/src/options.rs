@@ -62,9 +62,15 @@ impl DbOptions {
         self.cache_capacity_bytes / 4
     }
 
-    /// The pages of the index have the rest.
+    /// The newest samples, decoded, have three eighths.
+    pub(crate) fn for_samples(&self) -> u64 {
+        self.cache_capacity_bytes / 8 * 3
+    }
+
+    /// The pages of the index have the rest, a quarter.
     pub(crate) fn for_pages(&self) -> u64 {
-        self.cache_capacity_bytes - self.cache_capacity_bytes / 8 - self.for_records()
+        let others = self.cache_capacity_bytes / 8 + self.for_records() + self.for_samples();
+        self.cache_capacity_bytes - others
     }
 
     /// Now, in Unix seconds.

@@ -167,7 +167,7 @@ impl NodeStorage {
         start: i64,
         end: i64,
     ) -> NonosResult<Vec<(i64, StoredMetrics)>> {
-        self.done(metrics::range(&self.db.view(), start, end))
+        self.done(metrics::load_range(&self.db, start, end))
     }
 
     /// Iterates from `start` to `end`, both included, oldest first, as
@@ -186,7 +186,7 @@ impl NodeStorage {
     ///
     /// `CORRUPT`, `POISONED` after closing, `IO`.
     pub fn load_latest_metrics(&self, count: usize) -> NonosResult<Vec<(i64, StoredMetrics)>> {
-        self.done(metrics::latest(&self.db.view(), count))
+        self.done(metrics::load_latest(&self.db, count))
     }
 
     /// Removes every sample older than `older_than` (Unix seconds) and returns how many; one of

@@ -160,18 +160,20 @@ impl Inner {
         let mut turn = self.take_turn()?;
         self.check_journal()?;
         let number = self.catch_up(durable, &*new, through, &mut digests)?;
-        if digests != turn.sequence.digests {
-            // The journal is what happened, so it is the old index that was not what it said.
-            tracing::error!("the index had lost or changed records; the new one has them");
-            self.set_counts(&digests);
-            self.cache.clear();
-        }
+        let was_wrong = digests != turn.sequence.digests;
         journal
             .sync_through(number)
             .map_err(|e| self.latch(e.into()))?;
         durable.make_durable(&*new, number)?;
         let_go(new).map_err(|_used| CoreError::Busy)?;
         let before = self.exchange(durable)?;
+        if was_wrong {
+            // The journal is what happened, so it is the old index that was not what it said.
+            tracing::error!("the index had lost or changed records; the new one has them");
+            self.set_counts(&digests);
+            self.cache.clear();
+            self.window_mut().clear();
+        }
         turn.sequence.digests = digests.clone();
         let entries = digests.total();
         let marked = durable.mark(number, digests, (self.clock)());

@@ -30,6 +30,7 @@ use crate::options::DbOptions;
 use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
 use crate::tree::{PerTree, TreeId};
+use crate::window::Window;
 use crate::woken::Wake;
 
 /// How long closing waits for reads that are under way.
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(super) last_commit: AtomicU64,
     pub(super) counts: PerTree<AtomicUsize>,
     pub(super) cache: RecordCache,
+    pub(super) window: RwLock<Window>,
     pub(super) counters: Arc<StorageMetrics>,
     pub(super) activity: Arc<Activity>,
     /// Wakes who syncs ahead.
@@ -156,6 +158,10 @@ impl Inner {
             last_commit: AtomicU64::new(last_commit),
             counts: PerTree::default(),
             cache: RecordCache::new(options.for_records()),
+            window: RwLock::new(Window::new(
+                options.for_samples(),
+                digests.of(TreeId::Metrics.number()).count() == 0,
+            )),
             counters: Arc::default(),
             activity: Arc::default(),
             sync: Wake::default(),
@@ -301,8 +307,10 @@ impl Inner {
             for (tree, key, _) in commit.changes() {
                 self.cache.remove(tree, key);
             }
+            self.window_mut().clear();
             return Err(self.applied_in_part(error, sequence));
         }
+        self.tell_window(commit);
         drop(applying);
         self.make_room(commit);
         Ok(number)

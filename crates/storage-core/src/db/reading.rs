@@ -164,6 +164,7 @@ impl Inner {
         let given_up = slot.replace(Arc::clone(&answering));
         drop(slot);
         self.cache.clear();
+        self.window_mut().clear();
         failure.get_or_insert_with(|| reason.to_owned());
         if let Some(index) = given_up {
             give_up(index);

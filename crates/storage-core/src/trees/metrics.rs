@@ -132,6 +132,25 @@ pub fn range(
     Ok(samples)
 }
 
+/// [`range`] of what `db` holds now. The newest samples are kept decoded, and not read again.
+///
+/// # Errors
+///
+/// As [`Tree::scan`].
+pub fn load_range(db: &Db, start: i64, end: i64) -> Result<Vec<(i64, StoredMetrics)>, CoreError> {
+    let (start, end) = since_1970(start, end);
+    db.samples(start, end)
+}
+
+/// [`latest`] of what `db` holds now, as [`load_range`].
+///
+/// # Errors
+///
+/// As [`Tree::scan`].
+pub fn load_latest(db: &Db, count: usize) -> Result<Vec<(i64, StoredMetrics)>, CoreError> {
+    db.newest_samples(count)
+}
+
 /// Iterates from `start` to `end`, both included, oldest first, a page at a time, as
 /// [`Tree::iter`].
 pub fn iter(
@@ -150,11 +169,20 @@ pub fn iter(
 ///
 /// As [`Tree::scan`].
 pub fn latest(from: &dyn Read, count: usize) -> Result<Vec<(i64, StoredMetrics)>, CoreError> {
+    latest_through(from, None, count)
+}
+
+/// The newest `count` samples that are not later than `end`.
+pub(crate) fn latest_through(
+    from: &dyn Read,
+    end: Option<i64>,
+    count: usize,
+) -> Result<Vec<(i64, StoredMetrics)>, CoreError> {
     let mut samples = Vec::new();
     METRICS.scan(
         from,
         None,
-        None,
+        end.as_ref(),
         Order::Descending,
         |TimestampKey(time), metrics| {
             if samples.len() < count {

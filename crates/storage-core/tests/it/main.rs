@@ -18,5 +18,6 @@ mod lost_commits;
 mod peers;
 mod purge;
 mod remains;
+mod samples;
 mod staged_disk;
 mod workload;
