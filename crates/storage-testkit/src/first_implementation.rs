@@ -1,14 +1,13 @@
 //! Databases that the first implementation itself wrote, and the listings of what is in them.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use lzma_rust2::XzReader;
 use serde_json::Value;
 
-use crate::Directory;
 use crate::logs::forbid;
+use crate::{Directory, unpack};
 
 /// The names of the fixtures.
 pub const FIXTURES: [&str; 2] = ["stamped-1", "stamped-2"];
@@ -27,12 +26,8 @@ impl FirstImplementation {
     ///
     /// Errors of the file system.
     pub fn unpack(name: &'static str) -> io::Result<Self> {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
-        let packed = fixtures.join(format!("first-implementation/{name}.tar.xz"));
         let directory = Directory::new()?;
-        let mut archive = Vec::new();
-        XzReader::new(fs::File::open(packed)?, false).read_to_end(&mut archive)?;
-        tar::Archive::new(archive.as_slice()).unpack(directory.root())?;
+        unpack(&format!("first-implementation/{name}"), directory.root())?;
         let fixture = Self { directory, name };
         if let Some(secrets) = fixture.listing()?.get("secrets").and_then(Value::as_object) {
             for secret in secrets.values().filter_map(Value::as_str) {

@@ -1,10 +1,11 @@
-//! Temporary databases on disk.
+//! Temporary databases on disk, and those that are kept.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use lzma_rust2::XzReader;
 use storage_core::{CoreError, Db, DbOptions, Layout};
 use tempfile::TempDir;
 
@@ -73,4 +74,17 @@ impl Directory {
         }
         Ok(found)
     }
+}
+
+/// Unpacks `fixtures/{name}.tar.xz` into a directory.
+///
+/// # Errors
+///
+/// Errors of the file system.
+pub fn unpack(name: &str, into: &Path) -> io::Result<()> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let packed = fs::File::open(fixtures.join(format!("{name}.tar.xz")))?;
+    let mut archive = Vec::new();
+    XzReader::new(packed, false).read_to_end(&mut archive)?;
+    tar::Archive::new(archive.as_slice()).unpack(into)
 }

@@ -11,5 +11,5 @@ mod random;
 pub mod strategy;
 
 pub use dump::{Entry, dump};
-pub use fixture::{Directory, LAYOUT};
+pub use fixture::{Directory, LAYOUT, unpack};
 pub use random::Random;

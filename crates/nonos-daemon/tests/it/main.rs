@@ -17,6 +17,7 @@ mod full_disk;
 #[cfg(feature = "encrypted-storage")]
 mod golden;
 mod http;
+mod kept;
 mod migrate;
 #[cfg(feature = "object-store")]
 mod object_target;
