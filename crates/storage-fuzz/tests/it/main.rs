@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use storage_fuzz::TARGETS;
+use storage_fuzz::{TARGETS, Target};
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
@@ -58,6 +58,17 @@ fn every_target_has_a_program_and_nothing_else_has() -> io::Result<()> {
             manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")),
             "{name}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn every_target_is_in_the_table_of_what_was_fuzzed() -> io::Result<()> {
+    let document = fs::read_to_string(fuzz().join("../docs/RELIABILITY.md"))?;
+    for Target { name, .. } in TARGETS {
+        let rows = document.lines();
+        let rows = rows.filter(|row| row.starts_with(&format!("| `{name}` |")));
+        assert_eq!(rows.count(), 1, "{name}");
     }
     Ok(())
 }
