@@ -5,7 +5,7 @@
 //! `fuzz/corpus`.
 //!
 //! Nearly every format has a checksum, behind which random bytes never get. So the first byte of an input says
-//! whether its sums are put right before it is decoded: see [`input`].
+//! whether its sums are put right before it is decoded.
 #![expect(
     clippy::expect_used,
     clippy::panic,
