@@ -496,7 +496,7 @@ impl Db {
     /// Makes one commit: `f` reads the view and fills the commit, which is then applied whole.
     ///
     /// Returns what `f` returned and the commit's number; a commit that changes nothing takes no
-    /// number and returns the last one. If `f` returns an error or panics, nothing is written.
+    /// number and returns the last one, durable if that was asked for. If `f` returns an error or panics, nothing is written.
     /// Updates run one at a time; `f` must not write through this handle itself.
     ///
     /// # Errors
@@ -522,14 +522,16 @@ impl Db {
         let mut turn = turn;
         let number = inner.apply(&commit, durability, &mut turn.sequence)?;
         drop(turn);
-        if commit.is_empty() {
-            return Ok((result, number));
-        }
+        // Also what changes nothing: it may be that somebody else's commit, which nobody waited for yet, did it before.
         if durability == Durability::Durable {
             inner.sync_through(number)?;
-            inner.activity.durable.note(started.elapsed());
-        } else {
-            inner.activity.buffered.note(started.elapsed());
+        }
+        if !commit.is_empty() {
+            let latencies = match durability {
+                Durability::Durable => &inner.activity.durable,
+                Durability::Buffered => &inner.activity.buffered,
+            };
+            latencies.note(started.elapsed());
         }
         Ok((result, number))
     }

@@ -73,7 +73,10 @@ fn whole_lives_keep_what_is_promised() -> TestResult {
                     };
                     match lived {
                         Ok(counts) => total.0.add(&counts),
-                        Err(error) => total.1.push(error),
+                        Err(error) => {
+                            println!("{error}");
+                            total.1.push(error);
+                        }
                     }
                 }
             });

@@ -303,3 +303,28 @@ fn a_sync_that_fails_within_a_checkpoint_is_known_at_once() -> TestResult {
     assert!(matches!(health, Health::Poisoned { .. }), "{health:?}");
     Ok(())
 }
+
+/// Who is told that there is nothing to do goes by what others did, which must not come undone.
+#[test]
+fn a_durable_update_that_changes_nothing_makes_durable_what_it_saw() -> TestResult {
+    let disk = SimulatedDisk::default();
+    let home = SimulatedHome::beside(&disk);
+    let db = open(&disk, &home)?;
+    let remove = |durability| {
+        db.update(durability, |view, commit| {
+            commit.remove(view, TreeId::Peers, b"one".to_vec())?;
+            Ok::<_, CoreError>(())
+        })
+    };
+    db.update(Durability::Durable, |_, commit| {
+        commit.put(TreeId::Peers, b"one".to_vec(), b"value".to_vec());
+        Ok::<_, CoreError>(())
+    })?;
+    let (_, number) = remove(Durability::Buffered)?;
+    let (_, same) = remove(Durability::Durable)?;
+    assert_eq!(same, number);
+    let (at, states) = (disk.trace_len(), States::from([(number, dump(&db)?)]));
+    drop(db);
+    let (disk, home) = (disk.crash(at, Crash::Drop), home.at(at).crash(|_| false));
+    check_recovered(&disk, &home, &states, number, "lost")
+}

@@ -389,7 +389,7 @@ impl Life {
     ) -> Fallible<bool> {
         let (is_failing, is_full) = (random.one_in(8), random.one_in(16));
         let foreseen = operation.foreseen(state);
-        let (fault_at, number_before) = (self.disk.calls(), storage.last_commit());
+        let fault_at = self.disk.calls();
         if is_failing {
             self.fail_at(random, 12);
         }
@@ -436,8 +436,7 @@ impl Life {
                 *state = found;
                 match operation.end() {
                     End::Marked => self.mark(storage, state),
-                    // What changed nothing made nothing durable.
-                    End::Durable if number > number_before => {
+                    End::Durable => {
                         self.history.note(number, state);
                         self.history.durable = number;
                     }
