@@ -45,7 +45,9 @@ fn live(seed: u64) -> Result<Counts, String> {
         let mut life = Life::begin(&mut random)?;
         for generation in 0..6 {
             let said = |error| format!("generation {generation}: {error}");
-            life.generation(&mut random).map_err(said)?;
+            if !life.generation(&mut random).map_err(said)? {
+                break;
+            }
         }
         Ok(life.counts)
     }));

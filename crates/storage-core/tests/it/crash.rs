@@ -320,8 +320,8 @@ fn a_durable_update_that_changes_nothing_makes_durable_what_it_saw() -> TestResu
         commit.put(TreeId::Peers, b"one".to_vec(), b"value".to_vec());
         Ok::<_, CoreError>(())
     })?;
-    let (_, number) = remove(Durability::Buffered)?;
-    let (_, same) = remove(Durability::Durable)?;
+    let ((), number) = remove(Durability::Buffered)?;
+    let ((), same) = remove(Durability::Durable)?;
     assert_eq!(same, number);
     let (at, states) = (disk.trace_len(), States::from([(number, dump(&db)?)]));
     drop(db);

@@ -174,8 +174,8 @@ impl Life {
         set_clock(self.now_ms);
     }
 
-    /// Opens, compares, works for a while, and crashes.
-    pub(crate) fn generation(&mut self, random: &mut Random) -> Fallible<()> {
+    /// Opens, compares, works for a while, and crashes; whether life goes on.
+    pub(crate) fn generation(&mut self, random: &mut Random) -> Fallible<bool> {
         self.tick(random);
         self.home = self.home.watching(&self.disk);
         let first = self.disk.trace_len();
@@ -189,9 +189,14 @@ impl Life {
         }
         let case = format!("{:?}", self.damage);
         tell(|| format!("opening, {case}"));
-        let storage = self
-            .open()
-            .map_err(|error| format!("{case}, opening: {error}"))?;
+        let storage = match self.open() {
+            // Of a new database no index was whole yet: there is no second copy that could stand in.
+            Err(_) if self.history.marked == 0 && matches!(self.damage, Damage::Journal(_)) => {
+                self.counts.one("new ones that were refused");
+                return Ok(false);
+            }
+            opened => opened.map_err(|error| format!("{case}, opening: {error}"))?,
+        };
         self.compare(&storage)
             .map_err(|error| format!("{case}: {error}"))?;
         let opened = self.disk.trace_len();
@@ -233,7 +238,7 @@ impl Life {
         if at.is_some() {
             self.damage = self.harm(random);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn harm(&mut self, random: &mut Random) -> Damage {
@@ -319,7 +324,13 @@ impl Life {
             }
         }
         self.told.extend(report.damage.iter().cloned());
+        let is_new = self.history.is_new();
         self.history = History::from(storage.last_commit(), now);
+        if is_new {
+            // Its schema is in a commit that no mark tells of.
+            self.history.note(0, &State::new());
+            self.history.marked = 0;
+        }
         self.counts.one("openings");
         Ok(())
     }
