@@ -14,7 +14,8 @@ pub struct StorageMetrics {
     pub deletes: AtomicU64,
     /// Times that the database was made durable on disk.
     pub flushes: AtomicU64,
-    /// Bytes of keys and stored values read from the index. Hits of the cache read none.
+    /// Bytes of keys and stored values read from the index. Hits of the cache, and samples that are kept decoded, read
+    /// none.
     pub read_bytes: AtomicU64,
     /// Bytes of keys and stored values put by commits that were applied.
     pub write_bytes: AtomicU64,

@@ -353,6 +353,10 @@ fn counters_count_what_happened_and_nothing_else() -> TestResult {
         storage.load_metrics_range(2, 6)?;
         let after = counters(storage);
         assert_eq!(after.reads - before.reads, 5, "{mode}");
+        assert_eq!(after.read_bytes, before.read_bytes, "kept decoded, {mode}");
+        assert_eq!(storage.iter_metrics(2, 6).count(), 5, "{mode}");
+        let after = counters(storage);
+        assert_eq!(after.reads - before.reads, 10, "{mode}");
         assert!(after.read_bytes > before.read_bytes, "{mode}");
         storage.count_peers()?;
         storage.tree_sizes()?;
