@@ -203,6 +203,16 @@ fn answering(node: &Node, answer: &'static str) -> Fallible<std::thread::JoinHan
     }))
 }
 
+/// Somebody who has the database, as a daemon does.
+fn holding(node: &Node) -> Fallible<nonos_daemon::NodeStorage> {
+    Ok(nonos_daemon::NodeStorage::open(
+        nonos_daemon::StorageConfig {
+            path: node.path("data.sled"),
+            ..nonos_daemon::StorageConfig::default()
+        },
+    )?)
+}
+
 #[test]
 fn a_daemon_that_ends_before_it_answers_is_told() -> TestResult {
     let node = Node::new()?;
@@ -223,6 +233,7 @@ fn an_index_that_was_not_compared_is_a_warning() -> TestResult {
         let node = Node::new()?;
         node.json(&["init", "-o", "json"], 0)?;
         let daemon = answering(&node, answer)?;
+        let _held = holding(&node)?;
         let verified = node.json(&["verify", "--deep", "-o", "json"], 0)?;
         assert_eq!(verified["data"]["index_compared"], false, "{verified}");
         assert_eq!(verified["data"]["warnings"], 1, "{verified}");
@@ -241,6 +252,7 @@ fn every_difference_of_the_index_is_counted() -> TestResult {
     let node = Node::new()?;
     node.json(&["init", "-o", "json"], 0)?;
     let daemon = answering(&node, MANY)?;
+    let _held = holding(&node)?;
     let verified = node.json(&["verify", "--deep", "-o", "json"], 7)?;
     assert_eq!(verified["data"]["index_compared"], true, "{verified}");
     assert_eq!(verified["data"]["errors"], 7000, "{verified}");

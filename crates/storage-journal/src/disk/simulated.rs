@@ -44,7 +44,8 @@ type FileId = usize;
 enum Change {
     Create(PathBuf, FileId),
     CreateDirectory(PathBuf),
-    Rename(PathBuf, PathBuf),
+    /// A file is renamed, not whatever has its name when that becomes durable.
+    Rename(PathBuf, PathBuf, FileId),
     Remove(PathBuf),
     Write(FileId, usize, Vec<u8>),
     SyncFile(FileId),
@@ -69,10 +70,11 @@ impl Image {
             Change::CreateDirectory(path) => {
                 self.directories.insert(path.clone());
             }
-            Change::Rename(from, to) => {
-                if let Some(id) = self.names.remove(from) {
-                    self.names.insert(to.clone(), id);
+            Change::Rename(from, to, id) => {
+                if self.names.get(from) == Some(id) {
+                    self.names.remove(from);
                 }
+                self.names.insert(to.clone(), *id);
             }
             Change::Remove(path) => {
                 self.names.remove(path);
@@ -149,7 +151,7 @@ impl SimulatedDisk {
                     Change::Create(path, _)
                     | Change::CreateDirectory(path)
                     | Change::Remove(path)
-                    | Change::Rename(_, path) => directory_of(path) == synced,
+                    | Change::Rename(_, path, _) => directory_of(path) == synced,
                     _ => false,
                 }),
                 Change::Elsewhere => continue,
@@ -323,10 +325,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if !self.lock().live.names.contains_key(from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        self.change(Change::Rename(from.to_owned(), to.to_owned()))
+        let id = self.lock().live.names.get(from).copied();
+        let id = id.ok_or(io::ErrorKind::NotFound)?;
+        self.change(Change::Rename(from.to_owned(), to.to_owned(), id))
     }
 
     fn is_own(&self, path: &Path) -> io::Result<bool> {
