@@ -21,6 +21,7 @@ mod oracle;
 mod page;
 mod power_cut;
 mod sample_node;
+mod shuttle;
 mod tidy;
 mod writer;
 
@@ -56,6 +57,10 @@ trials:
   fuzz [--seconds N] [TARGET...]   every decoder, and whole lives, on any bytes; 60 s each (needs nightly, cargo-fuzz)
   fuzz --seed                      adds seeds to fuzz/corpus
   fuzz --keep [TARGET...]          takes into fuzz/corpus what runs found that covers more
+
+  shuttle [--iterations N] [--seconds N]   what threads do beside each other, under random schedules and those of PCT,
+                                           2,000 each, two minutes each at most
+  shuttle --replay FILE TEST               the schedule that a test failed under
 
 trials, which need root and loop devices (skipped with a message otherwise):
   power-cut [TRIALS]  shuts a file system down under a writer, 100 times
@@ -100,6 +105,10 @@ fn main() -> ExitCode {
         Some("fuzz") => {
             let rest: Vec<String> = argument.into_iter().chain(args).collect();
             fuzz::run(&root(), &rest)
+        }
+        Some("shuttle") => {
+            let rest: Vec<String> = argument.into_iter().chain(args).collect();
+            shuttle::run(&root(), &rest)
         }
         Some("power-cut") => power_cut::run(argument.as_deref()),
         Some("disk-full") => disk_full::run(),

@@ -4,8 +4,13 @@
 //! all others, as those that were just released miss the next sync by microseconds. So the one that
 //! syncs first waits for as many as the last group had, for at most a quarter of what a sync takes.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+use crate::sync::{Condvar, Mutex, MutexGuard, wait_at_most};
+
+#[cfg(all(test, nonos_shuttle))]
+mod schedules;
 
 /// The longest wait for others, whatever a sync takes.
 const MAX_GATHERING: Duration = Duration::from_millis(2);
@@ -91,13 +96,12 @@ impl Group {
         result
     }
 
-    fn gather<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn gather<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let patience = (state.last_cost / 4).min(MAX_GATHERING);
         let expected = state.last_group;
-        let gathered = self
-            .changed
-            .wait_timeout_while(state, patience, |state| state.arrived < expected);
-        gathered.unwrap_or_else(PoisonError::into_inner).0
+        wait_at_most(&self.changed, &self.state, state, patience, |state| {
+            state.arrived < expected
+        })
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {

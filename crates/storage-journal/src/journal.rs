@@ -11,8 +11,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::bytes::len_u64;
 use crate::checkpoint::{self, About, Checkpoint, Record};
@@ -28,6 +27,8 @@ use crate::mark::Mark;
 use crate::merged::Merged;
 use crate::scan::{self, Names, Scan, Walk};
 use crate::segment;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A segment is closed once it is so long, in bytes.
 pub const SEGMENT_SIZE: u64 = 16 * 1024 * 1024;

@@ -19,7 +19,10 @@ mod mark;
 mod merged;
 pub mod salvage;
 mod scan;
+#[cfg(nonos_shuttle)]
+pub mod schedules;
 mod segment;
+mod sync;
 mod tail;
 
 pub use error::JournalError;

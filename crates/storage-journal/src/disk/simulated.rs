@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::{Disk, DiskFile, Space, directory_of};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A write is kept or lost by the sector.
 const SECTOR: usize = 512;
