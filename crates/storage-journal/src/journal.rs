@@ -30,6 +30,9 @@ use crate::segment;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
+#[cfg(all(test, nonos_shuttle))]
+mod schedules;
+
 /// A segment is closed once it is so long, in bytes.
 pub const SEGMENT_SIZE: u64 = 16 * 1024 * 1024;
 
@@ -711,7 +714,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`JournalError::Damaged`], [`JournalError::Io`].
+    /// [`JournalError::Damaged`], also where two checkpoints above `last` were written meanwhile, and nothing reaches back
+    /// to it any more; [`JournalError::Io`].
     pub fn merged(&self, last: u64) -> Result<Merged, JournalError> {
         self.sync_through(last)?;
         Merged::open(&*self.disk, &self.directory, last)
