@@ -15,8 +15,7 @@ use std::cell::RefCell;
 use std::fs::{self};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use storage_journal::checkpoint::{self, Checkpoint, Record};
@@ -43,6 +42,8 @@ use crate::paths::{create_directory, directory_of, files_of, journal_path, resol
 use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
 use crate::restore::remains;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::tree::TreeId;
 use crate::trees::audit_log::HeadSealer;
 use crate::view::{KeyRange, Order, Read, Visit};
@@ -56,6 +57,8 @@ mod reading;
 pub(crate) mod recovery;
 mod reserve;
 mod samples;
+#[cfg(all(test, nonos_shuttle))]
+mod schedules;
 pub(crate) mod settle;
 
 pub use compact::Compacted;
@@ -189,6 +192,23 @@ impl Db {
         options: &DbOptions,
         accept: Accept<'_>,
     ) -> Result<Self, CoreError> {
+        let inner = Self::inner_at(disk, home, directory, lock, options, accept)?;
+        let inner = Arc::new(inner);
+        let background = Background::start(Arc::clone(&inner), options)?;
+        Ok(Self {
+            inner,
+            background: Mutex::new(Some(background)),
+        })
+    }
+
+    fn inner_at(
+        disk: Arc<dyn Disk>,
+        home: Arc<dyn IndexHome>,
+        directory: &Path,
+        lock: Option<Lock>,
+        options: &DbOptions,
+        accept: Accept<'_>,
+    ) -> Result<Inner, CoreError> {
         let place = Place {
             disk: &disk,
             home: &*home,
@@ -215,12 +235,7 @@ impl Db {
         let mut inner = Inner::new(index, lock, Some(durable), digests, report, options);
         inner.settles_beside = settles_beside;
         inner.schema_version = AtomicU32::new(schema_version);
-        let inner = Arc::new(inner);
-        let background = Background::start(Arc::clone(&inner), options)?;
-        Ok(Self {
-            inner,
-            background: Mutex::new(Some(background)),
-        })
+        Ok(inner)
     }
 
     /// Opens the state that the journal of the database at `options.path` holds, for reading only:

@@ -32,6 +32,7 @@ mod report;
 mod restore;
 mod salvage;
 mod size;
+mod sync;
 mod tree;
 pub mod trees;
 mod value;

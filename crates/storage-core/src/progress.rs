@@ -3,11 +3,11 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::error::CoreError;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::tree::TreeId;
 
 /// How often it is told: twice as often as promised, as work has its own pauses.

@@ -1,10 +1,10 @@
 //! Threads that sleep until there is something to do for them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle, Thread};
 
 use crate::error::CoreError;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle, Thread};
 
 /// Wakes a thread, once there is one.
 #[derive(Debug, Default)]

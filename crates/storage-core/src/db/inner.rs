@@ -3,8 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use storage_journal::commit::{self, Change};
@@ -29,6 +28,8 @@ use crate::lock::Lock;
 use crate::options::DbOptions;
 use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, RwLock, thread, thread_local};
 use crate::tree::{PerTree, TreeId};
 use crate::window::Window;
 use crate::woken::Wake;
@@ -113,7 +114,8 @@ thread_local! {
     static IN_UPDATE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+/// Outlives every execution of the model checker, so it is none of its own.
+static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// Says which database it is and nothing of what is in it: the engine would write every record.
 impl fmt::Debug for Inner {
@@ -217,7 +219,7 @@ impl Inner {
 
     /// Whether this thread is inside the closure of an update of this database.
     pub(super) fn is_in_update(&self) -> bool {
-        IN_UPDATE.with_borrow(|inside| inside.contains(&self.id))
+        IN_UPDATE.with(|inside| inside.borrow().contains(&self.id))
     }
 
     /// Waits for this thread's turn to write.
@@ -228,7 +230,7 @@ impl Inner {
         // A panic in a closure poisons the mutex and nothing else: its commit was never applied.
         let sequencer = self.sequencer.lock();
         let sequencer = sequencer.unwrap_or_else(PoisonError::into_inner);
-        IN_UPDATE.with_borrow_mut(|inside| inside.push(self.id));
+        IN_UPDATE.with(|inside| inside.borrow_mut().push(self.id));
         Ok(Turn {
             sequence: sequencer,
         })
@@ -597,7 +599,7 @@ pub(super) struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        IN_UPDATE.with_borrow_mut(Vec::pop);
+        IN_UPDATE.with(|inside| inside.borrow_mut().pop());
     }
 }
 
@@ -674,7 +676,7 @@ pub(super) fn let_go(index: Arc<dyn Index>) -> Result<(), Arc<dyn Index>> {
         if Instant::now() > deadline {
             return Err(index);
         }
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
     drop(index);
     Ok(())

@@ -4,7 +4,7 @@
 //! journal answers in its place, at the same commit, until the index is rebuilt.
 
 use std::cell::RefCell;
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, PoisonError};
 
 use storage_journal::Merged;
 
@@ -14,6 +14,7 @@ use super::recovery::chain;
 use crate::error::CoreError;
 use crate::index::Index;
 use crate::index::merged::MergedIndex;
+use crate::sync::{RwLockReadGuard, thread, thread_local};
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Visit, behind};
 
@@ -30,7 +31,7 @@ pub(super) struct Between<'a> {
 
 impl Drop for Between<'_> {
     fn drop(&mut self) {
-        READING.with_borrow_mut(Vec::pop);
+        READING.with(|reading| reading.borrow_mut().pop());
     }
 }
 
@@ -42,13 +43,13 @@ impl Inner {
             let guard = self.applying.read();
             guard.unwrap_or_else(PoisonError::into_inner)
         });
-        READING.with_borrow_mut(|reading| reading.push(self.id));
+        READING.with(|reading| reading.borrow_mut().push(self.id));
         Between { _guard: guard }
     }
 
     /// Whether this thread holds commits off, so that it must not make one.
     pub(super) fn is_reading(&self) -> bool {
-        READING.with_borrow(|reading| reading.contains(&self.id))
+        READING.with(|reading| reading.borrow().contains(&self.id))
     }
 
     pub(super) fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
@@ -181,7 +182,7 @@ impl Inner {
 
 /// Drops an index on a thread of its own: an engine that failed may hang in it.
 pub(super) fn give_up(index: Arc<dyn Index>) {
-    let dropping = std::thread::Builder::new().name("nonos-drop-index".into());
+    let dropping = thread::Builder::new().name("nonos-drop-index".into());
     // Without a thread it is dropped here, with the closure.
     let _dropped = dropping.spawn(move || drop(index));
 }

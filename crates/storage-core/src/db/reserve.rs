@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use storage_journal::disk::{Disk, Space};
 
 use super::Durability;
 use crate::error::CoreError;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const MAX_RESERVE: u64 = 64 * 1024 * 1024;
 /// The file system is asked again after so many bytes.

@@ -1,7 +1,6 @@
 //! Writing to the index what is held back from it: beside the writers, by them where too much is held back, and
 //! all of it where somebody needs the files of the index.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::inner::Inner;
@@ -9,6 +8,7 @@ use super::reading::give_up;
 use crate::commit::Commit;
 use crate::error::CoreError;
 use crate::index::{HeldBack, Index, held_size};
+use crate::sync::atomic::Ordering;
 use crate::woken::Woken;
 
 /// The thread that does it, until dropped.

@@ -1,11 +1,12 @@
 //! An index in memory: gone at drop, or kept by a simulated home that forgets at a crash what was
 //! not synced.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::simulated::{Entries, SimulatedFile, lock};
 use super::{Index, Witness};
 use crate::error::CoreError;
+use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 

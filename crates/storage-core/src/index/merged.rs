@@ -1,11 +1,12 @@
 //! The merged stream as an index that is only read: no lock, no write, no engine.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use storage_journal::Merged;
 
 use super::{Index, Witness};
 use crate::error::CoreError;
+use crate::sync::RwLock;
 use crate::tree::TreeId;
 use crate::view::{self, KeyRange, Order, Visit};
 

@@ -13,13 +13,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError};
 
 use layer::{Layer, Layers, either};
 
 use super::{HeldBack, Index, Witness, held_size};
 use crate::changes;
 use crate::error::CoreError;
+use crate::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order, Visit};
 
@@ -27,6 +28,8 @@ use crate::view::{KeyRange, Order, Visit};
 const PIECE: usize = 16 * 1024;
 
 mod layer;
+#[cfg(all(test, nonos_shuttle))]
+mod schedules;
 #[cfg(test)]
 mod tests;
 

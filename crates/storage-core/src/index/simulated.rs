@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use storage_journal::disk::SimulatedDisk;
 
 use super::memory::{self, MemoryIndex, Trees};
 use super::{Index, IndexHome, Witness};
 use crate::error::CoreError;
+use crate::sync::{Mutex, MutexGuard};
 use crate::tree::{PerTree, TreeId};
 
 pub(super) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;

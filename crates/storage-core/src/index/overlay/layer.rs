@@ -2,11 +2,12 @@
 
 use std::cmp::Ordering as Met;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError};
 
 use crate::changes::{Change, Changes};
 use crate::index::held_size;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{RwLock, RwLockReadGuard};
 use crate::tree::{PerTree, TreeId};
 use crate::view::Order;
 
