@@ -403,9 +403,8 @@ impl Db {
         let Some(Durable { journal, .. }) = &self.inner.durable else {
             return Err(CoreError::ReadOnly);
         };
-        Ok(StateView(MergedIndex::of(
-            journal.merged(self.last_commit())?,
-        )))
+        let merged = self.inner.merged_at_last(journal)?;
+        Ok(StateView(MergedIndex::of(merged)))
     }
 
     /// Keeps checkpoints and compaction off while it lives: for work that writes much and ends with

@@ -53,7 +53,7 @@ impl Db {
         inner.settle_all(false)?;
         let index = inner.index()?;
         let mut found = Vec::new();
-        let merged = journal.merged(self.last_commit())?;
+        let merged = inner.merged_at_last(journal)?;
         for tree in TreeId::ALL {
             walk(&*index, &merged, tree, each, &mut found)?;
         }
@@ -61,7 +61,7 @@ impl Db {
             if found.is_empty() {
                 return Ok(Vec::new());
             }
-            still(&*index, &journal.merged(self.last_commit())?, &mut found)?;
+            still(&*index, &inner.merged_at_last(journal)?, &mut found)?;
         }
         let turn = inner.take_turn()?;
         if !Arc::ptr_eq(&index, &inner.index()?) {
@@ -69,7 +69,7 @@ impl Db {
             drop(turn);
             return self.differences(each);
         }
-        still(&*index, &journal.merged(self.last_commit())?, &mut found)?;
+        still(&*index, &inner.merged_at_last(journal)?, &mut found)?;
         Ok(found)
     }
 }

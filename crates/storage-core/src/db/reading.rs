@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, PoisonError};
 
-use storage_journal::Merged;
+use storage_journal::{Journal, JournalError, Merged};
 
 use super::compare;
 use super::inner::{Inner, Sequence};
@@ -17,6 +17,9 @@ use crate::index::merged::MergedIndex;
 use crate::sync::{RwLockReadGuard, thread, thread_local};
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Visit, behind};
+
+/// How often a state is read again that checkpoints overtook.
+const TRIES: usize = 10;
 
 thread_local! {
     /// The databases that this thread keeps between two commits.
@@ -92,6 +95,21 @@ impl Inner {
                     Some(last) => journal.scan(tree, &behind(range, order, last), order, visit),
                     None => journal.scan(tree, range, order, visit),
                 }
+            }
+        }
+    }
+
+    /// The state at the last commit, beside the writers. Where two checkpoints are written between the look at its number
+    /// and the reading, nothing reaches back to it any more. That reads as damage, and is none.
+    pub(super) fn merged_at_last(&self, journal: &Journal) -> Result<Merged, CoreError> {
+        let mut tries = 0;
+        loop {
+            let last = self.last_commit();
+            match journal.merged(last) {
+                Err(JournalError::Damaged { .. }) if self.last_commit() > last && tries < TRIES => {
+                    tries += 1;
+                }
+                merged => return Ok(merged?),
             }
         }
     }

@@ -11,7 +11,7 @@ use storage_journal::disk::{Crash, Disk, SimulatedDisk};
 use storage_journal::schedules::check;
 
 use super::recovery::Layout;
-use super::{Db, Durability, settle};
+use super::{Db, Durability, Durable, settle};
 use crate::error::CoreError;
 use crate::index::IndexHome;
 use crate::index::simulated::SimulatedHome;
@@ -211,5 +211,34 @@ fn marks_and_checkpoints_beside_writers_and_the_settler_leave_what_a_power_cut_k
             "a commit is lost"
         );
         assert!(again.opening_report().clean, "it was closed cleanly");
+    });
+}
+
+#[test]
+fn a_reader_of_the_journal_that_checkpoints_overtake_is_not_told_of_damage() {
+    check(|| {
+        let disk = SimulatedDisk::default();
+        let mut db = open(&disk, &SimulatedHome::default());
+        let inner = Arc::get_mut(&mut db.inner).expect("nobody else has it");
+        let durable = inner.durable.take().expect("it has a journal");
+        let journal = durable.journal.with_segment_size(300);
+        inner.durable = Some(Durable { journal, ..durable });
+        let db = Arc::new(db);
+        count_up(&db, Durability::Buffered);
+        let writer = Arc::clone(&db);
+        let writer = thread::spawn(move || {
+            for _ in 0..3 {
+                for _ in 0..3 {
+                    count_up(&writer, Durability::Buffered);
+                }
+                writer.checkpoint().expect("a checkpoint is written");
+            }
+        });
+        let state = db.journal_view().expect("the state is read");
+        let found = state.get(TreeId::Peers, FIRST).expect("a value is read");
+        assert!(found.is_some());
+        writer.join().expect("the writer ends");
+        let differences = db.differences(&mut |_| Ok(()));
+        assert_eq!(differences.expect("both copies are read"), []);
     });
 }
