@@ -334,6 +334,9 @@ impl Life {
         self.told.extend(report.damage.iter().cloned());
         let is_new = self.history.is_new();
         self.history = History::from(storage.last_commit(), now);
+        // Opening made both copies whole; setting keys may have committed since.
+        self.history.note(number, &found);
+        self.history.marked = number;
         if is_new {
             // Its schema is in a commit that no mark tells of.
             self.history.note(0, &State::new());
