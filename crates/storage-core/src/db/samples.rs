@@ -1,12 +1,13 @@
 //! Reading samples: from the window of the newest, and from the index what that lacks.
 
-use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::PoisonError;
 
 use super::inner::Inner;
 use super::{Db, View};
 use crate::commit::Commit;
 use crate::counters;
 use crate::error::CoreError;
+use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 use crate::tree::TreeId;
 use crate::trees::metrics;
 use crate::window::{Sample, Window};
