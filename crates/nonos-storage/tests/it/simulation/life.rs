@@ -457,8 +457,9 @@ impl Life {
                 }
                 *state = found;
                 match operation.end() {
-                    End::Marked => self.mark(storage, state),
-                    End::Durable => {
+                    // On a full disk there is no room for a mark.
+                    End::Marked if !is_full => self.mark(storage, state),
+                    End::Marked | End::Durable => {
                         self.history.note(number, state);
                         self.history.durable = number;
                     }

@@ -255,7 +255,9 @@ impl Operation {
             Self::Update(_, _, true) => End::Refused,
             Self::Update(true, ..) => End::Durable,
             Self::Write(write) if write.is_durable() => End::Durable,
-            Self::Flush | Self::Compact | Self::Purge | Self::Wipe(_) => End::Marked,
+            Self::Flush | Self::Compact | Self::Wipe(_) => End::Marked,
+            // That it was done is audited behind its mark.
+            Self::Purge => End::Durable,
             _ => End::Buffered,
         }
     }
