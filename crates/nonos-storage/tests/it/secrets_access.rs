@@ -233,7 +233,7 @@ fn a_record_of_another_store_of_the_same_keys_is_refused() -> TestResult {
         let disk = OnDisk::new()?;
         let storage = disk.open()?;
         storage.set_encryption_keys(full(1))?;
-        storage.keep_secret("a", b"of this store")?;
+        storage.keep_secret("a", b"a wallet of this store alone")?;
         storage.close()?;
         Ok(disk)
     };
