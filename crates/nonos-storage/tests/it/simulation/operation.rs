@@ -253,11 +253,10 @@ impl Operation {
     pub(crate) fn end(&self) -> End {
         match self {
             Self::Update(_, _, true) => End::Refused,
-            Self::Update(true, ..) => End::Durable,
+            // That a purge was done is audited behind its mark.
+            Self::Update(true, ..) | Self::Purge => End::Durable,
             Self::Write(write) if write.is_durable() => End::Durable,
             Self::Flush | Self::Compact | Self::Wipe(_) => End::Marked,
-            // That it was done is audited behind its mark.
-            Self::Purge => End::Durable,
             _ => End::Buffered,
         }
     }
