@@ -95,7 +95,7 @@ pub(crate) enum CliError {
     NoPlace { path: PathBuf },
     #[error("there is no backup {name}")]
     NoBackup { name: String },
-    #[error("{} is not in the data directory, so a copy would use it as well", path.display())]
+    #[error("{} is not named relative to the data directory, so a copy would use it as well", path.display())]
     Outside { path: PathBuf },
     #[error("{} exists", path.display())]
     Exists { path: PathBuf },

@@ -138,11 +138,14 @@ pub(crate) fn examine(args: &Args, settings: &Settings) -> Result<Held, CliError
     Ok(Held::Key(keys.key_id()))
 }
 
-/// Whether root looks at a key file that is as the node's own user needs it.
+/// Whether root looks at a key file, which nobody named, that is as the node's own user needs it.
 pub(crate) fn is_of_node(args: &Args, settings: &Settings) -> bool {
     let Source::File(file) = Source::of(args, settings) else {
         return false;
     };
+    if args.key_file.is_some() {
+        return false;
+    }
     let Ok(places) = Places::of(args) else {
         return false;
     };

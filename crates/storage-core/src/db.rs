@@ -510,8 +510,8 @@ impl Db {
     /// Makes one commit: `f` reads the view and fills the commit, which is then applied whole.
     ///
     /// Returns what `f` returned and the commit's number; a commit that changes nothing takes no
-    /// number and returns the last one, durable if that was asked for. If `f` returns an error or panics, nothing is written.
-    /// Updates run one at a time; `f` must not write through this handle itself.
+    /// number and returns the last one, durable if that was asked for. If `f` returns an error or
+    /// panics, nothing is written. Updates run one at a time; `f` must not write through this handle itself.
     ///
     /// # Errors
     ///

@@ -165,6 +165,9 @@ fn keys_that_open_nothing_are_found() -> TestResult {
     let deep = node.json(&["verify", "--deep", "-o", "json"], 0)?;
     assert_eq!(codes(&deep), ["SECRETS_NOT_CHECKED"], "{deep}");
     assert_eq!(deep["data"]["secrets_checked"], false, "{deep}");
+    // One that is named is asked for.
+    let key = node.path("storage.key").display().to_string();
+    node.json(&["--key-file", &key, "verify", "--deep", "-o", "json"], 9)?;
     fs::write(&key, own)?;
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
     node.json(&["doctor", "-o", "json"], 0)?;
@@ -252,6 +255,9 @@ fn files_of_another_user_are_found_and_not_made_unasked() -> TestResult {
     assert_eq!(without_place(codes(&found)), [""; 0], "{found}");
     let deep = node.json(&["verify", "--deep", "-o", "json"], 0)?;
     assert_eq!(deep["data"]["secrets_checked"], false, "{deep}");
+    // One that is named is asked for.
+    let key = node.path("storage.key").display().to_string();
+    node.json(&["--key-file", &key, "verify", "--deep", "-o", "json"], 9)?;
     // However deep it lies.
     let mut notes = std::process::Command::new("find");
     notes.arg(node.path("backups")).args(["-name", "*.json"]);
