@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::changes::Change;
 use crate::error::CoreError;
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Read, Visit};
@@ -16,6 +17,7 @@ pub(crate) mod home;
 pub(crate) mod memory;
 pub(crate) mod merged;
 pub(crate) mod overlay;
+pub(crate) mod packed;
 pub(crate) mod simulated;
 mod sled;
 
@@ -58,6 +60,18 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
         value: Option<&[u8]>,
         replaced: &mut dyn FnMut(&[u8]),
     ) -> Result<(), CoreError>;
+
+    /// Puts and removes entries that come in key order.
+    fn apply_sorted<'a>(
+        &self,
+        tree: TreeId,
+        changes: &mut dyn Iterator<Item = Change<'a>>,
+    ) -> Result<(), CoreError> {
+        for (key, value) in changes {
+            self.apply(tree, key, value, &mut |_| {})?;
+        }
+        Ok(())
+    }
 
     fn scan(
         &self,

@@ -14,7 +14,7 @@ use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::journal::Exported;
 use crate::scan::Scan;
-use crate::tail::{Place, Tail};
+use crate::tail::{Ahead, Place, Tail};
 
 /// How often a reader beside a writer looks again when files vanish under it.
 const TRIES: usize = 100;
@@ -129,7 +129,7 @@ impl Merged {
     /// [`JournalError::Checkpoint`], [`JournalError::Io`].
     pub fn get(&self, tree: u8, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
         match (self.tail.get(tree, key), &self.base) {
-            (Some(place), _) => self.read(place),
+            (Some(place), _) => self.read(place, &mut Ahead::default()),
             (None, Some(base)) => base.get(tree, key),
             (None, None) => Ok(None),
         }
@@ -165,6 +165,7 @@ impl Merged {
             .map(|base| base.entries(tree, range, backwards));
         let mut base = base.into_iter().flatten().peekable();
         let mut tail = self.tail.entries(tree, range, backwards).peekable();
+        let mut ahead = Ahead::default();
         let mut failed = false;
         std::iter::from_fn(move || {
             while !failed {
@@ -184,7 +185,7 @@ impl Merged {
                     base.next();
                 }
                 let (key, place) = tail.next()?;
-                match self.read(place) {
+                match self.read(place, &mut ahead) {
                     Ok(None) => {}
                     Ok(Some(value)) => return Some(Ok((key.to_vec(), value))),
                     Err(error) => {
@@ -197,8 +198,8 @@ impl Merged {
         })
     }
 
-    fn read(&self, place: &Place) -> Result<Option<Vec<u8>>, JournalError> {
-        let value = self.tail.read(place);
+    fn read(&self, place: &Place, ahead: &mut Ahead) -> Result<Option<Vec<u8>>, JournalError> {
+        let value = self.tail.read(place, ahead);
         value.map_err(|source| JournalError::io("read a segment of", Path::new("journal"), source))
     }
 }

@@ -10,6 +10,10 @@ use crate::commit;
 use crate::digest::MAX_TREES;
 use crate::disk::DiskFile;
 
+pub(crate) use ahead::Ahead;
+
+mod ahead;
+
 /// Keys by tree and order, with the place of their values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
@@ -105,8 +109,8 @@ impl Tail {
         }
     }
 
-    /// The value at a place; `None` if it was deleted.
-    pub(crate) fn read(&self, place: &Place) -> io::Result<Option<Vec<u8>>> {
+    /// The value at a place; `None` if it was deleted. Who reads one after the other gives the same `ahead` each time.
+    pub(crate) fn read(&self, place: &Place, ahead: &mut Ahead) -> io::Result<Option<Vec<u8>>> {
         match place {
             Place::Deleted => Ok(None),
             Place::Here(value) => Ok(Some(value.to_vec())),
@@ -117,11 +121,7 @@ impl Tail {
             } => {
                 let file = self.segments.get(*segment);
                 let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-                let mut value = vec![0; *len];
-                if file.read_at(*offset, &mut value)? == *len {
-                    return Ok(Some(value));
-                }
-                Err(io::ErrorKind::UnexpectedEof.into())
+                ahead.read(file, *offset, *len).map(Some)
             }
         }
     }

@@ -33,16 +33,17 @@ pub(super) fn open(directory: &Path) -> Result<Box<dyn Engine>> {
     }))
 }
 
-impl Nonos {
-    fn flush(&self) -> Result<()> {
-        Ok(self.storage.flush()?)
-    }
-}
-
 impl Engine for Nonos {
     fn store_peers(&self, peers: &[Peer], durable: bool) -> Result<()> {
-        self.storage.store_peers_batch(peers)?;
-        if durable { self.flush() } else { Ok(()) }
+        if durable {
+            let stored = self
+                .storage
+                .update(true, |all| all.store_peers_batch(peers));
+            stored?;
+        } else {
+            self.storage.store_peers_batch(peers)?;
+        }
+        Ok(())
     }
 
     fn store_peer(&self, (id, peer): &Peer, durable: bool) -> Result<()> {

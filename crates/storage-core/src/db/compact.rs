@@ -150,7 +150,7 @@ impl Inner {
         drop(merged);
         new.sync()?;
         for _ in 0..ROUNDS {
-            through = self.catch_up(durable, &*new, through, &mut digests)?;
+            through = self.catch_up(durable, &new, through, &mut digests)?;
         }
 
         // One mark at a time: both speak of the index as a whole.
@@ -159,7 +159,7 @@ impl Inner {
         // Writers wait from here on.
         let mut turn = self.take_turn()?;
         self.check_journal()?;
-        let number = self.catch_up(durable, &*new, through, &mut digests)?;
+        let number = self.catch_up(durable, &new, through, &mut digests)?;
         let was_wrong = digests != turn.sequence.digests;
         journal
             .sync_through(number)
@@ -201,7 +201,7 @@ impl Inner {
     fn catch_up(
         &self,
         durable: &Durable,
-        new: &dyn Index,
+        new: &Arc<dyn Index>,
         after: u64,
         digests: &mut Digests,
     ) -> Result<u64, CoreError> {
@@ -210,6 +210,7 @@ impl Inner {
             return Ok(through);
         }
         let mut meter = self.meter("catch up", 0);
+        let over = Overlay::new(Arc::clone(new), self.held_back_bytes);
         durable.journal.replay(after, through, |_, changes| {
             for change in changes {
                 meter.step()?;
@@ -219,15 +220,17 @@ impl Inner {
                 let Some(digest) = digests.of_mut(change.tree) else {
                     continue;
                 };
-                new.apply(tree, change.key, change.value, &mut |replaced| {
+                over.apply(tree, change.key, change.value, &mut |replaced| {
                     digest.remove(change.key, replaced);
                 })?;
+                over.make_room_for(change.key, change.value)?;
                 if let Some(value) = change.value {
                     digest.add(change.key, value);
                 }
             }
             Ok::<_, CoreError>(())
         })?;
+        over.settle()?;
         Ok(through)
     }
 

@@ -1,7 +1,6 @@
 //! The index against the merged stream, record by record.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::ops::Bound;
 
 use storage_journal::Merged;
@@ -50,7 +49,7 @@ pub(crate) fn heal(
         let found = Ok((Bound::Unbounded, Bound::Unbounded));
         let mut found = Pages::new(IndexReader(index), tree, found).peekable();
         // Collected, as the pages must not be read while they change under them.
-        let mut wrong: VecDeque<(Vec<u8>, Option<Vec<u8>>)> = VecDeque::new();
+        let mut wrong: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         loop {
             let order = match (right.peek(), found.peek()) {
                 (None, None) => break,
@@ -79,8 +78,8 @@ pub(crate) fn heal(
                     healed.damaged += u64::from(frame::open(tree, key, value).is_err());
                 }
                 match (right, found) {
-                    (Some((key, value)), _) => wrong.push_back((key, Some(value))),
-                    (None, Some((key, _))) => wrong.push_back((key, None)),
+                    (Some((key, value)), _) => wrong.push((key, Some(value))),
+                    (None, Some((key, _))) => wrong.push((key, None)),
                     (None, None) => {}
                 }
             }
@@ -102,11 +101,13 @@ pub(crate) fn heal(
 fn apply(
     index: &dyn Index,
     tree: TreeId,
-    wrong: &mut VecDeque<(Vec<u8>, Option<Vec<u8>>)>,
+    wrong: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>,
 ) -> Result<(), CoreError> {
-    for (key, value) in wrong.drain(..) {
-        index.apply(tree, &key, value.as_deref(), &mut |_| {})?;
-    }
+    let mut changes = wrong
+        .iter()
+        .map(|(key, value)| (key.as_slice(), value.as_deref()));
+    index.apply_sorted(tree, &mut changes)?;
+    wrong.clear();
     Ok(())
 }
 

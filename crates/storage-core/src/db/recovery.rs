@@ -25,6 +25,7 @@ use super::compare;
 use super::inner::let_go;
 use crate::error::CoreError;
 use crate::index::merged::MergedIndex;
+use crate::index::overlay::Overlay;
 use crate::index::{Index, IndexHome, IndexReader, Witness};
 use crate::progress::{Meter, Observer, during};
 use crate::report::OpeningReport;
@@ -32,6 +33,9 @@ use crate::tree::TreeId;
 use crate::view::Read;
 
 mod salvage;
+
+/// What a replay holds back, to write it to the index in key order.
+const REPLAYED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What the records of a database are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,7 +321,7 @@ impl Place<'_> {
         let merged = Merged::of(scan);
         if let Some((opened, witness)) = index.take() {
             let was_clean = scan.clean().is_some();
-            match self.bring_up(&*opened, scan, witness, (was_clean, layout), report) {
+            match self.bring_up(&opened, scan, witness, (was_clean, layout), report) {
                 Ok(digests) => {
                     self.mark(&*opened, &journal, &digests, scan.last())?;
                     return Ok(Recovered {
@@ -401,7 +405,7 @@ impl Place<'_> {
     /// comes whether the index was closed cleanly.
     fn bring_up(
         &self,
-        index: &dyn Index,
+        index: &Arc<dyn Index>,
         scan: &Scan,
         after: u64,
         (was_clean, layout): (bool, Layout),
@@ -411,7 +415,7 @@ impl Place<'_> {
         // What cannot be read of older segments is in the checkpoint, and compared below.
         self.replay(index, scan, after, |_, _| report.replayed_commits += 1)?;
         let mut meter = Meter::start("compare the index", merged.at_most(), self.observer);
-        let (digests, healed) = compare::heal(index, merged, &mut meter)?;
+        let (digests, healed) = compare::heal(&**index, merged, &mut meter)?;
         let damaged = if layout.is_framed { healed.damaged } else { 0 };
         if !report.adopted {
             report.healed_records = healed.records;
@@ -438,24 +442,28 @@ impl Place<'_> {
     /// cannot be read.
     fn replay(
         &self,
-        index: &dyn Index,
+        index: &Arc<dyn Index>,
         scan: &Scan,
         after: u64,
         mut visit: impl FnMut(u64, &[(TreeId, Vec<u8>)]),
     ) -> Result<Vec<RangeInclusive<u64>>, CoreError> {
         let mut meter = Meter::start("replay the journal", 0, self.observer);
-        scan.replay(&**self.disk, after, |number, changes| {
+        let over = Overlay::new(Arc::clone(index), REPLAYED_BYTES);
+        let unread = scan.replay(&**self.disk, after, |number, changes| {
             meter.step()?;
             let mut touched = Vec::new();
             for change in changes {
                 if let Some(tree) = TreeId::from_number(change.tree) {
-                    index.apply(tree, change.key, change.value, &mut |_| {})?;
+                    over.apply(tree, change.key, change.value, &mut |_| {})?;
+                    over.make_room_for(change.key, change.value)?;
                     touched.push((tree, change.key.to_vec()));
                 }
             }
             visit(number, &touched);
             Ok::<_, CoreError>(())
-        })
+        })?;
+        over.settle()?;
+        Ok(unread)
     }
 
     fn set_aside(&self, reason: &str, report: &mut OpeningReport) -> Result<(), CoreError> {

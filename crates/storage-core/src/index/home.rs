@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{Index, IndexHome};
 use crate::error::CoreError;
+use crate::index::packed::Packed;
 use crate::index::sled::{LOCK_TIMEOUT, SledIndex};
 use crate::paths::{create_directory, directory_of};
 
@@ -59,7 +60,7 @@ impl SledHome {
         });
         thread.map_err(|source| CoreError::Thread { source })?;
         match opened.recv_timeout(OPEN_TIMEOUT) {
-            Ok(Ok(opened)) => Ok(Arc::new(opened?)),
+            Ok(Ok(opened)) => Ok(Arc::new(Packed::new(Arc::new(opened?)))),
             Ok(Err(_)) => Err(CoreError::IndexDamaged {
                 path,
                 source: "the engine panicked while opening".into(),

@@ -20,12 +20,15 @@ use layer::{Layer, Layers, either};
 use super::{HeldBack, Index, Witness, held_size};
 use crate::changes;
 use crate::error::CoreError;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order, Visit};
 
-/// Bytes that one thread writes in one go.
+/// Bytes that one thread writes in one go: enough that the blocks of the index are not written for one record each.
 const PIECE: usize = 16 * 1024;
+/// The same of who waits for it.
+const WRITERS_PIECE: usize = 8 * 1024;
 
 mod layer;
 #[cfg(all(test, nonos_shuttle))]
@@ -45,6 +48,8 @@ pub(crate) struct Overlay {
     full: usize,
     /// Bytes of both layers from which on those write who apply more.
     too_much: usize,
+    /// Bytes that those are yet to write.
+    owed: AtomicUsize,
 }
 
 /// How far the lower layer is written.
@@ -97,6 +102,15 @@ impl Overlay {
             // From then on twice as much is written as is applied. The lower layer is let go whole, so before that half
             // as much comes to it as it holds: the last third.
             too_much: third.saturating_mul(2).max(1),
+            owed: AtomicUsize::new(0),
+        }
+    }
+
+    /// For who applies changes with nobody beside it: after each, writes what is too much to be held back.
+    pub(crate) fn make_room_for(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), CoreError> {
+        match self.held_back() {
+            HeldBack::TooMuch => self.make_room(2 * held_size(key, value)),
+            _ => Ok(()),
         }
     }
 
@@ -194,14 +208,12 @@ impl Overlay {
             .through
             .as_deref()
             .map_or(Bound::Unbounded, Bound::Included);
-        let written = piece
-            .layer
-            .read(piece.tree)
+        let layer = piece.layer.read(piece.tree);
+        let mut changes = layer
             .range::<[u8], _>((start, end))
-            .try_for_each(|(key, value)| {
-                self.index
-                    .apply(piece.tree, key, value.as_deref(), &mut |_| {})
-            });
+            .map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let written = self.index.apply_sorted(piece.tree, &mut changes);
+        drop(layer);
         let mut settling = lock(&self.settling);
         settling.writing -= 1;
         if written.is_err() && piece.behind < settling.next {
@@ -326,13 +338,15 @@ impl Index for Overlay {
     }
 
     fn make_room(&self, bytes: usize) -> Result<(), CoreError> {
-        let mut left = bytes;
-        while left > 0 {
-            let Some(piece) = self.claim(&mut lock(&self.settling), self.full, PIECE.min(left))
-            else {
+        let piece = WRITERS_PIECE.min(self.full);
+        let mut owed = self.owed.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        while owed >= piece {
+            let Some(piece) = self.claim(&mut lock(&self.settling), self.full, piece) else {
+                self.owed.store(0, Ordering::Release);
                 break;
             };
-            left = left.saturating_sub(piece.bytes);
+            owed = owed.saturating_sub(piece.bytes);
+            self.owed.store(owed, Ordering::Release);
             self.write(piece)?;
         }
         Ok(())

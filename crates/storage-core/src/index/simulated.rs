@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use storage_journal::disk::SimulatedDisk;
 
 use super::memory::{self, MemoryIndex, Trees};
+use super::packed::{self, Packed};
 use super::{Index, IndexHome, Witness};
 use crate::error::CoreError;
 use crate::sync::{Mutex, MutexGuard};
@@ -171,7 +172,9 @@ impl SimulatedHome {
         self.change(|files| {
             let live = files.file(Name::Live);
             if let Some(stored) = files.stored.get_mut(live) {
-                change(stored.durable.of_mut(tree));
+                let entries = stored.durable.of_mut(tree);
+                *entries = packed::undone(tree, entries);
+                change(entries);
                 stored.state += 1;
             }
         });
@@ -181,7 +184,9 @@ impl SimulatedHome {
     pub fn damage_open(&self, tree: TreeId, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) {
         let open = lock(&self.files).live().map(|stored| stored.open.clone());
         if let Some(trees) = open.and_then(|open| open.upgrade()) {
-            change(&mut memory::write(&trees, tree));
+            let mut entries = memory::write(&trees, tree);
+            *entries = packed::undone(tree, &entries);
+            change(&mut entries);
         }
     }
 
@@ -221,7 +226,7 @@ impl SimulatedHome {
                 stored.open = index.trees();
             }
         });
-        Arc::new(index)
+        Arc::new(Packed::new(Arc::new(index)))
     }
 }
 
@@ -292,7 +297,7 @@ impl IndexHome for SimulatedHome {
     fn open_copy(&self) -> Result<Arc<dyn Index>, CoreError> {
         let stored = lock(&self.files).live().cloned().unwrap_or_default();
         let copy = MemoryIndex::with(&stored.durable, stored.witness, None);
-        Ok(Arc::new(copy))
+        Ok(Arc::new(Packed::new(Arc::new(copy))))
     }
 
     fn open_beside(&self) -> Result<Arc<dyn Index>, CoreError> {

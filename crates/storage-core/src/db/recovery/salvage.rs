@@ -58,7 +58,7 @@ impl Place<'_> {
             }
             Err(error) => return Err(error),
         };
-        let salvaged = match self.salvage(&*copy, scan) {
+        let salvaged = match self.salvage(&copy, scan) {
             Ok(Ok(salvaged)) => salvaged,
             Ok(Err(why)) => return Err(refuse(why)),
             Err(error) if error.is_index_damage() => return Err(refuse(&chain(&error))),
@@ -96,7 +96,7 @@ impl Place<'_> {
         let store_id = witness.store_id;
         let journal = Journal::restart(disk, self.directory, store_id, term, number, size, schema)?;
         let scan = Scan::read(&**self.disk, self.directory, number)?;
-        let digests = self.bring_up(&*index, &scan, number, (false, layout), &mut report)?;
+        let digests = self.bring_up(&index, &scan, number, (false, layout), &mut report)?;
         self.mark(&*index, &journal, &digests, number)?;
         Ok(Recovered {
             index,
@@ -125,7 +125,7 @@ impl Place<'_> {
     /// otherwise says why it does not.
     fn salvage(
         &self,
-        copy: &dyn Index,
+        copy: &Arc<dyn Index>,
         scan: &Scan,
     ) -> Result<Result<Salvaged, &'static str>, CoreError> {
         let Some(witness) = copy.witness()? else {
@@ -150,7 +150,7 @@ impl Place<'_> {
             return Ok(Err("it is older than the last mark"));
         }
         if let Some(mark) = mark.filter(|_| lost.is_empty() && after == marked)
-            && lacks_most(copy, &mark.digests, &touched)?
+            && lacks_most(&**copy, &mark.digests, &touched)?
         {
             return Ok(Err("it lacks most of a tree that it held at the last mark"));
         }

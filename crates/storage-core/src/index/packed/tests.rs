@@ -1,0 +1,402 @@
+//! Packed records against a map: as they are changed, between any two changes of the index below, and after a crash
+//! that kept any of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::{FULL, HEADER_LEN, MARK, Packed, is_packed};
+use crate::changes::Change;
+use crate::error::CoreError;
+use crate::index::memory::MemoryIndex;
+use crate::index::simulated::SimulatedHome;
+use crate::index::{Index, IndexHome, Witness};
+use crate::tree::TreeId;
+use crate::view::{self, KeyRange, Order, Visit};
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+const TREE: TreeId = TreeId::Metrics;
+const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u16) -> u16 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let below = (mixed ^ (mixed >> 31)) % u64::from(end);
+        u16::try_from(below).unwrap_or_default()
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        self.below(300).to_be_bytes().to_vec()
+    }
+
+    /// Mostly of a sample's size, now and then of more than a block's; one in thirty looks like a block.
+    fn value(&mut self) -> Vec<u8> {
+        let len = match self.below(30) {
+            0 => 3000,
+            1 => 0,
+            2 => return [MARK, b"and what is no block"].concat(),
+            _ => 40 + self.below(300),
+        };
+        let byte = u8::try_from(self.below(250)).unwrap_or_default();
+        vec![byte; usize::from(len)]
+    }
+
+    fn bound(&mut self) -> Bound<Vec<u8>> {
+        match self.below(3) {
+            0 => Bound::Unbounded,
+            1 => Bound::Included(self.key()),
+            _ => Bound::Excluded(self.key()),
+        }
+    }
+
+    /// Changes with a key each: anywhere, of one stretch, or deletions of one.
+    fn changes(&mut self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let (from, len, most) = match self.below(3) {
+            0 => (0, 300, 40),
+            _ => (self.below(260), 40, 40),
+        };
+        let deletes = [0, 3, 9][usize::from(self.below(3))];
+        (0..=self.below(most))
+            .map(|_| {
+                let key = (from + self.below(len)).to_be_bytes().to_vec();
+                let value = (self.below(10) >= deletes).then(|| self.value());
+                (key, value)
+            })
+            .collect()
+    }
+}
+
+fn sorted(changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> impl Iterator<Item = Change<'_>> {
+    changes
+        .iter()
+        .map(|(key, value)| (key.as_slice(), value.as_deref()))
+}
+
+fn take(model: &mut Model, changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => model.insert(key.clone(), value.clone()),
+            None => model.remove(key),
+        };
+    }
+}
+
+fn read(
+    index: &dyn Index,
+    range: &KeyRange,
+    order: Order,
+    most: usize,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CoreError> {
+    let mut found = Vec::new();
+    index.scan(TREE, range, order, &mut |key, value| {
+        found.push((key.to_vec(), value.to_vec()));
+        Ok(found.len() < most)
+    })?;
+    Ok(found)
+}
+
+fn assert_same(index: &dyn Index, model: &Model, case: &str) -> TestResult {
+    let expected: Vec<_> = model.clone().into_iter().collect();
+    let found = read(index, &EVERYTHING, Order::Ascending, usize::MAX)?;
+    assert!(found == expected, "{case}: forwards");
+    let mut found = read(index, &EVERYTHING, Order::Descending, usize::MAX)?;
+    found.reverse();
+    assert!(found == expected, "{case}: backwards");
+    for number in 0..300_u16 {
+        let key = number.to_be_bytes();
+        assert_eq!(
+            index.get(TREE, &key)?.as_ref(),
+            model.get(key.as_slice()),
+            "{case}: {number}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn packed_records_are_read_as_they_were_applied() -> TestResult {
+    let mut blocks = 0;
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let below = Arc::new(MemoryIndex::default());
+        let packed = Packed::new(Arc::<MemoryIndex>::clone(&below));
+        let mut model = Model::new();
+        // As the first implementation left it.
+        for _ in 0..random.below(100) {
+            let (key, value) = (random.key(), random.value());
+            if !value.starts_with(MARK) {
+                below.apply(TREE, &key, Some(&value), &mut |_| {})?;
+                model.insert(key, value);
+            }
+        }
+        for number in 0..40 {
+            let case = format!("seed {seed}, step {number}");
+            if random.below(3) == 0 {
+                let key = random.key();
+                let value = (random.below(4) > 0).then(|| random.value());
+                let mut replaced = None;
+                packed.apply(TREE, &key, value.as_deref(), &mut |before| {
+                    replaced = Some(before.to_vec());
+                })?;
+                let before = model.get(&key).cloned();
+                assert_eq!(replaced, before, "{case}: what was replaced");
+                take(&mut model, &BTreeMap::from([(key, value)]));
+            } else {
+                let changes = random.changes();
+                packed.apply_sorted(TREE, &mut sorted(&changes))?;
+                take(&mut model, &changes);
+            }
+            let (range, most) = ((random.bound(), random.bound()), 1 + random.below(50));
+            for order in [Order::Ascending, Order::Descending] {
+                let found = read(&packed, &range, order, most.into())?;
+                let mut expected: Vec<_> = if view::is_empty(&range) {
+                    Vec::new()
+                } else {
+                    let inside = model.range::<[u8], _>(view::as_slices(&range));
+                    inside
+                        .map(|(key, value)| (key.clone(), value.clone()))
+                        .collect()
+                };
+                if order == Order::Descending {
+                    expected.reverse();
+                }
+                expected.truncate(most.into());
+                assert!(found == expected, "{case}: {range:?}, {order:?}");
+            }
+        }
+        assert_same(&packed, &model, &format!("seed {seed}"))?;
+        let stored = read(&*below, &EVERYTHING, Order::Ascending, usize::MAX)?;
+        blocks += stored.len();
+        let is_over =
+            |(_, value): &&(Vec<u8>, Vec<u8>)| value.len() > FULL && value.starts_with(MARK);
+        assert_eq!(
+            stored.iter().find(is_over),
+            None,
+            "seed {seed}: a block of several is too long"
+        );
+    }
+    assert!(blocks > 300 * 5, "{blocks} blocks");
+    Ok(())
+}
+
+#[test]
+fn records_that_come_in_order_fill_their_blocks() -> TestResult {
+    let below = Arc::new(MemoryIndex::default());
+    let packed = Packed::new(Arc::<MemoryIndex>::clone(&below));
+    for number in 0..5000_u16 {
+        packed.apply(TREE, &number.to_be_bytes(), Some(&[7; 90]), &mut |_| {})?;
+    }
+    let stored = read(&*below, &EVERYTHING, Order::Ascending, usize::MAX)?;
+    let in_a_block = (FULL - HEADER_LEN) / 100;
+    assert_eq!(stored.len(), 5000_usize.div_ceil(in_a_block));
+    Ok(())
+}
+
+/// Whatever the crash kept of what was not synced, mending what a comparison finds makes it right.
+#[test]
+fn a_crash_leaves_what_a_comparison_mends() -> TestResult {
+    let mut mended = 0;
+    for seed in 0..400 {
+        let mut random = Random(seed);
+        let home = SimulatedHome::default();
+        let index = home.open()?;
+        let mut model = Model::new();
+        for _ in 0..random.below(6) {
+            let changes = random.changes();
+            index.apply_sorted(TREE, &mut sorted(&changes))?;
+            take(&mut model, &changes);
+        }
+        index.sync()?;
+        for _ in 0..=random.below(4) {
+            let changes = random.changes();
+            index.apply_sorted(TREE, &mut sorted(&changes))?;
+            take(&mut model, &changes);
+        }
+        let crashed = home.crash(|_| random.below(2) == 0).open()?;
+        let found: Model = read(&*crashed, &EVERYTHING, Order::Ascending, usize::MAX)?
+            .into_iter()
+            .collect();
+        let keys: BTreeSet<_> = found.keys().chain(model.keys()).cloned().collect();
+        let wrong: BTreeMap<_, _> = keys
+            .into_iter()
+            .filter(|key| found.get(key) != model.get(key))
+            .map(|key| (key.clone(), model.get(&key).cloned()))
+            .collect();
+        mended += wrong.len();
+        crashed.apply_sorted(TREE, &mut sorted(&wrong))?;
+        assert_same(&*crashed, &model, &format!("seed {seed}"))?;
+    }
+    assert!(mended > 1000, "{mended} mended");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_block_is_an_error_and_never_an_absent_record() -> TestResult {
+    let below = Arc::new(MemoryIndex::default());
+    let packed = Packed::new(Arc::<MemoryIndex>::clone(&below));
+    for number in 0..10_u16 {
+        packed.apply(TREE, &number.to_be_bytes(), Some(&[7; 90]), &mut |_| {})?;
+    }
+    let stored = read(&*below, &EVERYTHING, Order::Ascending, 1)?;
+    let (key, block) = stored.first().ok_or("a block")?;
+    for at in MARK.len()..block.len() {
+        let mut damaged = block.clone();
+        *damaged.get_mut(at).ok_or("a byte")? ^= 4;
+        below.apply(TREE, key, Some(&damaged), &mut |_| {})?;
+        let found = packed.get(TREE, &5_u16.to_be_bytes());
+        assert!(
+            matches!(found, Err(CoreError::Corrupt { .. })),
+            "byte {at}: {found:?}"
+        );
+        assert!(
+            read(&packed, &EVERYTHING, Order::Descending, 1).is_err(),
+            "byte {at}"
+        );
+        let put = packed.apply(TREE, &5_u16.to_be_bytes(), Some(b"new"), &mut |_| {});
+        assert!(put.is_err(), "byte {at}");
+    }
+    Ok(())
+}
+
+/// An index that lets somebody read the packed one over it after each of its changes.
+struct Watched {
+    index: MemoryIndex,
+    over: Mutex<Weak<Packed>>,
+    /// What was there before the changes that are made, and which keys they change.
+    now: Mutex<(Model, BTreeSet<Vec<u8>>)>,
+    looks: Mutex<u32>,
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watched")
+    }
+}
+
+impl Watched {
+    fn look(&self) -> Result<(), CoreError> {
+        let over = self.over.lock().expect("nobody panicked").upgrade();
+        let Some(over) = over else { return Ok(()) };
+        let now = self.now.lock().expect("nobody panicked");
+        let (model, changed) = &*now;
+        *self.looks.lock().expect("nobody panicked") += 1;
+        let rest = |found: Vec<(Vec<u8>, Vec<u8>)>| -> Vec<_> {
+            let mut keys = found.iter().map(|(key, _)| key).collect::<Vec<_>>();
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys.len(), found.len(), "a record twice");
+            found
+                .into_iter()
+                .filter(|(key, _)| !changed.contains(key))
+                .collect()
+        };
+        let expected = rest(model.clone().into_iter().collect());
+        let found = read(&*over, &EVERYTHING, Order::Ascending, usize::MAX)?;
+        assert!(rest(found) == expected, "forwards");
+        let mut found = read(&*over, &EVERYTHING, Order::Descending, usize::MAX)?;
+        found.reverse();
+        assert!(rest(found) == expected, "backwards");
+        for (key, value) in &expected {
+            assert_eq!(
+                over.get(TREE, key)?.as_ref(),
+                Some(value),
+                "a record is gone"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Index for Watched {
+    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        self.index.get(tree, key)
+    }
+
+    fn apply(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        replaced: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CoreError> {
+        self.index.apply(tree, key, value, replaced)?;
+        self.look()
+    }
+
+    fn scan(
+        &self,
+        tree: TreeId,
+        range: &KeyRange,
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), CoreError> {
+        self.index.scan(tree, range, order, visit)
+    }
+
+    fn witness(&self) -> Result<Option<Witness>, CoreError> {
+        self.index.witness()
+    }
+
+    fn set_witness(&self, witness: Witness) -> Result<(), CoreError> {
+        self.index.set_witness(witness)
+    }
+
+    fn sync(&self) -> Result<(), CoreError> {
+        self.index.sync()
+    }
+}
+
+/// What is not changed is there at any moment, once.
+#[test]
+fn between_any_two_changes_below_every_other_record_is_read_once() -> TestResult {
+    let mut looks = 0;
+    for seed in 0..60 {
+        let mut random = Random(seed);
+        let watched = Arc::new(Watched {
+            index: MemoryIndex::default(),
+            over: Mutex::default(),
+            now: Mutex::default(),
+            looks: Mutex::default(),
+        });
+        let packed = Arc::new(Packed::new(Arc::<Watched>::clone(&watched)));
+        *watched.over.lock().expect("nobody panicked") = Arc::downgrade(&packed);
+        let mut model = Model::new();
+        for _ in 0..25 {
+            let changes = random.changes();
+            let keys = changes.keys().cloned().collect();
+            *watched.now.lock().expect("nobody panicked") = (model.clone(), keys);
+            packed.apply_sorted(TREE, &mut sorted(&changes))?;
+            take(&mut model, &changes);
+        }
+        assert_same(&*packed, &model, &format!("seed {seed}"))?;
+        looks += *watched.looks.lock().expect("nobody panicked");
+    }
+    assert!(looks > 3000, "{looks} looks");
+    Ok(())
+}
+
+#[test]
+fn trees_of_few_records_are_as_they_are_given() -> TestResult {
+    let below = Arc::new(MemoryIndex::default());
+    let packed = Packed::new(Arc::<MemoryIndex>::clone(&below));
+    for tree in TreeId::ALL {
+        for key in [b"a", b"b", b"c"] {
+            packed.apply(tree, key, Some(b"value"), &mut |_| {})?;
+        }
+        let mut stored = 0;
+        below.scan(tree, &EVERYTHING, Order::Ascending, &mut |_, _| {
+            stored += 1;
+            Ok(true)
+        })?;
+        assert_eq!(stored, if is_packed(tree) { 1 } else { 3 }, "{tree:?}");
+    }
+    Ok(())
+}
