@@ -24,7 +24,7 @@ pub(crate) fn apply(
     entries: Entries,
 ) -> Result<usize, CoreError> {
     // An empty batch is no commit, but no success on a closed handle either.
-    db.len(tree)?;
+    db.check_open()?;
     let given = entries.len();
     let mut entries = entries.into_iter().peekable();
     let mut applied_chunks = 0;

@@ -11,18 +11,19 @@ pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// One of them.
 pub(crate) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// Those of a range, as a scan in this order meets them.
-pub(crate) fn of_range<'a>(
-    changes: &'a Changes,
+/// Those of a range, as a scan in this order meets them; `value` is what one of them puts.
+pub(crate) fn of_range<'a, T>(
+    changes: &'a BTreeMap<Vec<u8>, T>,
     range: &KeyRange,
     order: Order,
+    value: impl Fn(&'a T) -> Option<&'a [u8]> + 'a,
 ) -> Box<dyn Iterator<Item = Change<'a>> + 'a> {
     if view::is_empty(range) {
         return Box::new(std::iter::empty());
     }
     let found = changes
         .range::<[u8], _>(view::as_slices(range))
-        .map(|(key, change)| (key.as_slice(), change.as_deref()));
+        .map(move |(key, change)| (key.as_slice(), value(change)));
     match order {
         Order::Ascending => Box::new(found),
         Order::Descending => Box::new(found.rev()),

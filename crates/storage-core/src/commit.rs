@@ -141,7 +141,8 @@ impl Read for Pending<'_> {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
-        let changes = changes::of_range(self.commit.changes.of(tree), range, order);
+        let changes = self.commit.changes.of(tree);
+        let changes = changes::of_range(changes, range, order, Option::as_deref);
         changes::over(changes, order, visit, |visit| {
             self.view.scan(tree, range, order, visit)
         })

@@ -445,13 +445,14 @@ impl Db {
             return Ok(());
         };
         let turn = inner.take_turn()?;
+        let expected = inner.digests(&*inner.index()?, &turn.sequence)?;
         let created_at = (inner.clock)().div_euclid(1000);
         let meter = RefCell::new(inner.meter("write a checkpoint", inner.len()));
         let records = records.map(|record| meter.borrow_mut().step().and(record));
         let accept = |digests: &Digests| {
             let same = TreeId::ALL
                 .iter()
-                .all(|tree| digests.of(tree.number()) == turn.sequence.digests.of(tree.number()));
+                .all(|tree| digests.of(tree.number()) == expected.of(tree.number()));
             same.then_some(()).ok_or(CoreError::Diverged)
         };
         let pulse = &mut || meter.borrow_mut().steps(0);
@@ -558,14 +559,23 @@ impl Db {
         }
     }
 
-    /// How many entries the tree has. Costs no read.
+    /// How many entries the tree has. Reads nothing; what is held back from the index is written to it, so that it
+    /// is known which records are new.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Closed`]; errors of the index where the journal cannot answer for it.
+    pub fn len(&self, tree: TreeId) -> Result<usize, CoreError> {
+        self.inner.len_of(tree)
+    }
+
+    /// Whether it was not closed.
     ///
     /// # Errors
     ///
     /// [`CoreError::Closed`].
-    pub fn len(&self, tree: TreeId) -> Result<usize, CoreError> {
-        let _index = self.inner.index()?;
-        Ok(self.inner.counts.of(tree).load(Ordering::Acquire))
+    pub(crate) fn check_open(&self) -> Result<(), CoreError> {
+        self.inner.index().map(drop)
     }
 
     /// Makes everything durable that was committed before the call.

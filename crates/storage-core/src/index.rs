@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use storage_journal::digest::TreeDigest;
+
 use crate::changes::Change;
 use crate::error::CoreError;
 use crate::tree::TreeId;
@@ -48,11 +50,15 @@ pub(crate) fn held_size(key: &[u8], value: Option<&[u8]>) -> usize {
     key.len() + value.map_or(0, <[u8]>::len) + CHANGE_OVERHEAD
 }
 
+/// Called with a key and the value that was under it.
+pub(crate) type Replaced<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
+
 /// Entries of the nine trees, in key order.
 pub(crate) trait Index: fmt::Debug + Send + Sync {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError>;
 
-    /// Puts or, without a value, removes an entry; calls `replaced` with the value that was there.
+    /// Puts or, without a value, removes an entry; calls `replaced` with the value that was there, now or, where what
+    /// is applied is held back, never: then [`replaced`](Self::replaced) has it.
     fn apply(
         &self,
         tree: TreeId,
@@ -61,16 +67,23 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
         replaced: &mut dyn FnMut(&[u8]),
     ) -> Result<(), CoreError>;
 
-    /// Puts and removes entries that come in key order.
+    /// Puts and removes entries that come in key order; calls `replaced` with each key and the value that was there.
     fn apply_sorted<'a>(
         &self,
         tree: TreeId,
         changes: &mut dyn Iterator<Item = Change<'a>>,
+        replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
         for (key, value) in changes {
-            self.apply(tree, key, value, &mut |_| {})?;
+            self.apply(tree, key, value, &mut |before| replaced(key, before))?;
         }
         Ok(())
+    }
+
+    /// What writing found to be replaced of which `apply` did not tell, since the index was made: all of it once
+    /// everything is settled, as long as no call failed.
+    fn replaced(&self, _tree: TreeId) -> TreeDigest {
+        TreeDigest::default()
     }
 
     fn scan(

@@ -34,6 +34,24 @@ impl TreeDigest {
         self.sum
     }
 
+    /// The digest without the records of another one.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self {
+            count: self.count.wrapping_sub(other.count),
+            sum: self.sum.wrapping_sub(other.sum),
+        }
+    }
+
+    /// The digest with the records of another one as well.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self {
+            count: self.count.wrapping_add(other.count),
+            sum: self.sum.wrapping_add(other.sum),
+        }
+    }
+
     /// Counts a record in.
     pub fn add(&mut self, key: &[u8], value: &[u8]) {
         self.count = self.count.wrapping_add(1);

@@ -160,17 +160,21 @@ impl Inner {
         let mut turn = self.take_turn()?;
         self.check_journal()?;
         let number = self.catch_up(durable, &new, through, &mut digests)?;
-        let was_wrong = digests != turn.sequence.digests;
+        let expected = self
+            .index()
+            .and_then(|index| self.digests(&*index, &turn.sequence));
+        // Of an index that failed it is not known what was in it.
+        let was_wrong =
+            self.index_failure().is_none() && expected.is_ok_and(|expected| expected != digests);
         journal
             .sync_through(number)
             .map_err(|e| self.latch(e.into()))?;
         durable.make_durable(&*new, number)?;
         let_go(new).map_err(|_used| CoreError::Busy)?;
-        let before = self.exchange(durable)?;
+        let before = self.exchange(durable, &digests)?;
         if was_wrong {
             // The journal is what happened, so it is the old index that was not what it said.
             tracing::error!("the index had lost or changed records; the new one has them");
-            self.set_counts(&digests);
             self.cache.clear();
             self.window_mut().clear();
         }
@@ -234,9 +238,13 @@ impl Inner {
         Ok(through)
     }
 
-    /// Puts the index that was made beside in the place of the one in use, which is returned, and opens
-    /// it.
-    fn exchange(&self, durable: &Durable) -> Result<Option<Arc<dyn Index>>, CoreError> {
+    /// Puts the index that was made beside, which holds `digests`, in the place of the one in use, which is returned,
+    /// and opens it.
+    fn exchange(
+        &self,
+        durable: &Durable,
+        digests: &Digests,
+    ) -> Result<Option<Arc<dyn Index>>, CoreError> {
         // Nobody writes to the one in use any more.
         let settling = self.settling.lock();
         let _settling = settling.unwrap_or_else(PoisonError::into_inner);
@@ -249,6 +257,8 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner);
         let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let before = slot.replace(opened);
+        // Who counts records sees both the index and what is counted for it.
+        self.set_counts(digests);
         drop(slot);
         *failure = None;
         Ok(before)

@@ -106,7 +106,7 @@ fn apply(
     let mut changes = wrong
         .iter()
         .map(|(key, value)| (key.as_slice(), value.as_deref()));
-    index.apply_sorted(tree, &mut changes)?;
+    index.apply_sorted(tree, &mut changes, &mut |_, _| {})?;
     wrong.clear();
     Ok(())
 }

@@ -53,6 +53,7 @@ pub(crate) struct Inner {
     pub(super) applying: RwLock<()>,
     /// The number of the last commit applied.
     pub(super) last_commit: AtomicU64,
+    /// Records; those that blind puts replaced are counted as well.
     pub(super) counts: PerTree<AtomicUsize>,
     pub(super) cache: RecordCache,
     pub(super) window: RwLock<Window>,
@@ -106,6 +107,7 @@ pub(super) struct ReadOnly {
 /// What one update changes after the other.
 #[derive(Debug)]
 pub(super) struct Sequence {
+    /// What blind puts replaced is still in: [`Inner::digests`] is without it.
     pub(super) digests: Digests,
 }
 
@@ -198,7 +200,38 @@ impl Inner {
         self.schema_version.load(Ordering::Acquire)
     }
 
-    /// Records in all trees.
+    /// How many records the tree has. What is held back is written to the index for it.
+    pub(super) fn len_of(&self, tree: TreeId) -> Result<usize, CoreError> {
+        let _between = self.between_commits();
+        let index = self.index()?;
+        if let Err(error) = index.settle() {
+            self.fall_back(&index, error)?;
+        }
+        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = slot.as_ref().ok_or(CoreError::Closed)?;
+        let replaced = usize::try_from(index.replaced(tree).count()).unwrap_or(usize::MAX);
+        let count = self.counts.of(tree).load(Ordering::Acquire);
+        Ok(count.saturating_sub(replaced))
+    }
+
+    /// Counts and digests of the last commit; what is held back is written to the index for it. Called by who has the
+    /// turn.
+    pub(super) fn digests(
+        &self,
+        index: &dyn Index,
+        sequence: &Sequence,
+    ) -> Result<Digests, CoreError> {
+        index.settle()?;
+        let mut digests = sequence.digests.clone();
+        for tree in TreeId::ALL {
+            if let Some(digest) = digests.of_mut(tree.number()) {
+                *digest = digest.without(index.replaced(tree));
+            }
+        }
+        Ok(digests)
+    }
+
+    /// Records in all trees, at most.
     pub(super) fn len(&self) -> u64 {
         let counts = TreeId::ALL.map(|tree| self.counts.of(tree).load(Ordering::Acquire));
         u64::try_from(counts.iter().sum::<usize>()).unwrap_or(u64::MAX)
@@ -415,13 +448,26 @@ impl Inner {
             .last_mark
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (number, digests, index) = {
-            let turn = self.take_turn()?;
-            let number = self.last_commit.load(Ordering::Acquire);
-            (number, turn.sequence.digests.clone(), self.index()?)
+        if *last_mark == self.last_commit() {
+            return Ok(());
+        }
+        // Most of what is held back is written beside the writers, the rest while they wait.
+        self.settle_all(false)?;
+        let index = self.index()?;
+        let turn = self.take_turn()?;
+        let number = self.last_commit();
+        let digests = self.digests(&*index, &turn.sequence);
+        drop(turn);
+        let digests = match digests {
+            Ok(digests) => digests,
+            Err(error) => {
+                let _between = self.between_commits();
+                self.fall_back(&index, error)?;
+                return Ok(());
+            }
         };
         // What the journal answers for is not in the index.
-        if *last_mark == number || self.index_failure().is_some() {
+        if self.index_failure().is_some() {
             return Ok(());
         }
         self.sync_through(number)?;
@@ -467,7 +513,8 @@ impl Inner {
             }
         }
         durable.make_durable(&*index, number)?;
-        durable.mark(number, sequence.digests.clone(), now_ms)?;
+        let digests = self.digests(&*index, sequence)?;
+        durable.mark(number, digests.clone(), now_ms)?;
         if let_go(index).is_err() {
             // A read is still under way: what it reads must stay. The next open compares.
             tracing::warn!("closing beside a read that does not end: the next opening compares");
@@ -480,7 +527,7 @@ impl Inner {
             return Ok(durable.journal.sync()?);
         }
         let mark = Mark {
-            digests: sequence.digests.clone(),
+            digests,
             clean: Some(durable.home.fingerprint()?),
         };
         durable.journal.mark(number, now_ms, &mark)?;

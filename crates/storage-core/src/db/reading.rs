@@ -131,7 +131,15 @@ impl Inner {
             return Err(error);
         }
         let reason = chain(&error);
-        self.answer_from_journal(&mut failure, &reason).ok_or(error)
+        let answering = self
+            .answer_from_journal(&mut failure, &reason)
+            .ok_or(error)?;
+        // What blind puts replaced is not told any more.
+        match compare::digests(&*answering) {
+            Ok(digests) => self.set_counts(&digests),
+            Err(error) => tracing::error!(error = %chain(&error), "records could not be counted"),
+        }
+        Ok(answering)
     }
 
     /// Lets the journal answer with the state at the last commit, which the index has in part at

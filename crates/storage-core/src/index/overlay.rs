@@ -6,16 +6,19 @@
 //! all of it is written. So an entry never leaves a layer that somebody reads: a scan holds the layers
 //! that it began with.
 //!
+//! A put to a key that is in no layer does not look for what it replaces: the index tells when it is
+//! written. Until then it is *blind*, and what it replaces is counted as if it were still there.
+//!
 //! # Invariants
 //!
 //! - What is in neither layer is in the index, whole.
 //! - What the index lacks was applied after the witness that it holds: setting one writes everything first.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError};
 
-use layer::{Layer, Layers, either};
+use layer::{Changes, Held, Layer, Layers, either};
+use storage_journal::digest::TreeDigest;
 
 use super::{HeldBack, Index, Witness, held_size};
 use crate::changes;
@@ -44,6 +47,8 @@ pub(crate) struct Overlay {
     /// Told when all of the lower layer is written, or some of it could not be.
     settled: Condvar,
     greatest: PerTree<Mutex<Greatest>>,
+    /// What blind puts were found to replace.
+    replaced: PerTree<Mutex<TreeDigest>>,
     /// Bytes of the upper layer from which on it is written.
     full: usize,
     /// Bytes of both layers from which on those write who apply more.
@@ -98,6 +103,7 @@ impl Overlay {
             settling: Mutex::default(),
             settled: Condvar::new(),
             greatest: PerTree::default(),
+            replaced: PerTree::default(),
             full: third.max(1),
             // From then on twice as much is written as is applied. The lower layer is let go whole, so before that half
             // as much comes to it as it holds: the last third.
@@ -118,9 +124,8 @@ impl Overlay {
         self.layers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the layers hold of a key, the upper one first: a value, or that it is deleted.
-    #[expect(clippy::option_option, reason = "not held is not deleted")]
-    fn held(&self, tree: TreeId, key: &[u8]) -> Option<Option<Vec<u8>>> {
+    /// What the layers hold of a key, the upper one first.
+    fn held(&self, tree: TreeId, key: &[u8]) -> Option<Held> {
         let layers = self.layers();
         let held = layers.upper.read(tree).get(key).cloned();
         held.or_else(|| layers.lower.as_ref()?.read(tree).get(key).cloned())
@@ -175,8 +180,8 @@ impl Overlay {
         while let Some(&tree) = TreeId::ALL.get(settling.next.tree) {
             let behind = settling.next.clone();
             let (mut through, mut bytes) = (None, 0);
-            for (key, value) in layer.read(tree).range::<[u8], _>(behind.range()) {
-                bytes += held_size(key, value.as_deref());
+            for (key, held) in layer.read(tree).range::<[u8], _>(behind.range()) {
+                bytes += held_size(key, held.value());
                 through = Some(key.clone());
                 if bytes >= most {
                     break;
@@ -211,9 +216,19 @@ impl Overlay {
         let layer = piece.layer.read(piece.tree);
         let mut changes = layer
             .range::<[u8], _>((start, end))
-            .map(|(key, value)| (key.as_slice(), value.as_deref()));
-        let written = self.index.apply_sorted(piece.tree, &mut changes);
+            .map(|(key, held)| (key.as_slice(), held.value()));
+        let mut replaced = TreeDigest::default();
+        let mut told = |key: &[u8], before: &[u8]| {
+            if layer.get(key).is_some_and(|held| held.is_blind) {
+                replaced.add(key, before);
+            }
+        };
+        let index = &self.index;
+        let written = index.apply_sorted(piece.tree, &mut changes, &mut told);
         drop(layer);
+        let mut sum = lock(self.replaced.of(piece.tree));
+        *sum = sum.with(replaced);
+        drop(sum);
         let mut settling = lock(&self.settling);
         settling.writing -= 1;
         if written.is_err() && piece.behind < settling.next {
@@ -260,7 +275,7 @@ impl Place {
 impl Index for Overlay {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         match self.held(tree, key) {
-            Some(held) => Ok(held),
+            Some(held) => Ok(held.value),
             None => self.index.get(tree, key),
         }
     }
@@ -274,16 +289,22 @@ impl Index for Overlay {
     ) -> Result<(), CoreError> {
         let held = self.held(tree, key);
         let is_above_all = self.is_above_all(tree, key, value.is_some())?;
+        // A deletion looks: whether there was something is asked more often than not.
+        let is_blind = held.is_none() && !is_above_all && value.is_some();
         let before = match held {
-            Some(held) => held,
-            None if is_above_all => None,
+            Some(held) => held.value,
+            None if is_above_all || is_blind => None,
             None => self.index.get(tree, key)?,
         };
         if let Some(before) = before {
             replaced(&before);
         }
-        self.layers().upper.put(tree, key, value);
+        self.layers().upper.put(tree, key, value, is_blind);
         Ok(())
+    }
+
+    fn replaced(&self, tree: TreeId) -> TreeDigest {
+        *lock(self.replaced.of(tree))
     }
 
     fn scan(
@@ -294,12 +315,12 @@ impl Index for Overlay {
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
         let layers = self.layers().clone();
-        let nothing = BTreeMap::new();
+        let nothing = Changes::new();
         let upper = layers.upper.read(tree);
         let lower = layers.lower.as_ref().map(|lower| lower.read(tree));
         let lower = lower.as_deref().unwrap_or(&nothing);
-        let upper = changes::of_range(&upper, range, order);
-        let lower = changes::of_range(lower, range, order);
+        let upper = changes::of_range(&upper, range, order, Held::value);
+        let lower = changes::of_range(lower, range, order, Held::value);
         changes::over(either(upper, lower, order), order, visit, |visit| {
             self.index.scan(tree, range, order, visit)
         })

@@ -14,20 +14,26 @@
 //!
 //! # Invariants
 //!
-//! - Whoever reads meanwhile misses no entry that is not being changed, and meets none twice: blocks are
-//!   put from the last to the first, and keys that are none any more are removed after that. In between,
-//!   and after a crash that kept some of it, entries are in two blocks; those of the one behind are read.
+//! A block that grew too long is cut: its later entries go to blocks of their own. After a crash the index
+//! below may have kept any of what was not synced, so:
+//!
+//! - The index holds what it held when it was last synced, whatever of the later changes it kept. The
+//!   block that was cut, and those that are cut from it, keep what they give away, behind their ends, until
+//!   the others are synced; and a block keeps its key, whatever becomes of the entry there. A block's key is removed once nothing is left in it, when
+//!   the one before it has nothing behind its end that would come to light.
+//! - Whoever reads meanwhile misses no entry that is not being changed, and meets none twice.
 //! - A block that is not whole is an error, never an entry that is not there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, PoisonError};
 
 use super::simulated::Entries;
-use super::{Index, Witness};
+use super::{Index, Replaced, Witness};
 use crate::changes::Change;
 use crate::error::CoreError;
-use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
@@ -39,13 +45,21 @@ const MARK: &[u8] = b"\xfePACKED\x01";
 const HEADER_LEN: usize = MARK.len() + 4;
 /// What a block takes at most, unless it is one entry. The engine keeps up to 16 of them in a page.
 const FULL: usize = 2048;
+/// How many blocks there may be that are not known to be synced.
+const MOST_FRESH: usize = 10_000;
 
 #[derive(Debug)]
 pub(crate) struct Packed {
     index: Arc<dyn Index>,
     /// Held while blocks of a tree are read, changed and put.
     writing: PerTree<Mutex<()>>,
+    /// Keys that became those of a block since the last sync, with the number of syncs that were begun before.
+    fresh: PerTree<Mutex<BTreeMap<Vec<u8>, u64>>>,
+    syncs: AtomicU64,
 }
+
+/// What is under a key.
+type Entry<'a> = (&'a [u8], &'a [u8]);
 
 /// A block as it is in the index below, or an entry that is alone.
 #[derive(Debug)]
@@ -66,6 +80,8 @@ impl Packed {
         Self {
             index,
             writing: PerTree::default(),
+            fresh: PerTree::default(),
+            syncs: AtomicU64::new(0),
         }
     }
 
@@ -101,90 +117,153 @@ impl Packed {
         &self,
         tree: TreeId,
         changes: &mut dyn Iterator<Item = Change<'a>>,
-        replaced: &mut dyn FnMut(&[u8]),
+        replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
         let one = self.writing.of(tree).lock();
         let _one = one.unwrap_or_else(PoisonError::into_inner);
         let mut changes = changes.peekable();
         while let Some((first, _)) = changes.peek() {
-            let mut blocks: Vec<Block> = self.block_of(tree, first)?.into_iter().collect();
-            let mut next = self.block_behind(tree, first)?;
-            let mut changed: Vec<Change<'a>> = Vec::new();
-            let mut size = blocks.iter().map(|block| block.stored.len()).sum::<usize>();
-            loop {
-                let end = next.as_ref().map(|next| next.key.as_slice());
-                while let Some((key, value)) =
-                    changes.next_if(|(key, _)| end.is_none_or(|end| *key < end))
-                {
-                    size += value.map_or(0, |value| key.len() + value.len());
-                    changed.push((key, value));
-                }
-                // Blocks that others left small are put together with what is changed before them.
-                let is_small = size < FULL / 2 && next.as_ref().is_some_and(Block::is_small);
-                let Some(small) = next.take_if(|_| is_small) else {
-                    break;
-                };
-                next = self.block_behind(tree, &small.key)?;
-                size += small.stored.len();
-                blocks.push(small);
-            }
-            let end = next.map(|next| next.key);
-            self.rewrite(tree, &blocks, &changed, end.as_deref(), replaced)?;
+            let block = self.block_of(tree, first)?;
+            let next = self.block_behind(tree, first)?;
+            let end = next.as_ref().map(|next| next.key.as_slice());
+            let is_inside = |(key, _): &Change<'_>| end.is_none_or(|end| *key < end);
+            let changed: Vec<_> = std::iter::from_fn(|| changes.next_if(is_inside)).collect();
+            self.rewrite(tree, block.as_ref(), &changed, end, replaced)?;
         }
         Ok(())
     }
 
-    /// Puts what `changed` makes of blocks that follow one another, the next of which begins at `end`.
+    /// Puts what `changed` makes of a block, or of none, where the next one begins at `end`.
     fn rewrite(
         &self,
         tree: TreeId,
-        blocks: &[Block],
+        block: Option<&Block>,
         changed: &[Change<'_>],
         end: Option<&[u8]>,
-        replaced: &mut dyn FnMut(&[u8]),
+        replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
-        let mut entries = BTreeMap::new();
-        let ends = blocks.iter().skip(1).map(|next| Some(next.key.as_slice()));
-        for (block, end) in blocks.iter().zip(ends.chain([end])) {
-            entries.extend(unpack(tree, &block.key, &block.stored, end)?);
-        }
+        let (own, given_away) = match block {
+            Some(block) => self.parts(tree, block, end)?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let mut entries: BTreeMap<&[u8], &[u8]> = own.iter().copied().collect();
         for (key, value) in changed {
             let before = match value {
                 Some(value) => entries.insert(key, value),
                 None => entries.remove(key),
             };
-            before.into_iter().for_each(&mut *replaced);
-        }
-        let entries: Vec<(&[u8], &[u8])> = entries.into_iter().collect();
-        let packed = cut(&entries, end.is_none());
-        let mut gone: BTreeSet<&[u8]> = blocks.iter().map(|block| block.key.as_slice()).collect();
-        for entries in packed.iter().rev() {
-            if let Some((key, _)) = entries.first() {
-                let stored = pack(entries);
-                let was = blocks.iter().find(|block| block.key == *key);
-                if was.is_none_or(|was| was.stored != stored) {
-                    self.index.apply(tree, key, Some(&stored), &mut |_| {})?;
-                }
-                gone.remove(key);
+            if let Some(before) = before {
+                replaced(key, before);
             }
         }
-        gone.into_iter()
-            .try_for_each(|key| self.index.apply(tree, key, None, &mut |_| {}))
+        let entries: Vec<Entry<'_>> = entries.into_iter().collect();
+        let runs = cut(&entries, end.is_none());
+        let Some((first, others)) = runs.split_first() else {
+            return match block {
+                Some(block) => self.remove(tree, block, &given_away, end),
+                None => Ok(()),
+            };
+        };
+        // What was there already is in each block from which on it may be sought if a later one is lost.
+        let behind = |next: Option<&&[Entry<'_>]>| -> Vec<Entry<'_>> {
+            let start = next.and_then(|run| run.first()).map(|(key, _)| *key);
+            let moved = own
+                .iter()
+                .filter(|(key, _)| start.is_some_and(|start| *key >= start));
+            moved.chain(&given_away).copied().collect()
+        };
+        for (number, run) in others.iter().enumerate().rev() {
+            self.put_fresh(tree, run, &behind(others.get(number + 1)))?;
+        }
+        let mut behind = behind(others.first());
+        if !others.is_empty() && behind.iter().map(size).sum::<usize>() > FULL {
+            self.sync()?;
+            behind.clear();
+        }
+        let Some(block) = block else {
+            return self.put_fresh(tree, first, &behind);
+        };
+        let stored = pack(&block.key, first, &behind);
+        if stored == block.stored {
+            return Ok(());
+        }
+        self.index
+            .apply(tree, &block.key, Some(&stored), &mut |_| {})
     }
-}
 
-impl Block {
-    fn is_small(&self) -> bool {
-        self.stored.len() < FULL / 2
+    /// What is in a block, and what it gave away to blocks of which it is not known whether they are synced.
+    fn parts<'a>(
+        &self,
+        tree: TreeId,
+        block: &'a Block,
+        end: Option<&[u8]>,
+    ) -> Result<(Vec<Entry<'a>>, Vec<Entry<'a>>), CoreError> {
+        let mut own = unpack(tree, &block.key, &block.stored, None)?;
+        let Some(end) = end else {
+            return Ok((own, Vec::new()));
+        };
+        let mut behind = own.split_off(own.partition_point(|(key, _)| *key < end));
+        if !lock(self.fresh.of(tree)).contains_key(end) {
+            behind.clear();
+        }
+        Ok((own, behind))
+    }
+
+    /// Puts a block under the key of its first entry, which was none of a block.
+    fn put_fresh(
+        &self,
+        tree: TreeId,
+        run: &[Entry<'_>],
+        behind: &[Entry<'_>],
+    ) -> Result<(), CoreError> {
+        let Some((key, _)) = run.first() else {
+            return Ok(());
+        };
+        let stored = pack(key, run, behind);
+        self.index.apply(tree, key, Some(&stored), &mut |_| {})?;
+        // After it is put: a sync that begins before does not count.
+        let mut fresh = lock(self.fresh.of(tree));
+        fresh.insert(key.to_vec(), self.syncs.load(Ordering::Acquire));
+        let is_much = fresh.len() > MOST_FRESH;
+        drop(fresh);
+        if is_much { self.sync() } else { Ok(()) }
+    }
+
+    /// Removes a block in which nothing is left but what it gave away.
+    fn remove(
+        &self,
+        tree: TreeId,
+        block: &Block,
+        given_away: &[Entry<'_>],
+        end: Option<&[u8]>,
+    ) -> Result<(), CoreError> {
+        if !given_away.is_empty() {
+            let stored = pack(&block.key, &[], given_away);
+            return self
+                .index
+                .apply(tree, &block.key, Some(&stored), &mut |_| {});
+        }
+        let before = (Bound::Unbounded, Bound::Excluded(block.key.clone()));
+        if let Some(before) = self.first(tree, &before, Order::Descending)? {
+            let (own, _) = self.parts(tree, &before, Some(&block.key))?;
+            let (_, behind) = self.parts(tree, &before, end)?;
+            let stored = pack(&before.key, &own, &behind);
+            if stored != before.stored {
+                self.index
+                    .apply(tree, &before.key, Some(&stored), &mut |_| {})?;
+                // It may have been given away long ago.
+                self.sync()?;
+            }
+        }
+        self.index.apply(tree, &block.key, None, &mut |_| {})?;
+        lock(self.fresh.of(tree)).remove(&block.key);
+        Ok(())
     }
 }
 
 /// Entries in as many runs as they need blocks: of one size each, or all but the last full where more are to come behind
 /// them, as they do to the end of a tree.
-fn cut<'a, 'b>(
-    entries: &'b [(&'a [u8], &'a [u8])],
-    is_last: bool,
-) -> Vec<&'b [(&'a [u8], &'a [u8])]> {
+fn cut<'a, 'b>(entries: &'b [Entry<'a>], is_last: bool) -> Vec<&'b [Entry<'a>]> {
     let room = FULL - HEADER_LEN;
     let total: usize = entries.iter().map(size).sum();
     let most = if is_last {
@@ -211,22 +290,24 @@ fn cut<'a, 'b>(
     runs
 }
 
-fn size((key, value): &(&[u8], &[u8])) -> usize {
+fn size((key, value): &Entry<'_>) -> usize {
     8 + key.len() + value.len()
 }
 
-/// What is stored for a run of entries, under the key of the first one.
-fn pack(entries: &[(&[u8], &[u8])]) -> Vec<u8> {
-    if let [(_, value)] = entries
+/// What is stored under the key of a block for its entries, and for those that it gave away.
+fn pack(block: &[u8], own: &[Entry<'_>], given_away: &[Entry<'_>]) -> Vec<u8> {
+    if let ([(key, value)], []) = (own, given_away)
+        && *key == block
         && !value.starts_with(MARK)
     {
         return value.to_vec();
     }
     let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let mut packed = Vec::with_capacity(HEADER_LEN + entries.iter().map(size).sum::<usize>());
+    let entries = || own.iter().chain(given_away);
+    let mut packed = Vec::with_capacity(HEADER_LEN + entries().map(size).sum::<usize>());
     packed.extend(MARK);
     packed.extend([0; 4]);
-    for (key, value) in entries {
+    for (key, value) in entries() {
         packed.extend(len(key));
         packed.extend(len(value));
         packed.extend_from_slice(key);
@@ -245,7 +326,7 @@ fn unpack<'a>(
     key: &'a [u8],
     stored: &'a [u8],
     end: Option<&[u8]>,
-) -> Result<Vec<(&'a [u8], &'a [u8])>, CoreError> {
+) -> Result<Vec<Entry<'a>>, CoreError> {
     let Some(block) = stored.strip_prefix(MARK) else {
         return Ok(vec![(key, stored)]);
     };
@@ -256,7 +337,7 @@ fn unpack<'a>(
     Ok(entries.into_iter().take(own).collect())
 }
 
-fn parse(block: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+fn parse(block: &[u8]) -> Option<Vec<Entry<'_>>> {
     let (checksum, mut rest) = block.split_first_chunk()?;
     if crc32fast::hash(rest) != u32::from_le_bytes(*checksum) {
         return None;
@@ -281,7 +362,7 @@ pub(super) fn undone(tree: TreeId, stored: &Entries) -> Entries {
     for (key, stored) in stored.iter().rev() {
         let alone = || vec![(key.as_slice(), stored.as_slice())];
         let found = unpack(tree, key, stored, end).unwrap_or_else(|_| alone());
-        let owned = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
+        let owned = |(key, value): Entry<'_>| (key.to_vec(), value.to_vec());
         entries.extend(found.into_iter().map(owned));
         end = Some(key);
     }
@@ -315,7 +396,8 @@ impl Index for Packed {
         replaced: &mut dyn FnMut(&[u8]),
     ) -> Result<(), CoreError> {
         if is_packed(tree) {
-            self.change(tree, &mut std::iter::once((key, value)), replaced)
+            let one = &mut std::iter::once((key, value));
+            self.change(tree, one, &mut |_, before| replaced(before))
         } else {
             self.index.apply(tree, key, value, replaced)
         }
@@ -325,11 +407,12 @@ impl Index for Packed {
         &self,
         tree: TreeId,
         changes: &mut dyn Iterator<Item = Change<'a>>,
+        replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
         if is_packed(tree) {
-            self.change(tree, changes, &mut |_| {})
+            self.change(tree, changes, replaced)
         } else {
-            self.index.apply_sorted(tree, changes)
+            self.index.apply_sorted(tree, changes, replaced)
         }
     }
 
@@ -400,6 +483,15 @@ impl Index for Packed {
     }
 
     fn sync(&self) -> Result<(), CoreError> {
-        self.index.sync()
+        let before = self.syncs.fetch_add(1, Ordering::AcqRel);
+        self.index.sync()?;
+        for tree in TreeId::ALL {
+            lock(self.fresh.of(tree)).retain(|_, put| *put > before);
+        }
+        Ok(())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

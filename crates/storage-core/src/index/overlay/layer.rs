@@ -1,10 +1,11 @@
 //! The two layers of the overlay, and how a scan meets them.
 
 use std::cmp::Ordering as Met;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
-use crate::changes::{Change, Changes};
+use crate::changes::Change;
 use crate::index::held_size;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{RwLock, RwLockReadGuard};
@@ -16,6 +17,23 @@ pub(super) struct Layers {
     pub(super) upper: Arc<Layer>,
     pub(super) lower: Option<Arc<Layer>>,
 }
+
+/// What is put under a key, or that it is deleted.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) value: Option<Vec<u8>>,
+    /// Whether it is not known yet what it replaces in the index.
+    pub(super) is_blind: bool,
+}
+
+impl Held {
+    pub(super) fn value(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+}
+
+/// By key.
+pub(super) type Changes = BTreeMap<Vec<u8>, Held>;
 
 #[derive(Default)]
 pub(super) struct Layer {
@@ -40,15 +58,19 @@ impl Layer {
         self.bytes.load(Ordering::Acquire)
     }
 
-    pub(super) fn put(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>) {
+    /// Puts a change. One to a key that this layer has stays blind if that one was.
+    pub(super) fn put(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, is_blind: bool) {
         let changes = self.changes.of(tree).write();
         let mut changes = changes.unwrap_or_else(PoisonError::into_inner);
-        let before = changes.insert(key.to_vec(), value.map(<[u8]>::to_vec));
         self.bytes
             .fetch_add(held_size(key, value), Ordering::AcqRel);
-        if let Some(before) = before {
+        let value = value.map(<[u8]>::to_vec);
+        if let Some(held) = changes.get_mut(key) {
+            let before = std::mem::replace(&mut held.value, value);
             let before = held_size(key, before.as_deref());
             self.bytes.fetch_sub(before, Ordering::AcqRel);
+        } else {
+            changes.insert(key.to_vec(), Held { value, is_blind });
         }
     }
 }

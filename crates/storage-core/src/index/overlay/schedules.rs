@@ -8,10 +8,14 @@ use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::thread;
 use storage_journal::schedules::check;
 
-use super::{Index, Overlay};
+use storage_journal::digest::TreeDigest;
+
+use super::{Index, Overlay, lock};
 use crate::index::memory::MemoryIndex;
+use crate::index::packed::Packed;
 use crate::index::{HeldBack, held_size};
-use crate::tree::TreeId;
+use crate::sync::Mutex;
+use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order};
 
 const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
@@ -53,6 +57,8 @@ struct Course {
     begun: AtomicUsize,
     done: AtomicUsize,
     is_over: AtomicBool,
+    /// Digests as the writer reckons them.
+    sums: PerTree<Mutex<TreeDigest>>,
 }
 
 impl Course {
@@ -116,16 +122,15 @@ fn write(overlay: &Overlay, course: &Course) {
     for (number, (tree, key, put)) in SCRIPT.into_iter().enumerate() {
         course.begun.store(number + 1, Ordering::SeqCst);
         let put = put.map(value);
-        let mut replaced = None;
+        let mut sum = lock(course.sums.of(tree));
         let applied = overlay.apply(tree, &[key], put.as_deref(), &mut |before| {
-            replaced = before.first().copied();
+            sum.remove(&[key], before);
         });
         applied.expect("a change is applied");
-        assert_eq!(
-            replaced,
-            state(tree, key, number),
-            "what change {number} replaced"
-        );
+        if let Some(put) = &put {
+            sum.add(&[key], put);
+        }
+        drop(sum);
         course.done.store(number + 1, Ordering::SeqCst);
         if overlay.held_back() == HeldBack::TooMuch {
             let size = held_size(&[key], put.as_deref());
@@ -138,14 +143,13 @@ fn write(overlay: &Overlay, course: &Course) {
 #[test]
 fn readers_beside_writer_and_settlers_miss_nothing_and_see_nothing_twice() {
     check(|| {
-        let index = Arc::new(MemoryIndex::default());
-        let below: Arc<dyn Index> = Arc::<MemoryIndex>::clone(&index);
-        let overlay = Arc::new(Overlay::new(below, CAPACITY));
+        let index: Arc<dyn Index> = Arc::new(Packed::new(Arc::new(MemoryIndex::default())));
+        let overlay = Arc::new(Overlay::new(Arc::clone(&index), CAPACITY));
         let course = Arc::new(Course::default());
-        let spawn = |work: fn(&Overlay, &MemoryIndex, &Course)| {
+        let spawn = |work: fn(&Overlay, &dyn Index, &Course)| {
             let (overlay, course) = (Arc::clone(&overlay), Arc::clone(&course));
             let index = Arc::clone(&index);
-            thread::spawn(move || work(&overlay, &index, &course))
+            thread::spawn(move || work(&overlay, &*index, &course))
         };
         let threads = [
             spawn(|overlay, _, course| write(overlay, course)),
@@ -175,6 +179,16 @@ fn readers_beside_writer_and_settlers_miss_nothing_and_see_nothing_twice() {
         }
         overlay.settle().expect("all is settled");
         assert_eq!(overlay.held_back(), HeldBack::Little);
+        for tree in [TreeId::Peers, TreeId::Metrics] {
+            let mut expected = TreeDigest::default();
+            for (of, key) in KEYS {
+                let put = state(tree, key, SCRIPT.len()).filter(|_| of == tree);
+                put.into_iter()
+                    .for_each(|put| expected.add(&[key], &value(put)));
+            }
+            let sum = lock(course.sums.of(tree)).without(overlay.replaced(tree));
+            assert_eq!(sum, expected, "the digest of {tree:?}");
+        }
         for (tree, key) in KEYS {
             let found = index.get(tree, &[key]).expect("a key is read");
             assert_eq!(

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use storage_journal::digest::TreeDigest;
+
 use super::{Index, Overlay};
 use crate::error::CoreError;
 use crate::index::simulated::SimulatedHome;
@@ -95,25 +97,44 @@ fn assert_same(index: &dyn Index, model: &Model, case: &str) -> TestResult {
     Ok(())
 }
 
+/// Digests as who applies reckons them: with what was told of replaced values, and without.
+type Sums = BTreeMap<TreeId, TreeDigest>;
+
+fn assert_sums(index: &dyn Index, sums: &Sums, model: &Model, case: &str) {
+    for tree in TREES {
+        let mut expected = TreeDigest::default();
+        for ((of, key), value) in model {
+            if *of == tree {
+                expected.add(key, value);
+            }
+        }
+        let sum = sums.get(&tree).copied().unwrap_or_default();
+        let sum = sum.without(index.replaced(tree));
+        assert_eq!(sum, expected, "{case}: the digest of {tree:?}");
+    }
+}
+
 fn put(
     index: &dyn Index,
     model: &mut Model,
+    sums: &mut Sums,
     random: &mut Random,
-    case: &str,
 ) -> Result<usize, CoreError> {
     let (tree, key) = (random.tree(), random.key());
     let value =
         (random.below(3) > 0).then(|| vec![random.below(255); usize::from(random.below(60))]);
-    let mut replaced = None;
+    let sum = sums.entry(tree).or_default();
     index.apply(tree, &key, value.as_deref(), &mut |before| {
-        replaced = Some(before.to_vec());
+        sum.remove(&key, before);
     })?;
     let size = held_size(&key, value.as_deref());
-    let before = match value {
-        Some(value) => model.insert((tree, key), value),
+    match value {
+        Some(value) => {
+            sum.add(&key, &value);
+            model.insert((tree, key), value)
+        }
         None => model.remove(&(tree, key)),
     };
-    assert_eq!(replaced, before, "{case}: what was replaced");
     Ok(size)
 }
 
@@ -123,9 +144,9 @@ fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
         let mut random = Random(seed);
         let home = SimulatedHome::default();
         let index = home.open()?;
-        let mut model = Model::new();
+        let (mut model, mut sums) = (Model::new(), Sums::new());
         for _ in 0..random.below(30) {
-            put(&*index, &mut model, &mut random, "directly")?;
+            put(&*index, &mut model, &mut sums, &mut random)?;
         }
         let capacity = [0, 300, 1000, 3000, 1 << 20];
         let capacity = *capacity.get(usize::from(random.below(5))).ok_or("five")?;
@@ -140,6 +161,7 @@ fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
                         durable_through: number,
                     })?;
                     assert_same(&*index, &model, &case)?;
+                    assert_sums(&over, &sums, &model, &case);
                 }
                 1 => {
                     over.sync()?;
@@ -165,7 +187,7 @@ fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
                     }
                 }
                 _ => {
-                    let size = put(&over, &mut model, &mut random, &case)?;
+                    let size = put(&over, &mut model, &mut sums, &mut random)?;
                     if over.held_back() == HeldBack::TooMuch {
                         over.make_room(2 * size)?;
                     }
@@ -183,6 +205,7 @@ fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
         over.settle()?;
         assert_eq!(over.held_back(), HeldBack::Little, "{case}");
         assert_same(&*index, &model, &case)?;
+        assert_sums(&over, &sums, &model, &case);
     }
     Ok(())
 }
@@ -196,12 +219,12 @@ fn an_index_that_fails_at_any_call_loses_nothing_that_is_held_back() -> TestResu
         let home = SimulatedHome::default();
         let index = home.open()?;
         let over = Overlay::new(Arc::clone(&index), 1500);
-        let mut model = Model::new();
+        let (mut model, mut sums) = (Model::new(), Sums::new());
         home.break_after(calls);
         let mut failed = false;
-        for number in 0..120 {
+        for number in 0..250 {
             let case = format!("{calls} calls, step {number}");
-            let done = put(&over, &mut model, &mut random, &case)
+            let done = put(&over, &mut model, &mut sums, &mut random)
                 .and_then(|size| over.make_room(2 * size));
             if done.is_err() {
                 failed = true;
