@@ -445,7 +445,7 @@ impl Db {
             return Ok(());
         };
         let turn = inner.take_turn()?;
-        let expected = inner.digests(&*inner.index()?, &turn.sequence)?;
+        let expected = turn.sequence.settled(&*inner.index()?)?;
         let created_at = (inner.clock)().div_euclid(1000);
         let meter = RefCell::new(inner.meter("write a checkpoint", inner.len()));
         let records = records.map(|record| meter.borrow_mut().step().and(record));

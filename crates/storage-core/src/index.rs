@@ -68,10 +68,10 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
     ) -> Result<(), CoreError>;
 
     /// Puts and removes entries that come in key order; calls `replaced` with each key and the value that was there.
-    fn apply_sorted<'a>(
+    fn apply_sorted(
         &self,
         tree: TreeId,
-        changes: &mut dyn Iterator<Item = Change<'a>>,
+        changes: &mut dyn Iterator<Item = Change<'_>>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
         for (key, value) in changes {

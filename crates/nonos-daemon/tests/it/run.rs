@@ -212,6 +212,6 @@ fn the_allocator_returns_pages_at_once() -> TestResult {
         .env("_RJEM_MALLOC_CONF", "stats_print:true");
     let told = command.output()?.stderr;
     let told = String::from_utf8_lossy(&told);
-    assert!(told.contains("opt.dirty_decay_ms: 0 "), "{told}");
+    assert!(told.contains("opt.dirty_decay_ms: 100 "), "{told}");
     Ok(())
 }

@@ -162,7 +162,7 @@ impl Inner {
         let number = self.catch_up(durable, &new, through, &mut digests)?;
         let expected = self
             .index()
-            .and_then(|index| self.digests(&*index, &turn.sequence));
+            .and_then(|index| turn.sequence.settled(&*index));
         // Of an index that failed it is not known what was in it.
         let was_wrong =
             self.index_failure().is_none() && expected.is_ok_and(|expected| expected != digests);

@@ -107,8 +107,22 @@ pub(super) struct ReadOnly {
 /// What one update changes after the other.
 #[derive(Debug)]
 pub(super) struct Sequence {
-    /// What blind puts replaced is still in: [`Inner::digests`] is without it.
+    /// What blind puts replaced is still in: [`settled`](Self::settled) is without it.
     pub(super) digests: Digests,
+}
+
+impl Sequence {
+    /// Counts and digests of the last commit; what the index holds back is written for it.
+    pub(super) fn settled(&self, index: &dyn Index) -> Result<Digests, CoreError> {
+        index.settle()?;
+        let mut digests = self.digests.clone();
+        for tree in TreeId::ALL {
+            if let Some(digest) = digests.of_mut(tree.number()) {
+                *digest = digest.without(index.replaced(tree));
+            }
+        }
+        Ok(digests)
+    }
 }
 
 thread_local! {
@@ -212,23 +226,6 @@ impl Inner {
         let replaced = usize::try_from(index.replaced(tree).count()).unwrap_or(usize::MAX);
         let count = self.counts.of(tree).load(Ordering::Acquire);
         Ok(count.saturating_sub(replaced))
-    }
-
-    /// Counts and digests of the last commit; what is held back is written to the index for it. Called by who has the
-    /// turn.
-    pub(super) fn digests(
-        &self,
-        index: &dyn Index,
-        sequence: &Sequence,
-    ) -> Result<Digests, CoreError> {
-        index.settle()?;
-        let mut digests = sequence.digests.clone();
-        for tree in TreeId::ALL {
-            if let Some(digest) = digests.of_mut(tree.number()) {
-                *digest = digest.without(index.replaced(tree));
-            }
-        }
-        Ok(digests)
     }
 
     /// Records in all trees, at most.
@@ -456,7 +453,7 @@ impl Inner {
         let index = self.index()?;
         let turn = self.take_turn()?;
         let number = self.last_commit();
-        let digests = self.digests(&*index, &turn.sequence);
+        let digests = turn.sequence.settled(&*index);
         drop(turn);
         let digests = match digests {
             Ok(digests) => digests,
@@ -513,7 +510,7 @@ impl Inner {
             }
         }
         durable.make_durable(&*index, number)?;
-        let digests = self.digests(&*index, sequence)?;
+        let digests = sequence.settled(&*index)?;
         durable.mark(number, digests.clone(), now_ms)?;
         if let_go(index).is_err() {
             // A read is still under way: what it reads must stay. The next open compares.

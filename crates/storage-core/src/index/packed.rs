@@ -1,7 +1,7 @@
 //! Small records packed: the index below has blocks of them under one key each, the smallest one's.
 //!
 //! The engine takes about as long for an entry of two kilobytes as for one of a hundred bytes, and as
-//! much memory and disk beside it. So the trees that grow are kept in blocks. A block holds every entry
+//! much memory and disk beside it. So the trees that grow at their end are kept in blocks. A block holds every entry
 //! from its own key up to the key of the next one; what else may be in it is not read. An entry that is
 //! alone is kept as it is, so a tree without blocks, as the first implementation wrote it, is a packed
 //! one as well.
@@ -68,10 +68,10 @@ struct Block {
     stored: Vec<u8>,
 }
 
-/// The trees that have many small records.
+/// The trees whose keys come in order: their blocks are full, and changed one after the other.
 fn is_packed(tree: TreeId) -> bool {
-    use TreeId::{AuditLog, Claims, Epochs, Metrics, Peers};
-    matches!(tree, Peers | Metrics | Epochs | Claims | AuditLog)
+    use TreeId::{AuditLog, Claims, Epochs, Metrics};
+    matches!(tree, Metrics | Epochs | Claims | AuditLog)
 }
 
 impl Packed {
@@ -113,10 +113,10 @@ impl Packed {
     }
 
     /// Changes entries that come in key order, block by block.
-    fn change<'a>(
+    fn change(
         &self,
         tree: TreeId,
-        changes: &mut dyn Iterator<Item = Change<'a>>,
+        changes: &mut dyn Iterator<Item = Change<'_>>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
         let one = self.writing.of(tree).lock();
@@ -127,8 +127,8 @@ impl Packed {
             let next = self.block_behind(tree, first)?;
             let end = next.as_ref().map(|next| next.key.as_slice());
             let is_inside = |(key, _): &Change<'_>| end.is_none_or(|end| *key < end);
-            let changed: Vec<_> = std::iter::from_fn(|| changes.next_if(is_inside)).collect();
-            self.rewrite(tree, block.as_ref(), &changed, end, replaced)?;
+            let inside: Vec<_> = std::iter::from_fn(|| changes.next_if(is_inside)).collect();
+            self.rewrite(tree, block.as_ref(), &inside, end, replaced)?;
         }
         Ok(())
     }
@@ -403,10 +403,10 @@ impl Index for Packed {
         }
     }
 
-    fn apply_sorted<'a>(
+    fn apply_sorted(
         &self,
         tree: TreeId,
-        changes: &mut dyn Iterator<Item = Change<'a>>,
+        changes: &mut dyn Iterator<Item = Change<'_>>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
         if is_packed(tree) {

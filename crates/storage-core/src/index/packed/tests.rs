@@ -15,6 +15,7 @@ use crate::tree::TreeId;
 use crate::view::{self, KeyRange, Order, Visit};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+type Found = Vec<(Vec<u8>, Vec<u8>)>;
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 const TREE: TreeId = TreeId::Metrics;
@@ -94,8 +95,8 @@ fn read(
     range: &KeyRange,
     order: Order,
     most: usize,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CoreError> {
-    let mut found = Vec::new();
+) -> Result<Found, CoreError> {
+    let mut found = Found::new();
     index.scan(TREE, range, order, &mut |key, value| {
         found.push((key.to_vec(), value.to_vec()));
         Ok(found.len() < most)
@@ -216,19 +217,19 @@ fn a_crash_takes_nothing_that_was_synced_and_leaves_what_a_comparison_mends() ->
             take(&mut model, &changes);
         }
         index.sync()?;
-        let (synced, mut changed) = (model.clone(), BTreeSet::new());
+        let (synced, mut touched) = (model.clone(), BTreeSet::new());
         for _ in 0..=random.below(6) {
             let changes = random.changes();
             index.apply_sorted(TREE, &mut sorted(&changes), &mut |_, _| {})?;
             take(&mut model, &changes);
-            changed.extend(changes.into_keys());
+            touched.extend(changes.into_keys());
         }
         let crashed = home.crash(|_| random.below(2) == 0).open()?;
         let found: Model = read(&*crashed, &EVERYTHING, Order::Ascending, usize::MAX)?
             .into_iter()
             .collect();
         for (key, value) in &synced {
-            if !changed.contains(key) {
+            if !touched.contains(key) {
                 let read = crashed.get(TREE, key)?;
                 assert_eq!(read.as_ref(), Some(value), "seed {seed}: {key:?}");
                 assert_eq!(
@@ -312,7 +313,7 @@ impl Watched {
         let now = self.now.lock().expect("nobody panicked");
         let (model, changed) = &*now;
         *self.looks.lock().expect("nobody panicked") += 1;
-        let rest = |found: Vec<(Vec<u8>, Vec<u8>)>| -> Vec<_> {
+        let rest = |found: Found| -> Found {
             let mut keys = found.iter().map(|(key, _)| key).collect::<Vec<_>>();
             keys.sort();
             keys.dedup();
