@@ -205,7 +205,7 @@ fn a_hangup_has_the_configuration_read_again() -> TestResult {
 
 /// Built in, as a daemon's threads come and go, and what they leave is seldom looked at again: docs/decisions/0004.
 #[test]
-fn the_allocator_returns_pages_at_once() -> TestResult {
+fn the_allocator_returns_pages_soon() -> TestResult {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nonos"));
     command
         .arg("--version")
@@ -213,5 +213,6 @@ fn the_allocator_returns_pages_at_once() -> TestResult {
     let told = command.output()?.stderr;
     let told = String::from_utf8_lossy(&told);
     assert!(told.contains("opt.dirty_decay_ms: 100 "), "{told}");
+    assert!(told.contains("opt.background_thread: true"), "{told}");
     Ok(())
 }
