@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use storage_journal::digest::Digests;
 
-use super::inner::{Durable, Inner, let_go, on_a_sound_base};
+use super::inner::{Durable, Inner, let_go, on_a_sound_base, settle};
 use super::reading::give_up;
 use super::{Db, compare};
 use crate::error::CoreError;
@@ -234,7 +234,7 @@ impl Inner {
             }
             Ok::<_, CoreError>(())
         })?;
-        over.settle()?;
+        settle(&over, digests)?;
         Ok(through)
     }
 

@@ -114,15 +114,21 @@ pub(super) struct Sequence {
 impl Sequence {
     /// Counts and digests of the last commit; what the index holds back is written for it.
     pub(super) fn settled(&self, index: &dyn Index) -> Result<Digests, CoreError> {
-        index.settle()?;
         let mut digests = self.digests.clone();
-        for tree in TreeId::ALL {
-            if let Some(digest) = digests.of_mut(tree.number()) {
-                *digest = digest.without(index.replaced(tree));
-            }
-        }
+        settle(index, &mut digests)?;
         Ok(digests)
     }
+}
+
+/// Writes what an index holds back, and counts out what it replaced of which it had not told.
+pub(super) fn settle(index: &dyn Index, digests: &mut Digests) -> Result<(), CoreError> {
+    index.settle()?;
+    for tree in TreeId::ALL {
+        if let Some(digest) = digests.of_mut(tree.number()) {
+            *digest = digest.without(index.replaced(tree));
+        }
+    }
+    Ok(())
 }
 
 thread_local! {

@@ -1,10 +1,11 @@
 //! What is held back from the index: crashes and failures with several sizes of it, and the thread that writes it.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use storage_core::{CoreError, Db, Durability, Order, Read, TreeId};
+use storage_core::{CoreError, Db, Durability, Observer, Order, Read, TreeId};
 
 use crate::crash::crash_everywhere;
 use crate::index_failure::fail_everywhere;
@@ -90,5 +91,41 @@ fn scans_beside_the_thread_that_settles_see_whole_commits() -> TestResult {
         let value = again.view().get(TreeId::Peers, &[key])?;
         assert_eq!(value, Some(1999_u32.to_be_bytes().to_vec()));
     }
+    Ok(())
+}
+
+/// Commits that came while the new index was written are caught up with: what they replaced counts no more.
+#[test]
+fn a_compaction_counts_out_what_commits_beside_it_replaced() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let held: Arc<OnceLock<Db>> = Arc::default();
+    let commit = |db: &Db, number: u8| {
+        db.update(Durability::Buffered, |_, commit| {
+            for key in 0..60 {
+                commit.put(TreeId::Peers, vec![key], vec![number; 10]);
+                commit.put(TreeId::Metrics, vec![key], vec![number; 10]);
+            }
+            Ok::<_, CoreError>(())
+        })
+    };
+    let mut options = options();
+    options.path = directory.path().join("data.sled");
+    let (beside, was_beside) = (Arc::clone(&held), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&was_beside);
+    options.observer = Observer::new(move |progress| {
+        let is_first = progress.operation == "compact" && !told.swap(true, Ordering::SeqCst);
+        if let Some(db) = beside.get().filter(|_| is_first) {
+            commit(db, 2).expect("a commit beside the compaction");
+        }
+        ControlFlow::Continue(())
+    });
+    let db = held.get_or_init(|| Db::open(&options, &|_| Ok(LAYOUT)).expect("it opens"));
+    commit(db, 1)?;
+    db.compact()?;
+    assert!(was_beside.load(Ordering::SeqCst));
+    assert_eq!((db.len(TreeId::Peers)?, db.len(TreeId::Metrics)?), (60, 60));
+    // Refused where the index is not what was reckoned.
+    db.checkpoint_index()?;
+    db.shutdown()?;
     Ok(())
 }
