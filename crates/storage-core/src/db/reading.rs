@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, PoisonError};
 
+use storage_journal::digest::Digests;
 use storage_journal::{Journal, JournalError, Merged};
 
 use super::compare;
@@ -131,13 +132,11 @@ impl Inner {
             return Err(error);
         }
         let reason = chain(&error);
-        let answering = self
+        let (answering, digests) = self
             .answer_from_journal(&mut failure, &reason)
             .ok_or(error)?;
-        // What blind puts replaced is not told any more.
-        match compare::digests(&*answering) {
-            Ok(digests) => self.set_counts(&digests),
-            Err(error) => tracing::error!(error = %chain(&error), "records could not be counted"),
+        if let Err(error) = digests {
+            tracing::error!(error = %chain(&error), "records could not be counted");
         }
         Ok(answering)
     }
@@ -149,12 +148,8 @@ impl Inner {
         let failure = self.index_failure.lock();
         let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
         let answering = self.answer_from_journal(&mut failure, &reason);
-        match answering
-            .ok_or(error)
-            .and_then(|answering| compare::digests(&*answering))
-        {
+        match answering.ok_or(error).and_then(|(_, digests)| digests) {
             Ok(digests) => {
-                self.set_counts(&digests);
                 sequence.digests = digests;
                 CoreError::IndexFailed { reason }
             }
@@ -163,11 +158,13 @@ impl Inner {
         }
     }
 
+    /// Returns also counts and digests of what answers, or why not all of it can be read: of the index that is given up
+    /// nobody knows what blind puts replaced.
     fn answer_from_journal(
         &self,
         failure: &mut Option<String>,
         reason: &str,
-    ) -> Option<Arc<dyn Index>> {
+    ) -> Option<(Arc<dyn Index>, Result<Digests, CoreError>)> {
         let journal = &self.durable.as_ref()?.journal;
         let open = || Merged::open(&**journal.disk(), journal.directory(), self.last_commit());
         let merged = match open() {
@@ -185,10 +182,14 @@ impl Inner {
             reason,
             "the index failed; the journal answers until it is rebuilt"
         );
+        let digests = compare::digests(&*answering);
         let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
         // Closed meanwhile: nothing answers any more.
         slot.as_ref()?;
         let given_up = slot.replace(Arc::clone(&answering));
+        if let Ok(digests) = &digests {
+            self.set_counts(digests);
+        }
         drop(slot);
         self.cache.clear();
         self.window_mut().clear();
@@ -196,7 +197,7 @@ impl Inner {
         if let Some(index) = given_up {
             give_up(index);
         }
-        Some(answering)
+        Some((answering, digests))
     }
 
     /// Why the index is given up, if it is.

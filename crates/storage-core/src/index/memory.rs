@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::simulated::{Entries, SimulatedFile, lock};
+use super::simulated::{Entries, SimulatedFile};
 use super::{Index, Witness};
 use crate::error::CoreError;
-use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 

@@ -24,7 +24,7 @@ use super::{HeldBack, Index, Witness, held_size};
 use crate::changes;
 use crate::error::CoreError;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::sync::{Condvar, Mutex, RwLock, RwLockReadGuard, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order, Visit};
 
@@ -388,8 +388,4 @@ impl Index for Overlay {
         }
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

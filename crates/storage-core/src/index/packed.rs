@@ -1,10 +1,10 @@
-//! Small records packed: the index below has blocks of them under one key each, the smallest one's.
+//! Small records packed: the index below has blocks of them, under one key each.
 //!
 //! The engine takes about as long for an entry of two kilobytes as for one of a hundred bytes, and as
-//! much memory and disk beside it. So the trees that grow at their end are kept in blocks. A block holds every entry
-//! from its own key up to the key of the next one; what else may be in it is not read. An entry that is
-//! alone is kept as it is, so a tree without blocks, as the first implementation wrote it, is a packed
-//! one as well.
+//! much memory and disk beside it. So the trees that grow at their end are kept in blocks. A block holds
+//! every entry from its own key up to the key of the next one; what else may be in it is not read. An
+//! entry that is alone is kept as it is, so a tree without blocks, as the first implementation wrote it,
+//! is a packed one as well.
 //!
 //! ```text
 //! 0  8  FE 'PACKED' 01
@@ -18,22 +18,23 @@
 //! below may have kept any of what was not synced, so:
 //!
 //! - The index holds what it held when it was last synced, whatever of the later changes it kept. The
-//!   block that was cut, and those that are cut from it, keep what they give away, behind their ends, until
-//!   the others are synced; and a block keeps its key, whatever becomes of the entry there. A block's key is removed once nothing is left in it, when
-//!   the one before it has nothing behind its end that would come to light.
+//!   block that was cut, and those that are cut from it, keep what they give away, behind their ends,
+//!   until the others are synced; and a block keeps its key, whatever becomes of the entry there. The key
+//!   is removed once nothing is left, when the block before has nothing behind its end that would come to
+//!   light.
 //! - Whoever reads meanwhile misses no entry that is not being changed, and meets none twice.
 //! - A block that is not whole is an error, never an entry that is not there.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::simulated::Entries;
 use super::{Index, Replaced, Witness};
 use crate::changes::Change;
 use crate::error::CoreError;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
@@ -119,8 +120,7 @@ impl Packed {
         changes: &mut dyn Iterator<Item = Change<'_>>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
-        let one = self.writing.of(tree).lock();
-        let _one = one.unwrap_or_else(PoisonError::into_inner);
+        let _one = lock(self.writing.of(tree));
         let mut changes = changes.peekable();
         while let Some((first, _)) = changes.peek() {
             let block = self.block_of(tree, first)?;
@@ -142,7 +142,7 @@ impl Packed {
         end: Option<&[u8]>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
-        let (own, given_away) = match block {
+        let (own, mut given_away) = match block {
             Some(block) => self.parts(tree, block, end)?,
             None => (Vec::new(), Vec::new()),
         };
@@ -164,6 +164,12 @@ impl Packed {
                 None => Ok(()),
             };
         };
+        let len = |entries: &[Entry<'_>]| entries.iter().map(size).sum::<usize>();
+        if !others.is_empty() && !given_away.is_empty() && len(&own) + len(&given_away) > FULL {
+            // More would not go into one piece of the index below.
+            self.sync()?;
+            given_away.clear();
+        }
         // What was there already is in each block from which on it may be sought if a later one is lost.
         let behind = |next: Option<&&[Entry<'_>]>| -> Vec<Entry<'_>> {
             let start = next.and_then(|run| run.first()).map(|(key, _)| *key);
@@ -175,11 +181,7 @@ impl Packed {
         for (number, run) in others.iter().enumerate().rev() {
             self.put_fresh(tree, run, &behind(others.get(number + 1)))?;
         }
-        let mut behind = behind(others.first());
-        if !others.is_empty() && behind.iter().map(size).sum::<usize>() > FULL {
-            self.sync()?;
-            behind.clear();
-        }
+        let behind = behind(others.first());
         let Some(block) = block else {
             return self.put_fresh(tree, first, &behind);
         };
@@ -490,8 +492,4 @@ impl Index for Packed {
         }
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

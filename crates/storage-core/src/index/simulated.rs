@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use storage_journal::disk::SimulatedDisk;
 
@@ -10,7 +10,7 @@ use super::memory::{self, MemoryIndex, Trees};
 use super::packed::{self, Packed};
 use super::{Index, IndexHome, Witness};
 use crate::error::CoreError;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, lock};
 use crate::tree::{PerTree, TreeId};
 
 pub(super) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -342,8 +342,4 @@ impl IndexHome for SimulatedHome {
     fn path(&self) -> Option<&Path> {
         None
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,11 +10,11 @@ use storage_journal::schedules::check;
 
 use storage_journal::digest::TreeDigest;
 
-use super::{Index, Overlay, lock};
+use super::{Index, Overlay};
 use crate::index::memory::MemoryIndex;
 use crate::index::packed::Packed;
 use crate::index::{HeldBack, held_size};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order};
 

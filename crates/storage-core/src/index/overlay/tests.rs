@@ -20,17 +20,15 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 const TREES: [TreeId; 3] = [TreeId::Schema, TreeId::Metrics, TreeId::AuditLog];
 const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 
-/// splitmix64.
-struct Random(u64);
+struct Random(storage_testkit::Random);
 
 impl Random {
+    fn of(seed: u64) -> Self {
+        Self(storage_testkit::Random(seed))
+    }
+
     fn below(&mut self, end: u8) -> u8 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let below = (mixed ^ (mixed >> 31)) % u64::from(end);
-        u8::try_from(below).unwrap_or_default()
+        u8::try_from(self.0.below(end.into())).unwrap_or_default()
     }
 
     fn tree(&mut self) -> TreeId {
@@ -141,7 +139,7 @@ fn put(
 #[test]
 fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
     for seed in 0..2000 {
-        let mut random = Random(seed);
+        let mut random = Random::of(seed);
         let home = SimulatedHome::default();
         let index = home.open()?;
         let (mut model, mut sums) = (Model::new(), Sums::new());
@@ -215,7 +213,7 @@ fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
 fn an_index_that_fails_at_any_call_loses_nothing_that_is_held_back() -> TestResult {
     let mut failures = 0;
     for calls in 0..300 {
-        let mut random = Random(calls);
+        let mut random = Random::of(calls);
         let home = SimulatedHome::default();
         let index = home.open()?;
         let over = Overlay::new(Arc::clone(&index), 1500);

@@ -21,17 +21,15 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 const TREE: TreeId = TreeId::Metrics;
 const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 
-/// splitmix64.
-struct Random(u64);
+struct Random(storage_testkit::Random);
 
 impl Random {
+    fn of(seed: u64) -> Self {
+        Self(storage_testkit::Random(seed))
+    }
+
     fn below(&mut self, end: u16) -> u16 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let below = (mixed ^ (mixed >> 31)) % u64::from(end);
-        u16::try_from(below).unwrap_or_default()
+        u16::try_from(self.0.below(end.into())).unwrap_or_default()
     }
 
     fn key(&mut self) -> Vec<u8> {
@@ -126,7 +124,7 @@ fn assert_same(index: &dyn Index, model: &Model, case: &str) -> TestResult {
 fn packed_records_are_read_as_they_were_applied() -> TestResult {
     let mut blocks = 0;
     for seed in 0..300 {
-        let mut random = Random(seed);
+        let mut random = Random::of(seed);
         let below = Arc::new(MemoryIndex::default());
         let packed = Packed::new(Arc::<MemoryIndex>::clone(&below));
         let mut model = Model::new();
@@ -207,7 +205,7 @@ fn records_that_come_in_order_fill_their_blocks() -> TestResult {
 fn a_crash_takes_nothing_that_was_synced_and_leaves_what_a_comparison_mends() -> TestResult {
     let mut mended = 0;
     for seed in 0..800 {
-        let mut random = Random(seed);
+        let mut random = Random::of(seed);
         let home = SimulatedHome::default();
         let index = home.open()?;
         let mut model = Model::new();
@@ -384,7 +382,7 @@ impl Index for Watched {
 fn between_any_two_changes_below_every_other_record_is_read_once() -> TestResult {
     let mut looks = 0;
     for seed in 0..60 {
-        let mut random = Random(seed);
+        let mut random = Random::of(seed);
         let watched = Arc::new(Watched {
             index: MemoryIndex::default(),
             over: Mutex::default(),
