@@ -61,3 +61,57 @@ impl Ahead {
         self.bytes.get(from..from.checked_add(len)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::disk::{Disk, SimulatedDisk};
+
+    /// No two values that are read have the same bytes, wherever they lie.
+    fn file(len: usize) -> io::Result<(Arc<dyn DiskFile>, Vec<u8>)> {
+        let bytes: Vec<u8> = (0..len_u64(len)).flat_map(u64::to_le_bytes).collect();
+        let file = SimulatedDisk::default().create(Path::new("/values"))?;
+        file.write_at(0, &bytes)?;
+        Ok((file, bytes))
+    }
+
+    proptest! {
+        /// In a row, apart, backwards, across the pieces and behind the end, in either of two files.
+        #[test]
+        fn values_are_read_as_they_lie(
+            steps in prop::collection::vec(
+                (0..8u8, 0..400u64, prop_oneof![9 => 0..2_000usize, 1 => 60_000..70_000usize]),
+                1..200,
+            )
+        ) {
+            let files = [file(40_000)?, file(30_000)?];
+            let mut ahead = Ahead::default();
+            let (mut which, mut at) = (0, 0_u64);
+            for (kind, gap, len) in steps {
+                match kind {
+                    0 => which = 1 - which,
+                    1 => at = at.saturating_sub(gap * 300),
+                    2 => at += gap * 100,
+                    _ => at += gap,
+                }
+                let (file, bytes) = &files[which];
+                let from = usize::try_from(at).unwrap_or(usize::MAX);
+                let there = bytes.get(from..from + len);
+                match (ahead.read(file, at, len), there) {
+                    (Ok(read), Some(there)) => prop_assert!(read == there, "{} at {}", len, at),
+                    (Err(e), None) => prop_assert_eq!(e.kind(), io::ErrorKind::UnexpectedEof),
+                    (Ok(read), None) => prop_assert!(false, "{} bytes from behind the end", read.len()),
+                    (Err(e), Some(_)) => prop_assert!(false, "{}", e),
+                }
+                at += len_u64(len);
+                if at > 400_000 {
+                    at = 0;
+                }
+            }
+        }
+    }
+}
