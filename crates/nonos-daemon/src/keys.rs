@@ -6,16 +6,15 @@
 //! A rotation writes the new key file beside the old one first, so there always is a file that opens the
 //! database; [`unlock`] goes on with a rotation that was interrupted.
 
-use std::fs::{self, File};
-use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nonos_storage::key_text::{self, About, Strength};
 use nonos_storage::{
     Access, CryptoError, EncryptionKeys, KeyFileError, KeyId, NodeIdentity, NodeStorage,
-    NonosError, Zeroizing, read_key_file, read_private, read_text, write_key_file,
+    NonosError, Zeroizing, read_key_file, read_private, write_key_file,
 };
 
 use crate::args::Args;
@@ -24,6 +23,13 @@ use crate::cmd::restore::{exists, with_ending};
 use crate::error::CliError;
 use crate::progress;
 use crate::settings::{Places, Settings};
+
+mod passphrase;
+mod rotation;
+
+use passphrase::{Passphrase, read_descriptor};
+pub(crate) use passphrase::{new_passphrase, passphrase, read_value};
+pub(crate) use rotation::{finish_rotation, next_of};
 
 /// The name of the service manager's credential.
 const CREDENTIAL: &str = "nonos-storage-key";
@@ -79,18 +85,6 @@ pub(crate) struct Loaded {
     pub(crate) keys: EncryptionKeys,
     pub(crate) about: About,
     passphrase: Passphrase,
-}
-
-/// The passphrase that opened a key file, if one did.
-#[derive(Default)]
-struct Passphrase(Option<Zeroizing<String>>);
-
-impl std::fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Passphrase")
-            .field(&self.0.is_some())
-            .finish()
-    }
 }
 
 impl Loaded {
@@ -233,81 +227,6 @@ pub(crate) fn unlock_if_there(
     Ok(true)
 }
 
-/// Where a rotation writes the new key file, if the keys come from one.
-pub(crate) fn next_of(args: &Args, settings: &Settings) -> Option<PathBuf> {
-    match Source::of(args, settings) {
-        Source::File(path) => Some(with_ending(&path, ".next")),
-        Source::Descriptor(_) | Source::Credential(_) => None,
-    }
-}
-
-/// What a rotation made of the key files.
-#[derive(Debug)]
-pub(crate) struct Rotated {
-    /// The key file, which holds the new key.
-    pub(crate) key_file: PathBuf,
-    /// Where the old one is now.
-    pub(crate) old: PathBuf,
-    pub(crate) records: u64,
-}
-
-/// Seals everything to the keys in the file beside the key file, which holds `old`, and puts that file in
-/// its place. The old one is kept under the id of its key. Whatever an interruption left done is not done
-/// again.
-pub(crate) fn finish_rotation(
-    args: &Args,
-    settings: &Settings,
-    storage: &NodeStorage,
-    old: Loaded,
-) -> Result<Rotated, CliError> {
-    let Source::File(key_file) = Source::of(args, settings) else {
-        return Err(CliError::KeysNotInFile);
-    };
-    let next = with_ending(&key_file, ".next");
-    let text = read_key_file(&next, &settings.storage.path)?;
-    let new = parse(args, &text, old.passphrase)?.keys;
-    let old = old.keys;
-    let (old_id, new_id) = (old.key_id(), new.key_id());
-    let show = progress::rekeying(args);
-    let mut watch = |done: nonos_storage::RekeyProgress| {
-        show(done);
-        ControlFlow::Continue(())
-    };
-    let status = storage.secrets_status()?;
-    let records = if status.active == Some(new_id) {
-        storage.set_encryption_keys(new)?;
-        if status.is_rekeying {
-            storage.resume_rekey(old, &mut watch)?.records
-        } else {
-            0
-        }
-    } else {
-        storage.set_encryption_keys(old)?;
-        storage.rekey(new, &mut watch)?.records
-    };
-    let kept = with_ending(&key_file, &format!(".{old_id}"));
-    let io = |action, path: &Path, source| CliError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    };
-    // A second name first: the old key is at no moment without one.
-    match std::fs::hard_link(&key_file, &kept) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(io("create", &kept, e)),
-        _ => {}
-    }
-    std::fs::rename(&next, &key_file).map_err(|e| io("rename", &next, e))?;
-    let directory = key_file.parent().unwrap_or(Path::new("."));
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|e| io("sync", directory, e))?;
-    tracing::info!(key = %new_id, records, "the keys were changed");
-    Ok(Rotated {
-        key_file,
-        old: kept,
-        records,
-    })
-}
-
 /// Makes a key file of new keys, with a passphrase if one is given.
 pub(crate) fn create(
     path: &Path,
@@ -381,78 +300,6 @@ pub(crate) fn ensure_identity(storage: &NodeStorage) -> Result<(), CliError> {
     storage.store_identity(&id, identity.expose_seed())?;
     tracing::info!(%id, "made the identity of this node");
     Ok(())
-}
-
-/// A passphrase: from `--passphrase-fd`, or asked for on a terminal.
-pub(crate) fn passphrase(args: &Args, prompt: &str) -> Result<Zeroizing<String>, CliError> {
-    if let Some(number) = args.passphrase_fd {
-        let text = read_descriptor(number)?;
-        let line = text.lines().next().unwrap_or_default();
-        return Ok(Zeroizing::new(line.to_owned()));
-    }
-    if !io::stdin().is_terminal() {
-        return Err(encryption(CryptoError::PassphraseRequired));
-    }
-    let asked = rpassword::prompt_password(prompt).map_err(|source| CliError::Setup {
-        what: "the question for the passphrase",
-        source,
-    })?;
-    Ok(Zeroizing::new(asked))
-}
-
-/// A new passphrase, asked for twice on a terminal.
-pub(crate) fn new_passphrase(args: &Args) -> Result<Zeroizing<String>, CliError> {
-    let first = passphrase(args, "new passphrase: ")?;
-    if args.passphrase_fd.is_none() && *first != *passphrase(args, "the same once more: ")? {
-        return Err(encryption(CryptoError::BadPassphrase));
-    }
-    Ok(first)
-}
-
-fn read_descriptor(number: u32) -> Result<Zeroizing<String>, CliError> {
-    let path = PathBuf::from(format!("/dev/fd/{number}"));
-    let io = |source| CliError::Io {
-        action: "read",
-        path: path.clone(),
-        source,
-    };
-    read_text(&File::open(&path).map_err(io)?).map_err(io)
-}
-
-/// A value that is not to be on the command line: a file, all of standard input, or what is typed.
-pub(crate) fn read_value(from: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    // The longest secret, and one byte to notice that there is more.
-    let most = 64 * 1024 + 1;
-    let mut value = Zeroizing::new(Vec::with_capacity(most));
-    let mut take = |source: &mut dyn io::Read| -> io::Result<()> {
-        let mut limited = io::Read::take(source, u64::try_from(most).unwrap_or(u64::MAX));
-        io::Read::read_to_end(&mut limited, &mut value).map(drop)
-    };
-    match from {
-        Some(path) => {
-            let io = |source| CliError::Io {
-                action: "read",
-                path: path.to_owned(),
-                source,
-            };
-            take(&mut File::open(path).map_err(io)?).map_err(io)?;
-        }
-        None if io::stdin().is_terminal() => {
-            let asked = rpassword::prompt_password("secret: ");
-            let asked = Zeroizing::new(asked.map_err(|source| CliError::Setup {
-                what: "the question for the secret",
-                source,
-            })?);
-            value.extend(asked.as_bytes());
-        }
-        None => {
-            take(&mut io::stdin().lock()).map_err(|source| CliError::Setup {
-                what: "standard input",
-                source,
-            })?;
-        }
-    }
-    Ok(value)
 }
 
 pub(crate) fn encryption(error: CryptoError) -> CliError {

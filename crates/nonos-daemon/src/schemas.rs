@@ -56,7 +56,10 @@ const ALL: [(&str, Make); 45] = [
     ("nonos.secrets-put/1", of::<cmd::secrets::Stored>),
     ("nonos.secrets-repair-keyring/1", of::<cmd::secrets::Status>),
     ("nonos.secrets-rm/1", of::<cmd::secrets::Done>),
-    ("nonos.secrets-rotate/1", of::<cmd::secrets::Rotation>),
+    (
+        "nonos.secrets-rotate/1",
+        of::<cmd::secrets::rotate::Rotation>,
+    ),
     ("nonos.secrets-status/1", of::<cmd::secrets::Status>),
     ("nonos.status/1", of::<cmd::status::Status>),
     ("nonos.trees/1", of::<cmd::records::Trees>),

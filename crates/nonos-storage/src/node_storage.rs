@@ -18,6 +18,7 @@ use crate::open_options::OpenOptions;
 use crate::secrets::Secrets;
 use crate::update::Update;
 
+mod backup_files;
 mod backups;
 mod browse;
 mod maintenance;

@@ -1,7 +1,6 @@
 //! Errors of this crate, and the stable codes that callers match on.
 
 use std::error::Error;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,82 +11,13 @@ use crate::key::KeyError;
 use crate::lock::Holder;
 use crate::tree::TreeId;
 
+mod code;
+
+pub use code::ErrorCode;
+use code::journal_code;
+
 /// "Input/output error" of every Unix.
 const EIO: i32 = 5;
-
-/// What a caller can do something about. The names are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorCode {
-    /// Another process or handle has the database.
-    Locked,
-    /// A newer release wrote the database.
-    SchemaTooNew,
-    /// There is data, but no readable schema version.
-    SchemaMismatch,
-    /// An older release wrote the database, and migrating is not possible or not allowed.
-    MigrationNeeded,
-    /// A value cannot be encoded.
-    Serialization,
-    /// Stored bytes are damaged.
-    Corrupt,
-    /// The disk, or what of it may be used, is full.
-    DiskFull,
-    /// The handle does not write.
-    ReadOnly,
-    /// There is nothing of that name.
-    NotFound,
-    /// The caller's value is not allowed; nothing was written.
-    InvalidArgument,
-    /// The stored value has another type than the one asked for.
-    WrongType,
-    /// The handle is closed, or takes no more writes after an error; opening again recovers.
-    Poisoned,
-    /// A backup file is damaged or not one.
-    BackupInvalid,
-    /// It is encrypted, and the key that opens it was not given.
-    KeyRequired,
-    /// A swap of directories was interrupted.
-    IncompleteSwap,
-    /// The operating system refused an operation on a file.
-    Io,
-    /// The caller ended it; running it again is safe.
-    Cancelled,
-    /// Not built yet.
-    NotSupported,
-}
-
-impl ErrorCode {
-    /// The code's name, as programs and the operator's output show it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Locked => "LOCKED",
-            Self::SchemaTooNew => "SCHEMA_TOO_NEW",
-            Self::SchemaMismatch => "SCHEMA_MISMATCH",
-            Self::MigrationNeeded => "MIGRATION_NEEDED",
-            Self::Serialization => "SERIALIZATION",
-            Self::Corrupt => "CORRUPT",
-            Self::DiskFull => "DISK_FULL",
-            Self::ReadOnly => "READ_ONLY",
-            Self::NotFound => "NOT_FOUND",
-            Self::InvalidArgument => "INVALID_ARGUMENT",
-            Self::WrongType => "WRONG_TYPE",
-            Self::Poisoned => "POISONED",
-            Self::BackupInvalid => "BACKUP_INVALID",
-            Self::KeyRequired => "KEY_REQUIRED",
-            Self::IncompleteSwap => "INCOMPLETE_SWAP",
-            Self::Io => "IO",
-            Self::Cancelled => "CANCELLED",
-            Self::NotSupported => "NOT_SUPPORTED",
-        }
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// A record that its tree refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -457,19 +387,5 @@ impl CoreError {
             key_hex: hex(key),
             source: source.into(),
         }
-    }
-}
-
-fn journal_code(error: &JournalError) -> ErrorCode {
-    match error {
-        JournalError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-            ErrorCode::DiskFull
-        }
-        JournalError::TooLarge { .. } => ErrorCode::InvalidArgument,
-        JournalError::Poisoned { .. } => ErrorCode::Poisoned,
-        JournalError::Damaged { .. } | JournalError::Checkpoint { .. } => ErrorCode::Corrupt,
-        JournalError::TooNew { .. } => ErrorCode::SchemaTooNew,
-        JournalError::Missing { .. } => ErrorCode::NotFound,
-        _ => ErrorCode::Io,
     }
 }

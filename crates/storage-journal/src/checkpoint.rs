@@ -12,7 +12,6 @@
 //!
 //! A checkpoint appears under its name only when it is whole, durable, and was read back.
 
-use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,17 +19,22 @@ use std::sync::Arc;
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 
-use crate::bytes::{Fields, len_u64, put_sized};
+use crate::bytes::{Fields, len_u64};
 use crate::digest::{Digests, MAX_TREES};
-use crate::disk::{Disk, DiskFile, UNPUBLISHED, directory_of, remove_if_there, unpublished};
+use crate::disk::{Disk, DiskFile, UNPUBLISHED};
 use crate::error::JournalError;
 use crate::tail::is_empty;
 
+mod about;
 mod block;
 mod index;
 pub(crate) mod rest;
+mod write;
 
-use index::{BlockIndex, Place};
+pub use about::About;
+use index::BlockIndex;
+pub use write::write;
+pub(crate) use write::write_if;
 
 pub(crate) type Blake2b256 = Blake2b<U32>;
 
@@ -43,73 +47,10 @@ const VERSION: u32 = 1;
 const TRAILER_LEN: usize = 8 + 8 + 32 + 8;
 /// The header is read in one piece of this length, or what the file has.
 const MAX_HEADER_LEN: usize = 512;
-const MAX_PROGRAM_LEN: usize = 256;
 /// Records that are read back between two pulses.
 const PULSE_EVERY: u64 = 1024;
-/// No store gets there by counting.
-const MAX_COMMIT: u64 = u64::MAX / 2;
 /// A year's index has some thousand entries; this bounds what a damaged length may allocate.
 const MAX_INDEX_LEN: u64 = 256 * 1024 * 1024;
-
-/// What a checkpoint says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
-    /// The store whose state it is.
-    pub store_id: [u8; 16],
-    /// The term of the open that wrote it.
-    pub term: u64,
-    /// The schema of its records.
-    pub schema_version: u32,
-    /// The commit at which it is the state.
-    pub commit: u64,
-    /// When it was made, in Unix seconds.
-    pub created_at: i64,
-    /// The program that made it, at most 256 bytes.
-    pub program: String,
-}
-
-impl About {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(VERSION.to_le_bytes());
-        bytes.extend(self.store_id);
-        bytes.extend(self.term.to_le_bytes());
-        bytes.extend(self.schema_version.to_le_bytes());
-        bytes.extend(self.commit.to_le_bytes());
-        bytes.extend(self.created_at.to_le_bytes());
-        let program = self.program.as_bytes();
-        put_sized(
-            &mut bytes,
-            program.get(..MAX_PROGRAM_LEN).unwrap_or(program),
-        );
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        bytes
-    }
-
-    /// What tells it from any other checkpoint at its commit.
-    pub(crate) fn content(&self) -> u32 {
-        crc32fast::hash(&self.encode())
-    }
-
-    /// What is said, and how long the header is.
-    fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
-        let mut fields = Fields(bytes);
-        if fields.array()? != *MAGIC || fields.u32()? != VERSION {
-            return None;
-        }
-        let about = Self {
-            store_id: fields.array()?,
-            term: fields.u64()?,
-            schema_version: fields.u32()?,
-            commit: fields.u64()?,
-            created_at: fields.i64()?,
-            program: String::from_utf8_lossy(fields.sized()?).into_owned(),
-        };
-        let message = bytes.get(..bytes.len() - fields.0.len())?;
-        let sound = crc32fast::hash(message) == fields.u32()? && about.commit < MAX_COMMIT;
-        sound.then(|| (about, bytes.len() - fields.0.len()))
-    }
-}
 
 /// The name of the checkpoint at a commit.
 pub fn name(commit: u64) -> String {
@@ -141,128 +82,6 @@ pub fn newest(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoint>, J
     commits.sort_unstable_by(|a, b| b.cmp(a));
     let mut paths = commits.iter().map(|commit| directory.join(name(*commit)));
     Ok(paths.find_map(|path| Checkpoint::open(disk, &path).ok()))
-}
-
-/// Writes `records`, which come in the order of tree and key, to a file that appears under `path`
-/// whole, durable and read back; returns its length in bytes.
-///
-/// # Errors
-///
-/// [`JournalError::Io`], [`JournalError::OutOfOrder`], errors of `records`, and
-/// [`JournalError::Checkpoint`] if what was read back is not what was written. Nothing is left.
-pub fn write<E: From<JournalError>>(
-    disk: &dyn Disk,
-    path: &Path,
-    about: &About,
-    records: impl Iterator<Item = Result<Record, E>>,
-) -> Result<u64, E> {
-    write_if(disk, path, about, records, |_| Ok(()), &mut || Ok(()))
-}
-
-/// [`write`], if `accept` takes the digests of what was written; `pulse` is called while it is read back.
-pub(crate) fn write_if<E: From<JournalError>>(
-    disk: &dyn Disk,
-    path: &Path,
-    about: &About,
-    records: impl Iterator<Item = Result<Record, E>>,
-    accept: impl FnOnce(&Digests) -> Result<(), E>,
-    pulse: &mut dyn FnMut() -> Result<(), E>,
-) -> Result<u64, E> {
-    let new = unpublished(path);
-    let io = |source| JournalError::io("write", path, source);
-    remove_if_there(disk, &new).map_err(io)?;
-    let written = write_unpublished(disk, &new, about, records).and_then(|len| {
-        let checkpoint = Checkpoint::open(disk, &new)?;
-        checkpoint.verify_with(pulse)?;
-        accept(checkpoint.digests())?;
-        disk.rename(&new, path).map_err(io)?;
-        disk.sync_directory(directory_of(path)).map_err(io)?;
-        Ok(len)
-    });
-    if written.is_err() {
-        // The error is what the caller must know; what is left has the ending of what is not whole.
-        let _removed = remove_if_there(disk, &new);
-    }
-    written
-}
-
-fn write_unpublished<E: From<JournalError>>(
-    disk: &dyn Disk,
-    path: &Path,
-    about: &About,
-    records: impl Iterator<Item = Result<Record, E>>,
-) -> Result<u64, E> {
-    let io = |source| JournalError::io("write", path, source);
-    let mut file = Hashed {
-        file: disk.create(path).map_err(io)?,
-        offset: 0,
-        hasher: Blake2b256::new(),
-    };
-    let mut index = BlockIndex {
-        places: Vec::new(),
-        digests: Digests::empty(MAX_TREES),
-    };
-    file.append(&about.encode()).map_err(io)?;
-    let mut block: Option<block::Builder> = None;
-    let mut last: Option<(u8, Vec<u8>)> = None;
-    for record in records {
-        let (tree, key, value) = record?;
-        let place = (tree, key);
-        if last.as_ref().is_some_and(|last| *last >= place) {
-            return Err(JournalError::OutOfOrder.into());
-        }
-        let (tree, key) = &place;
-        if let Some(full) = block.take_if(|block| block.is_full() || block.tree() != *tree) {
-            file.block(full, &mut index).map_err(io)?;
-        }
-        block
-            .get_or_insert_with(|| block::Builder::new(*tree, key))
-            .push(key, &value);
-        let digest = index.digests.of_mut(*tree);
-        digest.ok_or(JournalError::OutOfOrder)?.add(key, &value);
-        last = Some(place);
-    }
-    if let Some(block) = block {
-        file.block(block, &mut index).map_err(io)?;
-    }
-    let index_offset = file.offset;
-    let index = index.encode();
-    file.append(&index).map_err(io)?;
-    let mut trailer = index_offset.to_le_bytes().to_vec();
-    trailer.extend(len_u64(index.len()).to_le_bytes());
-    file.append(&trailer).map_err(io)?;
-    let mut end = file.hasher.finalize_reset().to_vec();
-    end.extend(END_MAGIC);
-    file.append(&end).map_err(io)?;
-    file.file.sync().map_err(io)?;
-    Ok(file.offset)
-}
-
-/// A file that is hashed as it is appended to.
-struct Hashed {
-    file: Arc<dyn DiskFile>,
-    offset: u64,
-    hasher: Blake2b256,
-}
-
-impl Hashed {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(self.offset, bytes)?;
-        self.hasher.update(bytes);
-        self.offset += len_u64(bytes.len());
-        Ok(())
-    }
-
-    fn block(&mut self, block: block::Builder, index: &mut BlockIndex) -> io::Result<()> {
-        let (offset, tree) = (self.offset, block.tree());
-        let (bytes, first_key) = block.finish();
-        index.places.push(Place {
-            offset,
-            tree,
-            first_key,
-        });
-        self.append(&bytes)
-    }
 }
 
 /// A checkpoint, open for reading.

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use comfy_table::Table;
 use nonos_daemon::encryption::{BackupKeys, EncryptedTarget};
-use nonos_storage::{Backup, BackupKind, Keep, Listing, NodeStorage, Target};
+use nonos_storage::{Backup, Keep, Listing, NodeStorage, Target};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -14,35 +13,17 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::daemon::node::LastBackup;
 use crate::error::CliError;
-use crate::output::{Report, hex, mib, push_line, rfc3339, rfc3339_ms};
+use crate::output::{Report, mib};
 use crate::progress;
 use crate::settings::{Places, Settings};
 use crate::targets;
 
 pub(crate) mod file;
+mod table;
 
 pub(crate) use file::{decrypted, is_file};
-
-/// A backup, as all verbs show it.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Shown {
-    name: String,
-    kind: &'static str,
-    store_id: String,
-    history: String,
-    commit: u64,
-    /// When the last commit in it was made.
-    state_at: String,
-    created_at: String,
-    bytes: u64,
-    /// Records in a full one.
-    entries: Option<u64>,
-    schema_version: u32,
-    blake2b_256: String,
-    program: String,
-    verified_at: Option<String>,
-}
+pub(crate) use table::Shown;
+use table::{detailed, shown, table};
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -339,70 +320,6 @@ fn all(backups: Vec<Backup>, unreadable: Vec<String>) -> Backups {
         backups: backups.into_iter().map(shown).collect(),
         unreadable,
     }
-}
-
-fn shown(backup: Backup) -> Shown {
-    Shown {
-        name: backup.name(),
-        kind: match backup.kind {
-            BackupKind::Full => "full",
-            _ => "increment",
-        },
-        store_id: hex(&backup.store_id),
-        history: hex(&backup.history),
-        commit: backup.commit,
-        state_at: rfc3339_ms(backup.last_at_ms),
-        created_at: rfc3339(backup.created_at),
-        bytes: backup.bytes,
-        entries: (backup.kind == BackupKind::Full).then_some(backup.entries),
-        schema_version: backup.schema_version,
-        blake2b_256: hex(&backup.hash),
-        program: backup.program,
-        verified_at: backup.verified_at.map(rfc3339),
-    }
-}
-
-fn table(found: &Backups) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["STATE OF", "COMMIT", "KIND", "SIZE", "VERIFIED", "NAME"]);
-    for backup in &found.backups {
-        table.add_row([
-            backup.state_at.clone(),
-            backup.commit.to_string(),
-            backup.kind.to_owned(),
-            mib(backup.bytes),
-            backup.verified_at.clone().unwrap_or_else(|| "-".to_owned()),
-            backup.name.clone(),
-        ]);
-    }
-    let mut text = table.to_string();
-    for name in &found.unreadable {
-        push_line(
-            &mut text,
-            format_args!("warning: the note {name} cannot be read"),
-        );
-    }
-    text
-}
-
-fn detailed(found: &Shown) -> String {
-    let mut text = format!(
-        "{} of store {}, history {}\nstate of {}, commit {}\n{}, made {} by {}\nBLAKE2b-256 {}",
-        found.kind,
-        found.store_id,
-        found.history,
-        found.state_at,
-        found.commit,
-        mib(found.bytes),
-        found.created_at,
-        found.program,
-        found.blake2b_256,
-    );
-    if let Some(at) = &found.verified_at {
-        push_line(&mut text, format_args!("verified {at}"));
-    }
-    text
 }
 
 /// Now, for names of what is kept.

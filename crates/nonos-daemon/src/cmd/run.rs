@@ -15,7 +15,6 @@ use crate::cmd;
 #[cfg(feature = "encrypted-storage")]
 use crate::cmd::init::LOSING_IT;
 use crate::daemon::admin::Admin;
-use crate::daemon::backups::{self, Backups};
 use crate::daemon::node::{Node, Periods, Phase};
 use crate::daemon::server::{Server, Token, status};
 use crate::daemon::shutdown::{Stops, hangups};
@@ -25,7 +24,8 @@ use crate::error::CliError;
 use crate::keys;
 use crate::progress;
 use crate::settings::{Places, Settings};
-use crate::targets;
+
+mod backup;
 
 /// How long what does not notice the end may take to.
 const GRACE: Duration = Duration::from_secs(1);
@@ -305,18 +305,6 @@ impl Daemon<'_> {
         }
     }
 
-    /// Waits until the upload that is under way ended, if one is, but not for ever.
-    async fn let_upload_end(&self, patience: Duration) {
-        let waited = tokio::time::timeout(patience, async {
-            while self.node.shipping.try_lock().is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        });
-        if waited.await.is_err() {
-            tracing::warn!("an upload is cut off; it is made again");
-        }
-    }
-
     /// The settings as they are in the file now; those that cannot be changed while the database is open stay.
     fn reload(&self, before: Settings) -> Settings {
         let loaded = Places::of(self.args).and_then(|places| places.load());
@@ -340,62 +328,6 @@ impl Daemon<'_> {
             server: before.server,
             ..loaded
         }
-    }
-
-    /// Backs up for as long as the daemon runs, if it is told to. A place that cannot be used is tried again: the node goes
-    /// on without.
-    async fn back_up(
-        &self,
-        storage: &Arc<NodeStorage>,
-        settings: &Settings,
-    ) -> Result<(), CliError> {
-        loop {
-            let backups = self.backups(storage, settings);
-            let failed = backups
-                .as_ref()
-                .err()
-                .map(|error| crate::output::chain(error));
-            if let Some(reason) = &failed {
-                tracing::error!(%reason, "no backup can be made; it is tried again");
-            }
-            self.node.note(|done| done.backup_failed = failed);
-            match backups {
-                Ok(Some(backups)) => return backups::run(backups).await,
-                Ok(None) => return std::future::pending().await,
-                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
-            }
-        }
-    }
-
-    /// What is backed up to where, if anything is, or is looked at.
-    fn backups(
-        &self,
-        storage: &Arc<NodeStorage>,
-        settings: &Settings,
-    ) -> Result<Option<Backups>, CliError> {
-        let args = self.args;
-        let ships = settings.backup.every_secs > 0;
-        let keys = targets::reading_keys(args, settings, None).or_else(|error| {
-            // Making backups needs no identity.
-            let reason = crate::output::chain(&error);
-            tracing::warn!(%reason, "backups are not drilled");
-            targets::writing_keys(settings, &[])
-        })?;
-        // Who does not ship only looks at what is there.
-        let target = if ships {
-            Some(targets::open(args, settings, None, keys)?)
-        } else {
-            targets::existing(args, settings, None, keys).ok()
-        };
-        let places = Places::of(args)?;
-        Ok(target.map(|target| Backups {
-            storage: Arc::clone(storage),
-            node: Arc::clone(&self.node),
-            target,
-            settings: settings.backup.clone(),
-            data_dir: places.data_dir,
-            config_file: places.config,
-        }))
     }
 }
 

@@ -2,142 +2,28 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table};
-use nonos_storage::{
-    CURRENT_SCHEMA_VERSION, ErrorCode, NodeStorage, NonosError, StoredMetrics, holder,
-};
-use serde::Serialize;
+use nonos_storage::{CURRENT_SCHEMA_VERSION, ErrorCode, NodeStorage, NonosError, holder};
 
 use crate::admin;
 use crate::args::{Args, Output};
 use crate::cmd;
 use crate::error::CliError;
-use crate::output::{Event, Finding, Report, diagnose, mib, nobody_reads, push_line, rfc3339};
+#[cfg(feature = "encrypted-storage")]
+use crate::output::push_line;
+use crate::output::{Event, Finding, Report, diagnose, nobody_reads, rfc3339};
 use crate::settings::{Places, Settings};
 use crate::targets;
 
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Status {
-    data_dir: PathBuf,
-    database: PathBuf,
-    held_by: Option<String>,
-    schema: Schema,
-    last_commit: Option<u64>,
-    /// Milliseconds until a buffered write survives a power cut at the latest; none if it never is made to.
-    flush_every_ms: Option<u64>,
-    /// Commits that a power cut would lose now; none if no daemon says so.
-    unsynced_commits: Option<u64>,
-    trees: Vec<TreeStatus>,
-    size_on_disk_bytes: u64,
-    disk: Option<Disk>,
-    checkpoint: Option<Checkpoint>,
-    backups: Backups,
-    upkeep: Option<Upkeep>,
-    newest_sample: Option<Sample>,
-    #[cfg(feature = "encrypted-storage")]
-    secrets: Option<Secrets>,
-    #[serde(skip)]
-    is_pending: bool,
-}
+mod shape;
+mod table;
 
 #[cfg(feature = "encrypted-storage")]
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Secrets {
-    key_id: Option<String>,
-    changing: bool,
-    plaintext: u64,
-    purge_needed: bool,
-}
-
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Schema {
-    version: u32,
-    /// The one of this program.
-    supported: u32,
-    /// A migration to it was begun and did not end.
-    migration_interrupted: bool,
-    created_at: String,
-    last_migration: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct TreeStatus {
-    name: &'static str,
-    entries: usize,
-    /// Of keys and stored values.
-    bytes: u64,
-}
-
-/// What the files take, in bytes.
-#[expect(
-    clippy::struct_field_names,
-    reason = "fields of JSON, which have their unit"
-)]
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Disk {
-    index_bytes: u64,
-    journal_bytes: u64,
-    /// Of keys and stored values, once.
-    live_bytes: u64,
-    /// What compacting returns at least.
-    reclaimable_bytes: u64,
-    free_bytes: u64,
-}
-
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Checkpoint {
-    commit: u64,
-    bytes: u64,
-    #[serde(flatten)]
-    made: Event,
-}
-
-/// The newest backup, where that can be told without asking a server.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Backups {
-    to: String,
-    is_remote: bool,
-    newest: Option<Backup>,
-}
-
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Backup {
-    name: String,
-    commit: u64,
-    #[serde(flatten)]
-    made: Event,
-    /// When it was read whole.
-    verified: Option<Event>,
-}
-
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Upkeep {
-    scrub: Option<Event>,
-    scrub_errors: u64,
-    drill: Option<Event>,
-    compaction: Option<Event>,
-}
-
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Sample {
-    time: String,
-    #[serde(flatten)]
-    #[cfg_attr(test, schemars(with = "crate::schemas::Metrics"))]
-    metrics: StoredMetrics,
-}
+use shape::Secrets;
+pub(crate) use shape::Status;
+use shape::{Backup, Backups, Checkpoint, Disk, Sample, Schema, TreeStatus, Upkeep};
+use table::{ago, table};
 
 pub(crate) fn status(args: &Args, watch: Option<Duration>) -> Result<(), CliError> {
     let Some(pause) = watch else {
@@ -336,21 +222,6 @@ fn key_lines(status: &Status, text: &mut String) {
 #[cfg(not(feature = "encrypted-storage"))]
 fn key_lines(_status: &Status, _text: &mut String) {}
 
-/// How long ago something was, in its largest unit.
-fn ago(event: &Event) -> String {
-    let (number, unit) = match event.age_secs {
-        age @ 0..120 => (age, "s"),
-        age @ 120..7_200 => (age / 60, "min"),
-        age @ 7_200..172_800 => (age / 3600, "h"),
-        age => (age / 86_400, "days"),
-    };
-    format!("{number} {unit} ago")
-}
-
-fn or_never(event: Option<&Event>) -> String {
-    event.map_or_else(|| "never".to_owned(), ago)
-}
-
 /// What a power cut takes.
 fn window(status: &Status) -> String {
     let mut window = match status.flush_every_ms {
@@ -381,99 +252,4 @@ fn newest(backups: &Backups) -> String {
         (None, true) => format!("at {}: `nonos backup list`", backups.to),
         (None, false) => "none: `nonos backup create`".to_owned(),
     }
-}
-
-fn table(status: &Status) -> String {
-    let schema = &status.schema;
-    let mut text = format!("database    {}", status.database.display());
-    let mut line = |name: &str, value: String| {
-        push_line(&mut text, format_args!("{name:<12}{value}"));
-    };
-    line(
-        "held by",
-        status
-            .held_by
-            .clone()
-            .unwrap_or_else(|| "nobody".to_owned()),
-    );
-    let pending = match (
-        schema.migration_interrupted,
-        schema.version < schema.supported,
-    ) {
-        (true, _) => ", a migration was interrupted",
-        (false, true) => ", older than this program: a migration is pending",
-        (false, false) => "",
-    };
-    line(
-        "schema",
-        format!("{}{pending}, created {}", schema.version, schema.created_at),
-    );
-    if let Some(disk) = &status.disk {
-        line(
-            "disk",
-            format!(
-                "{}: index {}, journal {}; {} live, {} reclaimable, {} free",
-                mib(status.size_on_disk_bytes),
-                mib(disk.index_bytes),
-                mib(disk.journal_bytes),
-                mib(disk.live_bytes),
-                mib(disk.reclaimable_bytes),
-                mib(disk.free_bytes),
-            ),
-        );
-    }
-    line("durability", window(status));
-    if let Some(commit) = status.last_commit {
-        let checkpoint = match &status.checkpoint {
-            Some(of) => format!("checkpoint at {}, {}", of.commit, ago(&of.made)),
-            None => "no checkpoint yet".to_owned(),
-        };
-        line("commit", format!("{commit}, {checkpoint}"));
-    }
-    line("backup", newest(&status.backups));
-    if let Some(upkeep) = &status.upkeep {
-        let mut scrub = or_never(upkeep.scrub.as_ref());
-        if upkeep.scrub_errors > 0 {
-            let _written = write!(
-                scrub,
-                ", {} errors: `nonos verify --deep`",
-                upkeep.scrub_errors
-            );
-        }
-        line("scrubbed", scrub);
-        line("drilled", or_never(upkeep.drill.as_ref()));
-    }
-    let sample = match &status.newest_sample {
-        Some(Sample { time, metrics }) => {
-            let percent = |usage: Option<f32>| match usage {
-                Some(usage) => format!("{usage:.1} %"),
-                None => "unknown".to_owned(),
-            };
-            let (cpu, memory) = (percent(metrics.cpu_usage), percent(metrics.memory_usage));
-            format!("{time}, CPU {cpu}, memory {memory}")
-        }
-        None => "none yet".to_owned(),
-    };
-    if !status.is_pending {
-        line("sample", sample);
-    }
-    key_lines(status, &mut text);
-    if !status.trees.is_empty() {
-        push_line(&mut text, format_args!("\n{}", trees(status)));
-    }
-    text
-}
-
-fn trees(status: &Status) -> Table {
-    let mut trees = Table::new();
-    trees.load_style(comfy_table::presets::NOTHING);
-    trees.set_header(["TREE", "ENTRIES", "BYTES"]);
-    for tree in &status.trees {
-        let (entries, bytes) = (tree.entries.to_string(), tree.bytes.to_string());
-        trees.add_row([tree.name.to_owned(), entries, bytes]);
-    }
-    for column in trees.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    trees
 }

@@ -7,6 +7,8 @@ use std::process::{Output, Stdio};
 
 use crate::program::{Node, TestResult};
 
+mod rotation;
+
 const SECRET: &[u8] = b"correct horse battery staple";
 
 impl Node {
@@ -216,90 +218,6 @@ fn a_writer_stores_and_cannot_read() -> TestResult {
 }
 
 #[test]
-fn rotating_seals_everything_anew_and_keeps_or_destroys_the_old_key() -> TestResult {
-    let node = with_a_secret()?;
-    let (before, old) = (node.key_id()?, fs::read(node.path("storage.key"))?);
-    let dry = node.json(&["secrets", "rotate", "--dry-run", "-o", "json"], 0)?;
-    assert_eq!(dry["data"]["records"], 2);
-    assert_eq!(node.key_id()?, before);
-
-    let rotated = node.json(&["secrets", "rotate", "-o", "json"], 0)?;
-    let after = node.key_id()?;
-    assert_eq!(rotated["data"]["new_key_id"], after.as_str());
-    assert_ne!(before, after);
-    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
-    assert_eq!(fs::read(node.path(&format!("storage.key.{before}")))?, old);
-    assert!(!node.path("storage.key.next").exists());
-
-    node.json(&["secrets", "rotate", "--destroy-old", "-o", "json"], 10)?;
-    assert_eq!(node.key_id()?, after);
-    let destroyed = ["secrets", "rotate", "--destroy-old", "--yes", "-o", "json"];
-    node.json(&destroyed, 0)?;
-    assert!(!node.path(&format!("storage.key.{after}")).exists());
-    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
-    Ok(())
-}
-
-#[test]
-fn an_interrupted_rotation_is_gone_on_with() -> TestResult {
-    // The new key file was written, and nothing else was done.
-    let node = with_a_secret()?;
-    let next = node.path("storage.key.next").display().to_string();
-    node.json(&["secrets", "key", "new", &next, "-o", "json"], 0)?;
-    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
-    let before = node.key_id()?;
-    node.json(&["secrets", "rotate", "-o", "json"], 0)?;
-    assert_ne!(node.key_id()?, before);
-    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
-
-    // Everything was sealed anew, and the files were not yet exchanged.
-    let (new, id) = (fs::read(node.path("storage.key"))?, node.key_id()?);
-    fs::rename(node.path("storage.key"), &next)?;
-    fs::rename(
-        node.path(&format!("storage.key.{before}")),
-        node.path("storage.key"),
-    )?;
-    assert_eq!(node.put("more", b"x")?.status.code(), Some(0));
-    assert_eq!(fs::read(node.path("storage.key"))?, new);
-    assert_eq!(node.key_id()?, id);
-    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
-    Ok(())
-}
-
-/// Whatever moment it is killed at, key files and database go on together.
-#[test]
-fn a_rotation_killed_at_any_moment_is_gone_on_with() -> TestResult {
-    let node = with_a_secret()?;
-    let (mut killed, mut completed) = (0, 0);
-    for round in 0..30_u64 {
-        let mut command = node.command(&["secrets", "rotate", "-o", "json"]);
-        let mut child = command.stdout(Stdio::null()).spawn()?;
-        let moment = std::time::Duration::from_millis(round * 4);
-        let deadline = std::time::Instant::now() + moment;
-        while std::time::Instant::now() < deadline && child.try_wait()?.is_none() {
-            std::thread::yield_now();
-        }
-        child.kill()?;
-        match child.wait()?.code() {
-            None => killed += 1,
-            Some(code) => {
-                assert_eq!(code, 0, "round {round}");
-                completed += 1;
-            }
-        }
-        assert_eq!(
-            node.put("more", b"x")?.status.code(),
-            Some(0),
-            "round {round}"
-        );
-        assert_eq!(node.get("wallet_key")?.stdout, SECRET, "round {round}");
-    }
-    assert!(killed >= 5, "{killed} killed, {completed} completed");
-    node.json(&["verify", "--deep", "-o", "json"], 0)?;
-    Ok(())
-}
-
-#[test]
 fn the_audit_log_is_shown_checked_and_written_out() -> TestResult {
     let node = with_a_secret()?;
     let shown = node.json(&["audit", "tail", "-n", "1", "-o", "json"], 0)?;
@@ -439,24 +357,6 @@ fn half_a_key_file_that_a_crash_left_is_none() -> TestResult {
     let put = node.put("wallet_key", SECRET)?;
     assert_eq!(put.status.code(), Some(0), "{put:?}");
     assert_eq!(node.get("wallet_key")?.stdout, SECRET);
-    Ok(())
-}
-
-#[test]
-fn a_rotated_key_file_keeps_its_passphrase() -> TestResult {
-    let node = Node::new()?;
-    let init = ["--passphrase-fd", "0", "init", "--passphrase"];
-    assert_eq!(node.fed(&init, b"tractor beam\n")?.status.code(), Some(0));
-    let before = fs::read_to_string(node.path("storage.key"))?;
-    let rotate = ["--passphrase-fd", "0", "secrets", "rotate"];
-    let rotated = node.fed(&rotate, b"tractor beam\n")?;
-    assert_eq!(rotated.status.code(), Some(0), "{rotated:?}");
-    let after = fs::read_to_string(node.path("storage.key"))?;
-    assert_ne!(before, after);
-    assert!(after.contains("\nprotection = argon2id\n"), "{after}");
-    let status = ["--passphrase-fd", "0", "secrets", "status"];
-    let status = node.fed(&status, b"tractor beam\n")?;
-    assert!(String::from_utf8(status.stdout)?.contains("access     full"));
     Ok(())
 }
 

@@ -1,21 +1,18 @@
 //! Operations on the whole database: each method is one delegation.
 
 use std::num::NonZero;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use storage_core::{Activity, CoreError, Space, TreeId};
 use storage_ops::{
-    BackupInfo, DATA_TREES, Finding, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions,
+    DATA_TREES, Finding, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions,
 };
 
 use super::NodeStorage;
 use crate::clock;
-use crate::config::StorageConfig;
 use crate::error::{NonosResult, StorageError};
-use crate::open_options::OpenOptions;
-use crate::report::{CompactionReport, IntegrityReport, RestoreReport};
+use crate::report::{CompactionReport, IntegrityReport};
 use crate::secrets::{PURGE_NEEDED, Secrets, schema_value};
 
 /// Findings that [`NodeStorage::verify_integrity`] keeps: it only counts them.
@@ -327,88 +324,5 @@ impl NodeStorage {
         let envelope = self.secrets.envelope(&self.db.view(), deep)?;
         options.envelope = Some(&*envelope);
         self.done(storage_ops::verify(&self.db, &options))
-    }
-
-    /// Writes everything, exact at one commit, to a file and returns its length in bytes. Writers
-    /// go on meanwhile.
-    ///
-    /// The file appears under its name once it is whole, durable and was read back; one that has
-    /// the name is replaced then.
-    ///
-    /// # Errors
-    ///
-    /// `IO`, `DISK_FULL`, `CORRUPT` if the journal is damaged, `POISONED`: no new file appears.
-    pub fn export_backup(&self, path: impl AsRef<Path>) -> NonosResult<u64> {
-        self.done(storage_ops::export_backup(&self.db, path.as_ref()))
-    }
-
-    /// [`export_backup`](Self::export_backup) without the secrets, the node's identity, and what secrets are
-    /// sealed with: a file that can be given to somebody who looks for a fault. Restored, it is a database
-    /// without them. The audit log keeps the names of secrets.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn export_redacted(&self, path: impl AsRef<Path>) -> NonosResult<u64> {
-        let scratch = super::backups::scratch_of(&self.data_path);
-        let redacted = storage_ops::in_scratch(&scratch, |directory| {
-            let whole = directory.join("whole.nonos");
-            self.done(storage_ops::export_backup(&self.db, &whole))?;
-            let redacted = storage_ops::redact_backup(&whole, path.as_ref());
-            Ok(redacted.map_err(StorageError::from)?)
-        });
-        redacted.map_err(StorageError::from)?
-    }
-
-    /// Secrets that lie in the database as they were given, with the node's key: so they are in its backups.
-    ///
-    /// # Errors
-    ///
-    /// `POISONED`, `IO`.
-    pub fn plain_secrets(&self) -> NonosResult<u64> {
-        self.done(storage_ops::plain_secrets(&self.db.view()))
-    }
-
-    /// Reads a backup file whole, down to the hash of it all, and says what it holds.
-    ///
-    /// # Errors
-    ///
-    /// `BACKUP_INVALID` names the first thing that is wrong; `IO`.
-    pub fn verify_backup(path: impl AsRef<Path>) -> NonosResult<BackupInfo> {
-        let verified = storage_ops::verify_backup(path.as_ref());
-        Ok(verified.map_err(StorageError::from)?)
-    }
-
-    /// Makes the database at `config.path` of a backup file, which is verified first, and opens it
-    /// once to build its index.
-    ///
-    /// # Errors
-    ///
-    /// `INVALID_ARGUMENT` if a database is there: it is unchanged. `BACKUP_INVALID`,
-    /// `SCHEMA_TOO_NEW`, `IO`, `DISK_FULL`: there is no database, or one that the next open
-    /// completes.
-    pub fn restore_backup(
-        path: impl AsRef<Path>,
-        config: StorageConfig,
-    ) -> NonosResult<RestoreReport> {
-        Self::restore_backup_with(path, OpenOptions::new(config))
-    }
-
-    /// [`restore_backup`](Self::restore_backup), of which somebody is told how far it is, and may cancel it.
-    ///
-    /// # Errors
-    ///
-    /// As there, and `CANCELLED`: there is no database, or one that the next open completes.
-    pub fn restore_backup_with(
-        path: impl AsRef<Path>,
-        how: OpenOptions,
-    ) -> NonosResult<RestoreReport> {
-        let started = Instant::now();
-        let mut options = super::options(&how.config, how.config.check()?);
-        options.observer = how.observer.clone();
-        let restored = storage_ops::restore_backup(path.as_ref(), &options);
-        let restored = restored.map_err(StorageError::from)?;
-        how.open()?.close()?;
-        Ok(RestoreReport::of(restored, started.elapsed()))
     }
 }

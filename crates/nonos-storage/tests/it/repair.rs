@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use nonos_storage::{
     ErrorCode, NodeStorage, OpenOptions, RepairOptions, RepairReport, StorageConfig,
@@ -15,12 +13,12 @@ use storage_testkit::damage::copy;
 use storage_testkit::{Directory, Random, dump};
 
 use crate::TestResult;
-use crate::child::Running;
 use crate::contents::{Contents, code, populate};
 use crate::on_disk::OnDisk;
 
 mod history;
 mod intact;
+mod interrupted;
 
 use history::{Ended, History, State};
 use intact::Intact;
@@ -336,35 +334,6 @@ fn repairing_is_refused_where_it_would_do_harm() -> TestResult {
 }
 
 #[test]
-fn a_cancelled_repair_leaves_nothing() -> TestResult {
-    let original = Directory::new()?;
-    let _history = History::make(original.root(), Ended::Flushed)?;
-    let before = files(original.root())?;
-    let fresh = Directory::new()?;
-    let mut how = RepairOptions::default();
-    how.into = Some(fresh.root().join("repaired"));
-    for operation in [
-        "salvage the journal",
-        "salvage the index",
-        "begin the journal",
-        "verify",
-    ] {
-        let opening = OpenOptions::new(config_of(&original.database())).on_progress(move |told| {
-            if told.operation == operation {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        let cancelled = NodeStorage::repair(&opening, &how);
-        assert_eq!(code(cancelled), Ok(ErrorCode::Cancelled), "{operation}");
-        assert!(fs::read_dir(fresh.root())?.next().is_none(), "{operation}");
-        assert!(files(original.root())? == before, "{operation}");
-    }
-    Ok(())
-}
-
-#[test]
 fn indexes_that_were_moved_aside_are_read_as_well() -> TestResult {
     let original = Directory::new()?;
     let history = History::make(original.root(), Ended::Cleanly)?;
@@ -383,66 +352,6 @@ fn indexes_that_were_moved_aside_are_read_as_well() -> TestResult {
         .map(|tree| tree.sources.moved_aside.kept)
         .sum();
     assert_eq!(kept, report.salvaged.records());
-    Ok(())
-}
-
-/// How many repairs are killed.
-const KILLS: u32 = 60;
-
-#[test]
-fn a_killed_repair_leaves_the_original_as_it_is_and_can_be_run_again() -> TestResult {
-    let original = Directory::new()?;
-    let _history = History::make(original.root(), Ended::Ahead)?;
-    let mut random = Random(11);
-    let journal = original.root().join("data.sled.journal");
-    let mut names: Vec<_> = files(&journal)?.into_keys().collect();
-    names.retain(|name| name.extension().is_some_and(|ending| ending == "log"));
-    names.sort();
-    let newest = names.last().ok_or("no segment")?;
-    damage(&journal.join(newest), 2, &mut random)?;
-    damage(&original.database().join("db"), 1, &mut random)?;
-    let fresh = Directory::new()?;
-    let begun = Instant::now();
-    let whole = repair(original.root(), &fresh.root().join("whole"), false)?;
-    let takes = begun.elapsed();
-    let expected = repaired_state(&fresh.root().join("whole"))?;
-    let before = files(original.root())?;
-    let (mut unfinished, mut finished) = (0, 0);
-    for kill in 0..KILLS {
-        let into = fresh.root().join(format!("killed-{kill}"));
-        let mut child = Running::start(
-            &format!("{REPAIRS}{}", into.display()),
-            &original.database(),
-        )?;
-        child.hear()?;
-        // From the first moment until it is done, however fast this machine is.
-        std::thread::sleep(takes * kill / KILLS);
-        child.kill()?;
-        assert!(files(original.root())? == before, "kill {kill}");
-        let mut how = RepairOptions::default();
-        how.into = Some(into.clone());
-        let opening = OpenOptions::new(config_of(&original.database()));
-        match NodeStorage::repair(&opening, &how) {
-            Ok(mut report) => {
-                // They name where it works.
-                for note in &mut report.salvaged.notes {
-                    *note = note.replace(&format!("killed-{kill}."), "whole.");
-                }
-                assert_eq!(report.salvaged, whole.salvaged, "kill {kill}");
-                unfinished += 1;
-            }
-            refused => {
-                assert_eq!(code(refused), Ok(ErrorCode::InvalidArgument), "kill {kill}");
-                finished += 1;
-            }
-        }
-        assert!(repaired_state(&into)? == expected, "kill {kill}");
-        assert!(files(original.root())? == before, "kill {kill}");
-    }
-    assert!(
-        unfinished > KILLS / 4,
-        "{unfinished} before it was done, {finished} after"
-    );
     Ok(())
 }
 

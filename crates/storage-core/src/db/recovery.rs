@@ -12,30 +12,25 @@
 //!
 //! Whatever is done can be interrupted and done again. An index is made beside and put in place whole.
 
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use storage_journal::checkpoint::{self, About, Record};
+use storage_journal::checkpoint::Record;
 use storage_journal::digest::Digests;
-use storage_journal::disk::{Disk, make_directory};
+use storage_journal::disk::Disk;
 use storage_journal::{Journal, JournalError, Mark, Merged, Scan};
 
-use super::compare;
-use super::inner::let_go;
 use crate::error::CoreError;
 use crate::index::merged::MergedIndex;
-use crate::index::overlay::Overlay;
 use crate::index::{Index, IndexHome, IndexReader, Witness};
-use crate::progress::{Meter, Observer, during};
+use crate::progress::Observer;
 use crate::report::OpeningReport;
 use crate::tree::TreeId;
 use crate::view::Read;
 
+mod begin;
+mod index;
 mod salvage;
-
-/// What a replay holds back, to write it to the index in key order.
-const REPLAYED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What the records of a database are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,89 +164,6 @@ impl<E: Into<CoreError>> From<E> for Failed {
 }
 
 impl Place<'_> {
-    /// A new database.
-    fn create(&self) -> Result<Recovered, CoreError> {
-        let sibling = match self.home.sibling()? {
-            None => Scan::trace(&**self.disk, self.directory)?,
-            sibling => sibling,
-        };
-        if let Some(path) = sibling {
-            return Err(CoreError::Sibling { path });
-        }
-        let (store_id, term) = (random()?, u64::from_le_bytes(random()?));
-        let disk = Arc::clone(self.disk);
-        let schema_version = self.schema_version;
-        let journal = Journal::create(disk, self.directory, store_id, term, schema_version)?;
-        let (index, digests) = self.build(&journal, None, 0)?;
-        let report = OpeningReport {
-            clean: true,
-            ..OpeningReport::default()
-        };
-        Ok(Recovered {
-            index,
-            journal,
-            digests,
-            report,
-            schema_version,
-        })
-    }
-
-    /// Makes a journal for an index that has none, from a copy: opening it may change it. Notes it, if it had one.
-    fn adopt(&self, accept: Accept<'_>) -> Result<(), CoreError> {
-        let copy = self.home.open_copy()?;
-        let adopted = accept(&IndexReader(&*copy)).and_then(|layout| {
-            let witness = copy.witness()?;
-            let store_id = match witness {
-                Some(witness) => witness.store_id,
-                None => random()?,
-            };
-            let commit = witness.map_or(0, |witness| witness.durable_through).max(1);
-            if let Some(Witness { durable_through, .. }) = witness {
-                let gone = format!(
-                    "the journal was gone and is made anew from the index, which has everything through commit \
-                     {durable_through}: what came after it may be lost"
-                );
-                tracing::error!("{gone}");
-                // Before there is a journal again, which would look as if nothing had been.
-                self.make_directory()?;
-                Journal::note_damage(&**self.disk, self.directory, &[gone])?;
-            }
-            let schema = layout.schema_version;
-            self.write_base(&*copy, store_id, schema, commit).map(drop)
-        });
-        drop(copy);
-        self.home.remove_leftovers()?;
-        adopted
-    }
-
-    fn make_directory(&self) -> Result<(), CoreError> {
-        let made = make_directory(&**self.disk, self.directory);
-        made.map_err(|e| CoreError::io("create", self.directory, e))
-    }
-
-    /// Publishes what an index holds as the checkpoint at `commit`; returns its length in bytes.
-    fn write_base(
-        &self,
-        index: &dyn Index,
-        store_id: [u8; 16],
-        schema_version: u32,
-        commit: u64,
-    ) -> Result<u64, CoreError> {
-        self.make_directory()?;
-        let about = About {
-            store_id,
-            term: u64::from_le_bytes(random()?),
-            schema_version,
-            commit,
-            created_at: self.now_ms.div_euclid(1000),
-            program: concat!("nonos ", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
-        let path = self.directory.join(checkpoint::name(commit));
-        let mut meter = Meter::start("write a checkpoint", 0, self.observer);
-        let records = records(index).map(|record| meter.step().and(record));
-        checkpoint::write(&**self.disk, &path, &about, records)
-    }
-
     /// Opens without a comparison, if the journal ends with a clean mark that matches the index.
     fn open_clean(
         &self,
@@ -355,125 +267,6 @@ impl Place<'_> {
             report: std::mem::take(report),
             schema_version,
         })
-    }
-
-    /// Makes an index of what the journal holds through commit `last`, beside, and puts it in place
-    /// once it is whole: what an interruption leaves is not taken for an index.
-    fn build(
-        &self,
-        journal: &Journal,
-        merged: Option<&Merged>,
-        last: u64,
-    ) -> Result<(Arc<dyn Index>, Digests), CoreError> {
-        let new = self.home.open_beside()?;
-        let mut digests = Digests::empty(TreeId::ALL.len());
-        if let Some(merged) = merged {
-            let mut meter = Meter::start("rebuild the index", merged.at_most(), self.observer);
-            (digests, _) = compare::heal(&*new, merged, &mut meter)?;
-        }
-        let witness = Witness {
-            store_id: journal.store_id(),
-            term: journal.term(),
-            durable_through: last,
-        };
-        new.set_witness(witness)?;
-        let index = during("open the index", self.observer, || {
-            new.sync()?;
-            let_go(new).map_err(|_used| CoreError::Busy)?;
-            self.home.swap()?;
-            self.home.remove_old()?;
-            self.home.open()
-        })?;
-        self.mark(&*index, journal, &digests, last)?;
-        Ok((index, digests))
-    }
-
-    /// Opens the index, if it is this store's; returns also through which commit it is durable.
-    fn open_own(&self, scan: &Scan, adopted: bool) -> Result<Option<Opened>, CoreError> {
-        let index = during("open the index", self.observer, || self.home.open())?;
-        let witness = index.witness()?;
-        let is_own = match witness {
-            Some(witness) => adopted || witness.store_id == scan.store_id(),
-            // A crash in the making of an index.
-            None => adopted || records(&*index).next().transpose()?.is_none(),
-        };
-        let durable_through = witness.map_or(0, |witness| witness.durable_through);
-        Ok(is_own.then_some((index, durable_through)))
-    }
-
-    /// Replays what the index may lack after commit `after`, then compares everything. With the layout
-    /// comes whether the index was closed cleanly.
-    fn bring_up(
-        &self,
-        index: &Arc<dyn Index>,
-        scan: &Scan,
-        after: u64,
-        (was_clean, layout): (bool, Layout),
-        report: &mut OpeningReport,
-    ) -> Result<Digests, CoreError> {
-        let merged = &Merged::of(scan);
-        // What cannot be read of older segments is in the checkpoint, and compared below.
-        self.replay(index, scan, after, |_, _| report.replayed_commits += 1)?;
-        let mut meter = Meter::start("compare the index", merged.at_most(), self.observer);
-        let (digests, healed) = compare::heal(&**index, merged, &mut meter)?;
-        let damaged = if layout.is_framed { healed.damaged } else { 0 };
-        if !report.adopted {
-            report.healed_records = healed.records;
-        }
-        if healed.records > 0 {
-            let records = healed.records;
-            tracing::warn!(
-                records,
-                damaged,
-                "mended records of the index from the journal"
-            );
-        }
-        // After a power cut the index may be ahead of the journal, so a difference alone is none.
-        if damaged > 0 || (healed.records > 0 && was_clean) {
-            let records = damaged.max(1);
-            report
-                .damage
-                .push(format!("{records} records of the index were damaged"));
-        }
-        Ok(digests)
-    }
-
-    /// Applies the commits after `after` to an index and shows each to `visit`; returns those that
-    /// cannot be read.
-    fn replay(
-        &self,
-        index: &Arc<dyn Index>,
-        scan: &Scan,
-        after: u64,
-        mut visit: impl FnMut(u64, &[(TreeId, Vec<u8>)]),
-    ) -> Result<Vec<RangeInclusive<u64>>, CoreError> {
-        let mut meter = Meter::start("replay the journal", 0, self.observer);
-        let over = Overlay::new(Arc::clone(index), REPLAYED_BYTES);
-        let unread = scan.replay(&**self.disk, after, |number, changes| {
-            meter.step()?;
-            let mut touched = Vec::new();
-            for change in changes {
-                if let Some(tree) = TreeId::from_number(change.tree) {
-                    over.apply(tree, change.key, change.value, &mut |_| {})?;
-                    over.make_room_for(change.key, change.value)?;
-                    touched.push((tree, change.key.to_vec()));
-                }
-            }
-            visit(number, &touched);
-            Ok::<_, CoreError>(())
-        })?;
-        over.settle()?;
-        Ok(unread)
-    }
-
-    fn set_aside(&self, reason: &str, report: &mut OpeningReport) -> Result<(), CoreError> {
-        let aside: PathBuf = self.home.move_aside(self.now_ms.div_euclid(1000))?;
-        tracing::warn!(reason, to = %aside.display(), "the index cannot be used and is moved aside");
-        report
-            .damage
-            .push(format!("the index cannot be used: {reason}"));
-        report.moved_aside.push(aside);
-        Ok(())
     }
 
     /// Makes the index durable at commit `last`, and says so in the journal.

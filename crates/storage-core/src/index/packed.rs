@@ -38,8 +38,11 @@ use crate::sync::{Mutex, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
+mod block;
 #[cfg(test)]
 mod tests;
+
+use block::{Block, cut, pack, size, unpack};
 
 /// No frame begins so, and no value of the first implementation: it would be a text or a number of 2^56 and more.
 const MARK: &[u8] = b"\xfePACKED\x01";
@@ -61,13 +64,6 @@ pub(crate) struct Packed {
 
 /// What is under a key.
 type Entry<'a> = (&'a [u8], &'a [u8]);
-
-/// A block as it is in the index below, or an entry that is alone.
-#[derive(Debug)]
-struct Block {
-    key: Vec<u8>,
-    stored: Vec<u8>,
-}
 
 /// The trees whose keys come in order: their blocks are full, and changed one after the other.
 fn is_packed(tree: TreeId) -> bool {
@@ -263,100 +259,6 @@ impl Packed {
     }
 }
 
-/// Entries in as many runs as they need blocks: of one size each, or all but the last full where more are to come behind
-/// them, as they do to the end of a tree.
-fn cut<'a, 'b>(entries: &'b [Entry<'a>], is_last: bool) -> Vec<&'b [Entry<'a>]> {
-    let room = FULL - HEADER_LEN;
-    let total: usize = entries.iter().map(size).sum();
-    let most = if is_last {
-        room
-    } else {
-        total.div_ceil(total.div_ceil(room).max(1))
-    };
-    let mut runs = Vec::new();
-    let mut rest = entries;
-    while let Some((first, _)) = rest.split_first() {
-        let mut len = 1;
-        let mut held = size(first);
-        while let Some(next) = rest.get(len).map(size)
-            && held < most
-            && held + next <= room
-        {
-            held += next;
-            len += 1;
-        }
-        let (run, behind) = rest.split_at(len);
-        runs.push(run);
-        rest = behind;
-    }
-    runs
-}
-
-fn size((key, value): &Entry<'_>) -> usize {
-    8 + key.len() + value.len()
-}
-
-/// What is stored under the key of a block for its entries, and for those that it gave away.
-fn pack(block: &[u8], own: &[Entry<'_>], given_away: &[Entry<'_>]) -> Vec<u8> {
-    if let ([(key, value)], []) = (own, given_away)
-        && *key == block
-        && !value.starts_with(MARK)
-    {
-        return value.to_vec();
-    }
-    let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let entries = || own.iter().chain(given_away);
-    let mut packed = Vec::with_capacity(HEADER_LEN + entries().map(size).sum::<usize>());
-    packed.extend(MARK);
-    packed.extend([0; 4]);
-    for (key, value) in entries() {
-        packed.extend(len(key));
-        packed.extend(len(value));
-        packed.extend_from_slice(key);
-        packed.extend_from_slice(value);
-    }
-    let checksum = packed.get(HEADER_LEN..).map_or(0, crc32fast::hash);
-    if let Some(place) = packed.get_mut(MARK.len()..HEADER_LEN) {
-        place.copy_from_slice(&checksum.to_le_bytes());
-    }
-    packed
-}
-
-/// The entries of what is stored under a key, where the next block begins at `end`.
-fn unpack<'a>(
-    tree: TreeId,
-    key: &'a [u8],
-    stored: &'a [u8],
-    end: Option<&[u8]>,
-) -> Result<Vec<Entry<'a>>, CoreError> {
-    let Some(block) = stored.strip_prefix(MARK) else {
-        return Ok(vec![(key, stored)]);
-    };
-    let entries = parse(block).ok_or_else(|| CoreError::corrupt(tree, key, NotWhole))?;
-    let own = end.map_or(entries.len(), |end| {
-        entries.partition_point(|(key, _)| *key < end)
-    });
-    Ok(entries.into_iter().take(own).collect())
-}
-
-fn parse(block: &[u8]) -> Option<Vec<Entry<'_>>> {
-    let (checksum, mut rest) = block.split_first_chunk()?;
-    if crc32fast::hash(rest) != u32::from_le_bytes(*checksum) {
-        return None;
-    }
-    let mut entries = Vec::with_capacity(rest.len() / 64);
-    while !rest.is_empty() {
-        let (key_len, behind) = rest.split_first_chunk()?;
-        let (value_len, behind) = behind.split_first_chunk()?;
-        let len = |bytes: &[u8; 4]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
-        let (key, behind) = behind.split_at_checked(len(key_len)?)?;
-        let (value, behind) = behind.split_at_checked(len(value_len)?)?;
-        entries.push((key, value));
-        rest = behind;
-    }
-    Some(entries)
-}
-
 /// The entries of a tree without blocks, for a test that changes some of them. What is in no block that is whole stays.
 pub(super) fn undone(tree: TreeId, stored: &Entries) -> Entries {
     let mut entries = Entries::new();
@@ -370,11 +272,6 @@ pub(super) fn undone(tree: TreeId, stored: &Entries) -> Entries {
     }
     entries
 }
-
-/// A block whose bytes are not those that were stored.
-#[derive(Debug, thiserror::Error)]
-#[error("the block of records is damaged")]
-struct NotWhole;
 
 impl Index for Packed {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {

@@ -1,22 +1,25 @@
 //! One life: generations of opening, work and a crash.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use nonos_storage::{
-    NodeStorage, NonosError, OpenOptions, StorageConfig, StoredPeerInfo, Wanted, set_clock,
-};
+use nonos_storage::{NodeStorage, NonosError, OpenOptions, StorageConfig, set_clock};
 use storage_core::SimulatedHome;
 use storage_core::history::{Disk, SimulatedDisk};
-use storage_journal::disk::{Crash, Fault, Space};
+use storage_journal::disk::{Crash, Space};
 use storage_testkit::{Directory, Random, first_home};
 
 use super::BEGINNING;
-use super::disk::{Files, MemoryTarget, SplitDisk};
-use super::operation::{End, Operation, sealed_to, set_again, unlock};
-use super::state::{History, Open, State, audited, differences, is_between, read};
-use crate::sealed_disk::{Fallible, full};
+use super::disk::{MemoryTarget, SplitDisk};
+use super::operation::{End, Operation, set_again, unlock};
+use super::state::{History, Open, State, audited, differences, read};
+use crate::sealed_disk::Fallible;
+
+mod faults;
+mod judged;
+
+use faults::Damage;
+use judged::{Known, tell};
 
 const TREES: [nonos_storage::TreeId; 4] = [
     nonos_storage::TreeId::Peers,
@@ -67,29 +70,6 @@ impl Counts {
         let missing = ALL.iter().find(|what| !self.0.contains_key(*what));
         missing.map_or(Ok(()), |what| Err(format!("no {what} in {self:?}").into()))
     }
-}
-
-/// What was done to the files while nobody had them open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Damage {
-    Nothing,
-    Index(String),
-    Journal(String),
-}
-
-/// Says what happens, for whoever looks at one seed.
-fn tell(what: impl FnOnce() -> String) {
-    if std::env::var_os("NONOS_SIMULATION_TOLD").is_some() {
-        writeln!(io::stderr(), "{}", what()).ok();
-    }
-}
-
-/// What was known when the trace of the disk had this length.
-struct Known {
-    at: usize,
-    durable: u64,
-    marked: u64,
-    files: Files,
 }
 
 pub(crate) struct Life {
@@ -249,112 +229,6 @@ impl Life {
         Ok(true)
     }
 
-    fn harm(&mut self, random: &mut Random) -> Damage {
-        match random.below(4) {
-            0 => {
-                self.counts.one("damage to the index");
-                let tree = random.one_of(TREES);
-                let kind = random.below(4);
-                self.home.damage(tree, |entries| match kind {
-                    0 => entries.clear(),
-                    1 => entries
-                        .values_mut()
-                        .for_each(|value| value.iter_mut().take(1).for_each(|byte| *byte ^= 1)),
-                    2 => drop(entries.pop_first()),
-                    _ => drop(entries.insert(b"never".to_vec(), b"stored".to_vec())),
-                });
-                Damage::Index(format!("{tree:?}, kind {kind}"))
-            }
-            1 => {
-                let files = self.disk.files();
-                let Some(path) = files.get(random.index(files.len())) else {
-                    return Damage::Nothing;
-                };
-                self.counts.one("damage to the journal");
-                let len = self.disk.content(path).unwrap_or_default().len();
-                let (start, stretch) = (random.index(len), random.one_of([1, 20, 200]));
-                let is_cut = random.one_in(5);
-                self.disk.damage(path, |bytes| {
-                    if is_cut {
-                        bytes.truncate(start);
-                    }
-                    for byte in bytes.iter_mut().skip(start).take(stretch) {
-                        *byte ^= 0x5a;
-                    }
-                });
-                let name = path.file_name().unwrap_or_default().display();
-                Damage::Journal(format!(
-                    "{name}: {stretch} bytes at {start} of {len}, cut {is_cut}"
-                ))
-            }
-            _ => Damage::Nothing,
-        }
-    }
-
-    /// Lets one of the next calls of the disk fail.
-    fn fail_at(&self, random: &mut Random, calls: u64) {
-        self.disk.fail(Some(Fault {
-            at_call: self.disk.calls() + random.below(calls),
-            kind: random.one_of([io::ErrorKind::Other, io::ErrorKind::StorageFull]),
-        }));
-    }
-
-    /// What was opened is what must be found; from then on, that is what everything goes on from.
-    fn compare(&mut self, storage: &NodeStorage) -> Fallible<()> {
-        let report = storage.opening_report();
-        let number = storage.last_commit();
-        let entries = storage.load_audit_log(usize::MAX)?.len();
-        let is_damaged = matches!(self.damage, Damage::Journal(_));
-        match unlock(storage) {
-            // The records of the keys are not those of the secrets any more: that is what this is for.
-            Err(NonosError::Encryption(_)) if is_damaged && !report.damage.is_empty() => {
-                storage.repair_keyring(full(sealed_to(storage)?))?;
-            }
-            unlocked => unlocked?,
-        }
-        let now = read(storage)?;
-        let mut found = now.clone();
-        // Setting keys may go on with sealing, which is audited.
-        found.retain(|(tree, place), _| *tree != "audit_log" || *place < format!("{entries:06}"));
-        if is_damaged {
-            self.history.explains(&found, !report.damage.is_empty())?;
-            self.has_lost |= !report.damage.is_empty();
-        } else {
-            self.history.allows(number, &found)?;
-            let new = report.damage.iter().find(|line| !self.told.contains(line));
-            if let (Some(line), Damage::Nothing) = (new, &self.damage) {
-                return Err(format!("a false alarm: {line}").into());
-            }
-            let integrity = storage.verify_integrity()?;
-            let chain = storage.verify_audit_log(None)?;
-            if integrity.corrupted_entries > 0 || !(self.has_lost || chain.findings.is_empty()) {
-                return Err(format!("{:?}, {integrity:?}", chain.findings).into());
-            }
-        }
-        self.told.extend(report.damage.iter().cloned());
-        let is_new = self.history.is_new();
-        self.history = History::from(storage.last_commit(), now);
-        // Opening made both copies whole; setting keys may have committed since.
-        self.history.note(number, &found);
-        self.history.marked = number;
-        if is_new {
-            // Its schema is in a commit that no mark tells of.
-            self.history.note(0, &State::new());
-            self.history.marked = 0;
-        }
-        self.counts.one("openings");
-        Ok(())
-    }
-
-    fn known(&self) -> Known {
-        Known {
-            at: self.disk.trace_len(),
-            durable: self.history.durable,
-            marked: self.history.marked,
-            files: self.target.files().clone(),
-        }
-    }
-
     fn work(&mut self, mut storage: NodeStorage, random: &mut Random) -> Fallible<Vec<Known>> {
         let mut known = vec![self.known()];
         let mut state = read(&storage)?;
@@ -393,12 +267,6 @@ impl Life {
         // What closing does is behind the crash.
         drop(storage);
         Ok(known)
-    }
-
-    fn mark(&mut self, storage: &NodeStorage, state: &State) {
-        let number = storage.last_commit();
-        self.history.note(number, state);
-        (self.history.durable, self.history.marked) = (number, number);
     }
 
     /// Carries an operation out, perhaps on a disk that fails or is full; whether the handle goes on.
@@ -474,130 +342,5 @@ impl Life {
                 self.judge(error, operation, trouble, storage, (state, after, found))
             }
         }
-    }
-
-    /// Whether an operation may have failed so, and left this; whether the handle goes on.
-    fn judge(
-        &mut self,
-        error: NonosError,
-        operation: &Operation,
-        (is_failing, is_full): (bool, bool),
-        storage: &NodeStorage,
-        (state, after, found): (&mut State, State, State),
-    ) -> Fallible<bool> {
-        let code = match &error {
-            NonosError::Storage(error) => error.code().name(),
-            _ => "",
-        };
-        let is_expected = match (operation, code) {
-            (Operation::Update(_, _, true), "INVALID_ARGUMENT") => true,
-            (Operation::Seal(_), "CANCELLED") => {
-                self.counts.one("cancelled");
-                true
-            }
-            (_, "DISK_FULL") if is_full => {
-                self.counts.one("full disks");
-                true
-            }
-            _ if is_failing => {
-                self.counts.one("injected errors");
-                true
-            }
-            _ => false,
-        };
-        if !is_expected {
-            return Err(error.into());
-        }
-        let is_one = found == *state || found == after;
-        let is_atomic = operation.is_atomic();
-        if !(is_one || !is_atomic && is_between(&found, state, &after)) {
-            let (one, other) = (differences(state, &found), differences(&after, &found));
-            return Err(format!("half done: {one}, or {other} ({error})").into());
-        }
-        if operation.end() == End::Refused && found != *state {
-            return Err("refused, and done".into());
-        }
-        if storage.accepts_writes() {
-            *state = found;
-            self.history.note(storage.last_commit(), state);
-            return Ok(true);
-        }
-        let peer = StoredPeerInfo {
-            peer_id: "peer-000".to_owned(),
-            ..Default::default()
-        };
-        if storage.store_peer("peer-000", &peer).is_ok() {
-            return Err("a write behind an error".into());
-        }
-        self.counts.one("writes that no longer were taken");
-        self.history.open = Some(Open { after, is_atomic });
-        Ok(false)
-    }
-
-    fn count(&mut self, operation: &Operation) {
-        self.counts.one(match operation {
-            Operation::Checkpoint => "checkpoints",
-            Operation::Compact => "compactions",
-            Operation::Purge => "purges",
-            Operation::Seal(_) => "keys sealed to",
-            Operation::Update(..) => "updates",
-            Operation::Write(_) => "writes",
-            Operation::Prune(_) | Operation::Wipe(_) => "removals",
-            Operation::Flush => "flushes",
-            Operation::Verify => "verifications",
-        });
-    }
-
-    fn back_up(&mut self, storage: &NodeStorage, is_full: bool) -> Fallible<()> {
-        let made = storage.back_up(&self.target, !is_full)?;
-        tell(|| format!("backed up, full {is_full}: {} files", made.len()));
-        self.history.durable = storage.last_commit();
-        for backup in made {
-            self.counts.one(match backup.kind {
-                nonos_storage::BackupKind::Full => "backups",
-                _ => "increments",
-            });
-            if let Some(state) = self.history.state(backup.commit) {
-                self.backups.insert(backup.name(), state.clone());
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a database of some backup on the real disk, and compares.
-    fn restore(&mut self, storage: &NodeStorage, random: &mut Random) -> Fallible<()> {
-        let listing = NodeStorage::list_backups(&self.target)?;
-        let backups: Vec<_> = listing
-            .backups
-            .iter()
-            .map(nonos_storage::Backup::name)
-            .collect();
-        let known: Vec<_> = backups
-            .iter()
-            .filter(|name| self.backups.contains_key(*name))
-            .collect();
-        let Some(name) = known.get(random.index(known.len())) else {
-            return Ok(());
-        };
-        let elsewhere = Directory::new()?;
-        let config = StorageConfig {
-            path: elsewhere.database(),
-            ..self.config()
-        };
-        let store = Some(storage.store_id().0);
-        let wanted = Wanted::Named((*name).clone());
-        let how = OpenOptions::new(config.clone());
-        NodeStorage::restore_from(&self.target, store, &wanted, how)?;
-        let restored = NodeStorage::open(config)?;
-        let entries = restored.load_audit_log(usize::MAX)?.len();
-        unlock(&restored)?;
-        let mut found = read(&restored)?;
-        found.retain(|(tree, place), _| *tree != "audit_log" || *place < format!("{entries:06}"));
-        let expected = self.backups.get(*name).cloned().unwrap_or_default();
-        if found != expected {
-            return Err(format!("restored {name}: {}", differences(&expected, &found)).into());
-        }
-        self.counts.one("restores");
-        Ok(())
     }
 }

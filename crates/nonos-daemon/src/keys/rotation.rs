@@ -1,0 +1,90 @@
+//! The key after a rotation, and what is left of the one before.
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use nonos_storage::{NodeStorage, read_key_file};
+
+use super::{Loaded, Source, parse};
+use crate::args::Args;
+use crate::cmd::restore::with_ending;
+use crate::error::CliError;
+use crate::progress;
+use crate::settings::Settings;
+
+/// Where a rotation writes the new key file, if the keys come from one.
+pub(crate) fn next_of(args: &Args, settings: &Settings) -> Option<PathBuf> {
+    match Source::of(args, settings) {
+        Source::File(path) => Some(with_ending(&path, ".next")),
+        Source::Descriptor(_) | Source::Credential(_) => None,
+    }
+}
+
+/// What a rotation made of the key files.
+#[derive(Debug)]
+pub(crate) struct Rotated {
+    /// The key file, which holds the new key.
+    pub(crate) key_file: PathBuf,
+    /// Where the old one is now.
+    pub(crate) old: PathBuf,
+    pub(crate) records: u64,
+}
+
+/// Seals everything to the keys in the file beside the key file, which holds `old`, and puts that file in
+/// its place. The old one is kept under the id of its key. Whatever an interruption left done is not done
+/// again.
+pub(crate) fn finish_rotation(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+    old: Loaded,
+) -> Result<Rotated, CliError> {
+    let Source::File(key_file) = Source::of(args, settings) else {
+        return Err(CliError::KeysNotInFile);
+    };
+    let next = with_ending(&key_file, ".next");
+    let text = read_key_file(&next, &settings.storage.path)?;
+    let new = parse(args, &text, old.passphrase)?.keys;
+    let old = old.keys;
+    let (old_id, new_id) = (old.key_id(), new.key_id());
+    let show = progress::rekeying(args);
+    let mut watch = |done: nonos_storage::RekeyProgress| {
+        show(done);
+        ControlFlow::Continue(())
+    };
+    let status = storage.secrets_status()?;
+    let records = if status.active == Some(new_id) {
+        storage.set_encryption_keys(new)?;
+        if status.is_rekeying {
+            storage.resume_rekey(old, &mut watch)?.records
+        } else {
+            0
+        }
+    } else {
+        storage.set_encryption_keys(old)?;
+        storage.rekey(new, &mut watch)?.records
+    };
+    let kept = with_ending(&key_file, &format!(".{old_id}"));
+    let io = |action, path: &Path, source| CliError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    };
+    // A second name first: the old key is at no moment without one.
+    match std::fs::hard_link(&key_file, &kept) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(io("create", &kept, e)),
+        _ => {}
+    }
+    std::fs::rename(&next, &key_file).map_err(|e| io("rename", &next, e))?;
+    let directory = key_file.parent().unwrap_or(Path::new("."));
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|e| io("sync", directory, e))?;
+    tracing::info!(key = %new_id, records, "the keys were changed");
+    Ok(Rotated {
+        key_file,
+        old: kept,
+        records,
+    })
+}

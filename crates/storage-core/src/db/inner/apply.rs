@@ -1,0 +1,137 @@
+//! A commit applied to the index, and counted.
+
+use std::sync::PoisonError;
+
+use storage_journal::commit::{self, Change};
+use storage_journal::digest::Digests;
+
+use super::super::Durability;
+use super::{Inner, Sequence};
+use crate::ahead::AHEAD;
+use crate::commit::Commit;
+use crate::counters;
+use crate::error::CoreError;
+use crate::index::Index;
+use crate::sync::atomic::Ordering;
+use crate::tree::TreeId;
+
+impl Inner {
+    /// Appends a commit to the journal, applies it whole and returns its number.
+    pub(in crate::db) fn apply(
+        &self,
+        commit: &Commit,
+        durability: Durability,
+        sequence: &mut Sequence,
+    ) -> Result<u64, CoreError> {
+        let last = self.last_commit.load(Ordering::Acquire);
+        if commit.is_empty() {
+            return Ok(last);
+        }
+        let number = match &self.durable {
+            Some(durable) => {
+                let body = commit::encode(commit.changes().map(|(tree, key, value)| Change {
+                    tree: tree.number(),
+                    key,
+                    value,
+                }));
+                durable.reserve.check(body.len(), durability)?;
+                let appended = durable.journal.append((self.clock)(), &body);
+                let number = appended.map_err(|e| self.latch(e.into()))?;
+                if durable.journal.unsynced_bytes() >= AHEAD {
+                    self.sync.wake();
+                }
+                number
+            }
+            None => last + 1,
+        };
+        let applying = self.applying.write();
+        let applying = applying.unwrap_or_else(PoisonError::into_inner);
+        // Only now: a read may have given the index up before, and cannot from here on.
+        let applied = self
+            .index()
+            .and_then(|index| self.apply_to(&*index, commit, sequence));
+        self.last_commit.store(number, Ordering::Release);
+        if let Err(error) = applied {
+            for (tree, key, _) in commit.changes() {
+                self.cache.remove(tree, key);
+            }
+            self.window_mut().clear();
+            return Err(self.applied_in_part(error, sequence));
+        }
+        self.tell_window(commit);
+        drop(applying);
+        self.make_room(commit);
+        Ok(number)
+    }
+
+    fn apply_to(
+        &self,
+        index: &dyn Index,
+        commit: &Commit,
+        sequence: &mut Sequence,
+    ) -> Result<(), CoreError> {
+        for (tree, key, value) in commit.changes() {
+            let mut existed = false;
+            let mut digest = sequence.digests.of(tree.number());
+            index.apply(tree, key, value, &mut |replaced| {
+                existed = true;
+                digest.remove(key, replaced);
+            })?;
+            if let Some(value) = value {
+                digest.add(key, value);
+            }
+            if let Some(kept) = sequence.digests.of_mut(tree.number()) {
+                *kept = digest;
+            }
+            self.cache.remove(tree, key);
+            self.count_change(tree, key, value, existed);
+        }
+        Ok(())
+    }
+
+    fn count_change(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, existed: bool) {
+        let counters = &self.counters;
+        let count = self.counts.of(tree);
+        if let Some(value) = value {
+            // What the database notes of itself is no record that somebody wrote.
+            if tree != TreeId::Schema {
+                counters::add(&counters.writes, 1);
+                counters::add(&counters.write_bytes, key.len() + value.len());
+            }
+            counters::add(&self.activity.of(tree).writes, 1);
+            count.fetch_add(usize::from(!existed), Ordering::AcqRel);
+        } else {
+            counters::add(&counters.deletes, 1);
+            counters::add(&self.activity.of(tree).deletes, 1);
+            count.fetch_sub(usize::from(existed), Ordering::AcqRel);
+        }
+    }
+
+    /// How many records the tree has. What is held back is written to the index for it.
+    pub(in crate::db) fn len_of(&self, tree: TreeId) -> Result<usize, CoreError> {
+        let _between = self.between_commits();
+        let index = self.index()?;
+        if let Err(error) = index.settle() {
+            self.fall_back(&index, error)?;
+        }
+        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = slot.as_ref().ok_or(CoreError::Closed)?;
+        let replaced = usize::try_from(index.replaced(tree).count()).unwrap_or(usize::MAX);
+        let count = self.counts.of(tree).load(Ordering::Acquire);
+        Ok(count.saturating_sub(replaced))
+    }
+
+    /// Records in all trees, at most.
+    pub(in crate::db) fn len(&self) -> u64 {
+        let counts = TreeId::ALL.map(|tree| self.counts.of(tree).load(Ordering::Acquire));
+        u64::try_from(counts.iter().sum::<usize>()).unwrap_or(u64::MAX)
+    }
+
+    pub(in crate::db) fn set_counts(&self, digests: &Digests) {
+        for tree in TreeId::ALL {
+            let count = digests.of(tree.number()).count();
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            self.counts.of(tree).store(count, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The backup that is wanted, found among those of a target.
+
+use super::{Backup, CatalogError, Kind, Listing, chain, chain_to, note};
+
+/// Which state is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wanted {
+    /// The newest there is.
+    Newest,
+    /// That of the last commit at this time or before, in Unix milliseconds.
+    At(i64),
+    /// That of the backup of this name.
+    Named(String),
+}
+
+/// The backups that a wanted state is in: a full one, and increments in order.
+pub(crate) fn find<'a>(
+    listing: &'a Listing,
+    wanted: &Wanted,
+) -> Result<Vec<&'a Backup>, CatalogError> {
+    let fulls = listing.backups.iter().filter(|b| b.kind == Kind::Full);
+    let found = match wanted {
+        Wanted::Newest => {
+            let chains = fulls.map(|full| chain(&listing.backups, full, None));
+            chains.max_by_key(|chain| chain.last().map(|b| (b.last_at_ms, b.created_at)))
+        }
+        Wanted::At(time_ms) => {
+            let enough = |b: &Backup| b.last_at_ms > *time_ms;
+            let early = fulls.filter(|b| b.last_at_ms <= *time_ms);
+            let chains = early.map(|full| chain(&listing.backups, full, Some(&enough)));
+            // An older full backup may lead closer to the time than a newer one does.
+            chains.max_by_key(|chain| {
+                let ends = chain.last().map(|b| b.last_at_ms.min(*time_ms));
+                (ends, chain.first().map(|full| full.last_at_ms))
+            })
+        }
+        Wanted::Named(name) => {
+            let named = listing.backups.iter().find(|b| b.name() == *name);
+            let chain = named.map(|named| (named, chain_to(&listing.backups, named)));
+            if let Some((named, None)) = chain {
+                let what = "one that it goes on from is missing";
+                return Err(CatalogError::invalid(named, what));
+            }
+            chain.and_then(|(_, chain)| chain)
+        }
+    };
+    if let (Some(chain), Wanted::Newest | Wanted::At(_)) = (&found, wanted)
+        && let Some(last) = chain.last()
+    {
+        // What it speaks of may be what is wanted: an older state is not given in its place.
+        let of_this = |name: &&String| {
+            let file = name.strip_suffix(note::ENDING).unwrap_or(name);
+            note::is_of_backup(file) && same_place(file, last)
+        };
+        if let Some(name) = listing.unreadable.iter().find(of_this) {
+            let (name, what) = (name.clone(), "its note cannot be read".to_owned());
+            return Err(CatalogError::Invalid { name, what });
+        }
+    }
+    found.ok_or_else(|| CatalogError::NoSuch {
+        sought: match wanted {
+            Wanted::Newest => "none is whole".to_owned(),
+            Wanted::At(_) => "none is as old as that".to_owned(),
+            Wanted::Named(name) => name.clone(),
+        },
+    })
+}
+
+/// Whether a file lies where the backups of this one's history do.
+fn same_place(file: &str, backup: &Backup) -> bool {
+    let directory = |name: &str| name.rsplit_once('/').map(|(of, _)| of.to_owned());
+    directory(file) == directory(&backup.name())
+}
+
+/// The newest backup that can be restored.
+///
+/// # Errors
+///
+/// [`CatalogError::NoSuch`].
+pub fn newest(listing: &Listing) -> Result<Backup, CatalogError> {
+    let chain = find(listing, &Wanted::Newest)?;
+    let last = chain.last().copied().cloned();
+    last.ok_or_else(|| CatalogError::NoSuch {
+        sought: "none is whole".to_owned(),
+    })
+}
