@@ -35,6 +35,12 @@ pub(crate) fn soak(root: &Path, days: Option<&str>) -> Result<bool, Error> {
     run(root, "storage-ops", "soak", how_many)
 }
 
+/// Files of settings, of anything.
+pub(crate) fn settings(root: &Path, files: Option<&str>) -> Result<bool, Error> {
+    let how_many = ("NONOS_SETTINGS", files.unwrap_or("1000000"));
+    run(root, "nonos-daemon", "a_file_of_anything", how_many)
+}
+
 /// Runs the tests of that name.
 fn run(
     root: &Path,
@@ -45,7 +51,12 @@ fn run(
     let ended = Command::new("cargo")
         .args(["test", "--release", "--locked", "--package", package])
         .args(package.eq("nonos-storage").then_some("--all-features"))
-        .args(["--test", "it", "--", "--nocapture", name])
+        .args(match package {
+            // The settings are the program's own.
+            "nonos-daemon" => ["--bin", "nonos"],
+            _ => ["--test", "it"],
+        })
+        .args(["--", "--nocapture", name])
         .env(variable, how_many)
         .current_dir(root)
         .status();

@@ -12,6 +12,7 @@ mod daemon;
 mod daemon_soak;
 mod damage;
 mod disk_full;
+mod documents;
 mod fuzz;
 mod layers;
 mod longer;
@@ -47,6 +48,7 @@ trials:
                       whole lives of a node's storage, each the same for its seed, 10,000 seeds
   daemon-soak [MIN]   the daemon at 200 writes/s with all that it does beside, killed 20 times, 15 minutes
   soak [DAYS]         a node's days, 365: samples, pruning, checkpoints, the disk's use
+  settings [FILES]    files of settings, of anything: read, or refused in a line, 1,000,000
 
   migrations          upgrades every fixture, by directory and by backup
   migrations --kill   stops migrations at every commit and at 200 random moments
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Some("simulate") => longer::simulate(&root(), argument.into_iter().chain(args)),
         Some("daemon-soak") => daemon_soak::run(&root(), argument.as_deref()),
         Some("page") => page::run(&root()),
+        Some("settings") => longer::settings(&root(), argument.as_deref()),
         Some("soak") => longer::soak(&root(), argument.as_deref()),
         Some("oracle") => oracle::run(&root(), argument.as_deref()),
         Some("fuzz") => {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Error, read_table};
+use crate::{Error, documents, read_table};
 
 /// Names of files that say nothing about their content.
 const EMPTY_NAMES: [&str; 4] = ["util.rs", "utils.rs", "helpers.rs", "common.rs"];
@@ -19,19 +19,29 @@ const LEFT_OPEN: [&str; 5] = [
     concat!("dbg", "!("),
 ];
 
+/// Past so many lines a file answers a second question.
+const MAX_LINES: usize = 400;
+
+/// Longer files, each with the reason.
+const LONGER: [(&str, &str); 1] = [(
+    "crates/nonos-storage/tests/it/spec.rs",
+    "every example of the storage document, in its order",
+)];
+
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, Error> {
     let mut findings = Vec::new();
-    for path in files(root)? {
+    let files = files(root)?;
+    for path in &files {
         let shown = path
             .strip_prefix(root)
-            .unwrap_or(&path)
+            .unwrap_or(path)
             .display()
             .to_string();
         // Inputs of any bytes.
         if shown.starts_with("fuzz/corpus/") {
             continue;
         }
-        let Ok(text) = fs::read_to_string(&path) else {
+        let Ok(text) = fs::read_to_string(path) else {
             continue;
         };
         let name = path.file_name().unwrap_or_default();
@@ -42,6 +52,11 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, Error> {
             }
             if !text.starts_with("//!") {
                 finding("no module header");
+            }
+            if is_too_long(&shown, &text) {
+                finding(&format!(
+                    "more than {MAX_LINES} lines, and no reason is given"
+                ));
             }
             // What is measured beside us is measured with it.
             let is_measured = shown.starts_with("benches/");
@@ -69,6 +84,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, Error> {
         }
     }
     findings.extend(dependencies_not_reviewed(root)?);
+    findings.extend(documents::check(root, &files)?);
     Ok(findings)
 }
 
@@ -97,6 +113,10 @@ fn calls_the_engine(text: &str) -> bool {
     text.lines().any(|line| {
         line.contains("sled::") && !line.contains("index::sled::") && !line.contains("index::{")
     })
+}
+
+fn is_too_long(shown: &str, text: &str) -> bool {
+    text.lines().count() > MAX_LINES && LONGER.iter().all(|(path, _)| shown != *path)
 }
 
 fn is_glob_import(line: &str) -> bool {
@@ -149,6 +169,8 @@ mod tests {
         assert!(!calls_the_engine("use crate::index::sled::SledIndex;"));
         assert!(is_glob_import("pub use crate::tree::*;"));
         assert!(!is_glob_import("use proptest::prelude::*;"));
+        assert!(is_too_long("src/lib.rs", &"\n".repeat(MAX_LINES + 1)));
+        assert!(!is_too_long("src/lib.rs", &"\n".repeat(MAX_LINES)));
         assert!(aborts_on_panic("[profile.release]\npanic = \"abort\""));
     }
 }
