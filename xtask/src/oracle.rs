@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use data_encoding::HEXLOWER;
 use storage_crypto::{
     EncryptionKeys, Padding, SecretContext, StoreId, parse_header, seal, seal_anonymous, unseal,
 };
@@ -163,19 +164,26 @@ impl Oracle {
             tree: "secrets",
             key: name.as_bytes(),
         };
-        let place = format!("{} {store} secrets {}", hex(&secret), hex(name.as_bytes()));
-        let (hex_data, public) = (hex_or_dash(&data), hex(&keys.public_key()));
+        let place = format!(
+            "{} {store} secrets {}",
+            HEXLOWER.encode(&secret),
+            HEXLOWER.encode(name.as_bytes())
+        );
+        let (hex_data, public) = (hex_or_dash(&data), HEXLOWER.encode(&keys.public_key()));
 
         let tagged = seal(&keys, &context, version, padding, &data).map_err(failed)?;
         let anonymous = seal_anonymous(&keys, &context, padding, &data).map_err(failed)?;
         for (record, version) in [(tagged, version), (anonymous, 0)] {
-            let answer = self.ask(&format!("open {place} {}", hex(&record)))?;
+            let answer = self.ask(&format!("open {place} {}", HEXLOWER.encode(&record)))?;
             if answer != format!("ok {version} {hex_data}") {
                 return Ok(Err(format!("the oracle does not open ours: {answer}")));
             }
         }
         let tagged = format!("seal {place} {version} {padding_name} {hex_data}");
-        let place = format!("{public} {store} secrets {}", hex(name.as_bytes()));
+        let place = format!(
+            "{public} {store} secrets {}",
+            HEXLOWER.encode(name.as_bytes())
+        );
         let anonymous = format!("seal2 {place} 0 {padding_name} {hex_data}");
         for (request, version) in [(tagged, version), (anonymous, 0)] {
             let answer = self.ask(&request)?;
@@ -211,23 +219,14 @@ impl Random {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn hex_or_dash(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         "-".to_owned()
     } else {
-        hex(bytes)
+        HEXLOWER.encode(bytes)
     }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let byte = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (0..text.len()).step_by(2).map(byte).collect()
+    HEXLOWER.decode(text.as_bytes()).ok()
 }

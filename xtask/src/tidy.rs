@@ -106,7 +106,9 @@ fn files(root: &Path) -> Result<Vec<PathBuf>, Error> {
         })?;
     let names = String::from_utf8_lossy(&listed.stdout).into_owned();
     let paths = names.split('\0').filter(|name| !name.is_empty());
-    Ok(paths.map(|name| root.join(name)).collect())
+    let paths = paths.map(|name| root.join(name));
+    // One that was just removed is listed until that is committed.
+    Ok(paths.filter(|path| path.exists()).collect())
 }
 
 fn calls_the_engine(text: &str) -> bool {

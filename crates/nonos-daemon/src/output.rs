@@ -230,15 +230,6 @@ pub(crate) fn push_line(text: &mut String, line: fmt::Arguments<'_>) {
     let _written = write!(text, "\n{line}");
 }
 
-/// Bytes in lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _written = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 /// Bytes as MiB with one decimal.
 pub(crate) fn mib(bytes: u64) -> String {
     const MIB: u64 = 1024 * 1024;

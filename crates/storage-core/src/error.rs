@@ -4,9 +4,9 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use storage_journal::JournalError;
 
-use crate::hex::hex;
 use crate::key::KeyError;
 use crate::lock::Holder;
 use crate::tree::TreeId;
@@ -384,7 +384,7 @@ impl CoreError {
     ) -> Self {
         Self::Corrupt {
             tree,
-            key_hex: hex(key),
+            key_hex: HEXLOWER.encode(key),
             source: source.into(),
         }
     }

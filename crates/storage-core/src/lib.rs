@@ -19,7 +19,6 @@ mod db;
 mod error;
 mod exchange;
 mod frame;
-mod hex;
 pub mod history;
 mod index;
 mod key;

@@ -14,6 +14,8 @@
 use std::io;
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
+
 use crate::disk::{Disk, publish, read_file, remove_if_there};
 use crate::error::{JournalError, is_bad_sector};
 
@@ -99,7 +101,7 @@ pub fn schema_of(disk: &dyn Disk, directory: &Path) -> Result<Option<u32>, Journ
 /// Writes the file, durably.
 pub(crate) fn write(disk: &dyn Disk, directory: &Path, said: &Said) -> Result<(), JournalError> {
     let path = directory.join(NAME);
-    let id: String = said.store_id.iter().map(|byte| hex(*byte)).collect();
+    let id = HEXLOWER.encode(&said.store_id);
     let writer = concat!("nonos ", env!("CARGO_PKG_VERSION"));
     let (segment, schema, next) = (said.segment, said.schema, said.next);
     let said = format!(
@@ -161,20 +163,12 @@ fn parse(bytes: &[u8]) -> Option<(Said, u32)> {
         return None;
     }
     let field = |name: &str| said.lines().find_map(|line| line.strip_prefix(name));
-    let id = field("store-id = ")?;
-    let mut store_id = [0; 16];
-    for (at, byte) in store_id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(id.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
+    let id = HEXLOWER.decode(field("store-id = ")?.as_bytes()).ok()?;
     let said = Said {
-        store_id,
+        store_id: id.try_into().ok()?,
         schema: field("schema = ")?.parse().ok()?,
         next: field("next = ")?.parse().ok()?,
         segment: field("segment = ")?.parse().ok()?,
     };
     Some((said, field("minimum-reader = ")?.parse().ok()?))
-}
-
-fn hex(byte: u8) -> String {
-    format!("{byte:02x}")
 }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -18,7 +19,6 @@ use storage_core::{
 };
 use storage_schema::SchemaInfo;
 
-use crate::hex::hex;
 use crate::origin::{self, Origin};
 use crate::upkeep::{self, Upkeep};
 
@@ -157,7 +157,7 @@ pub fn record(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Record, CoreErro
         TreeId::Schema if key == b"__schema_version__" => typed::<SchemaInfo>(tree, key, frame)?,
         TreeId::Schema if key == origin::KEY => typed::<Origin>(tree, key, frame)?,
         TreeId::Schema if key == upkeep::KEY => typed::<Upkeep>(tree, key, frame)?,
-        _ => json!({ "hex": hex(frame) }),
+        _ => json!({ "hex": HEXLOWER.encode(frame) }),
     };
     Ok(Record {
         tree: tree.name(),
@@ -179,7 +179,7 @@ fn typed<T: DeserializeOwned + Serialize>(
 }
 
 fn value_of(value: &impl Serialize, frame: &[u8]) -> Value {
-    serde_json::to_value(value).unwrap_or_else(|_| json!({ "hex": hex(frame) }))
+    serde_json::to_value(value).unwrap_or_else(|_| json!({ "hex": HEXLOWER.encode(frame) }))
 }
 
 /// JSON has no numbers of 128 bits that every reader takes: amounts are text.
@@ -214,7 +214,7 @@ fn setting(key: &[u8], frame: &[u8]) -> Result<Value, CoreError> {
         Err(CoreError::WrongType { .. }) => {
             let frame = open_frame(TreeId::Config, key, frame)
                 .map_err(|source| CoreError::corrupt(TreeId::Config, key, source))?;
-            Ok(json!({ "hex": hex(&frame.body) }))
+            Ok(json!({ "hex": HEXLOWER.encode(&frame.body) }))
         }
         read => read,
     }
@@ -224,7 +224,7 @@ fn kept(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Value, CoreError> {
     let stored = secrets::open(tree, key, frame)?;
     let bytes = stored.bytes();
     if (tree, key) == (TreeId::Identity, identity::NODE_ID) {
-        return Ok(json!({ "node_id": hex(bytes) }));
+        return Ok(json!({ "node_id": HEXLOWER.encode(bytes) }));
     }
     let is_sealed = matches!(stored, secrets::Stored::Sealed(_));
     // How long a sealed one is says only its size class.
@@ -237,7 +237,7 @@ fn shown_key(tree: TreeId, key: &[u8]) -> Value {
         TreeId::Epochs | TreeId::Claims => EpochNumber::decode(key).map(|key| json!(key.0)),
         _ => TextKey::decode(key).map(|key| json!(key.0)),
     };
-    shown.unwrap_or_else(|_| json!({ "hex": hex(key) }))
+    shown.unwrap_or_else(|_| json!({ "hex": HEXLOWER.encode(key) }))
 }
 
 /// The stored key of a name, or of a number: an epoch, or a time in the unit of the tree.

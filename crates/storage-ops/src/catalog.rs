@@ -13,10 +13,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use storage_core::CoreError;
 use storage_core::history::{After, Checkpoint, RealDisk, checkpoint_name, extract_name, hash_of};
 
-use crate::hex::hex;
 use crate::origin::HistoryId;
 use crate::target::{Target, TargetError};
 
@@ -83,7 +83,14 @@ fn head(
     store_id: [u8; 16],
     history: HistoryId,
 ) -> Result<Option<Head>, CatalogError> {
-    let found = list_in(target, &format!("{}/{}/", hex(&store_id), hex(&history)))?;
+    let found = list_in(
+        target,
+        &format!(
+            "{}/{}/",
+            HEXLOWER.encode(&store_id),
+            HEXLOWER.encode(&history)
+        ),
+    )?;
     let full = found.backups.iter().rfind(|b| b.kind == Kind::Full);
     let Some(full) = full else {
         return Ok(None);
@@ -157,7 +164,11 @@ impl Listing {
         let first = self.backups.first().map(|b| b.store_id);
         let is_other = |b: &Backup| Some(b.store_id) != first;
         if store_id.is_none() && self.backups.iter().any(is_other) {
-            let stores: BTreeSet<_> = self.backups.iter().map(|b| hex(&b.store_id)).collect();
+            let stores: BTreeSet<_> = self
+                .backups
+                .iter()
+                .map(|b| HEXLOWER.encode(&b.store_id))
+                .collect();
             let stores = stores.into_iter().collect();
             return Err(CatalogError::Several { stores });
         }

@@ -3,7 +3,6 @@
 mod backup;
 mod browse;
 mod catalog;
-mod hex;
 mod integrity;
 mod origin;
 mod prune;

@@ -13,6 +13,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use storage_core::history::About;
 use storage_core::trees::audit_log;
@@ -26,7 +27,6 @@ use storage_core::{begin, begin_from_index, bincode, open_frame};
 use crate::error::SchemaError;
 use crate::info::{self, SchemaInfo, VERSION_KEY};
 use crate::migrate::EVERYTHING;
-use crate::quarantine::hex;
 
 mod backup;
 mod value;
@@ -205,7 +205,7 @@ fn write_old(
                 let written = old_form(tree, key, value, &info, (&mut exported.widened, unseal))
                     .map_err(|source| SchemaError::NoOldForm {
                         tree,
-                        key_hex: hex(key),
+                        key_hex: HEXLOWER.encode(key),
                         source,
                     })
                     .and_then(|value| {

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::error::SchemaError;
@@ -54,9 +55,9 @@ impl Quarantine {
     pub(crate) fn add(&mut self, record: Stored<'_>, reason: &str) -> Result<(), SchemaError> {
         let line = Line {
             tree: record.tree.name(),
-            key_hex: hex(record.key),
+            key_hex: HEXLOWER.encode(record.key),
             reason,
-            value_hex: hex(record.value),
+            value_hex: HEXLOWER.encode(record.value),
         };
         let written = serde_json::to_writer(&mut self.file, &line).map_err(std::io::Error::from);
         written
@@ -78,12 +79,4 @@ impl Quarantine {
         published.map_err(|source| SchemaError::quarantine(&path, source))?;
         Ok(path)
     }
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }

@@ -1,11 +1,11 @@
 //! What a step would do: every record is converted, and nothing is written.
 
+use data_encoding::HEXLOWER;
 use storage_core::{Meter, Observer, Order, Read, TreeId};
 
 use crate::cursor::Cursor;
 use crate::error::SchemaError;
 use crate::migrate::EVERYTHING;
-use crate::quarantine::hex;
 use crate::step::{Conversion, Step, Stored};
 
 /// Records that do not convert and are named.
@@ -141,7 +141,7 @@ pub(crate) fn survey(
                     counts.quarantined += 1;
                     failed = each(record, &reason).err();
                     if found.unconvertible.len() < MAX_NAMED {
-                        let key_hex = hex(key);
+                        let key_hex = HEXLOWER.encode(key);
                         found.unconvertible.push(Unconvertible {
                             tree,
                             key_hex,

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use nonos_storage::{AuditLogEntry, ChainReport, NodeStorage};
 use serde::Serialize;
 
 use crate::args::{Args, AuditVerb};
 use crate::cmd;
 use crate::error::CliError;
-use crate::output::{Report, hex, push_line, rfc3339_ms, write_new_file};
+use crate::output::{Report, push_line, rfc3339_ms, write_new_file};
 use crate::settings::Places;
 
 const NOTE: &str = "
@@ -132,7 +133,7 @@ fn verify(args: &Args, since: Option<u64>, head: Option<&str>) -> Result<Chain, 
         entries: report.entries,
         first: report.first_seq,
         next: report.len,
-        head: hex(&report.hash),
+        head: HEXLOWER.encode(&report.hash),
         unsealed: report.unsealed,
         faults: report.faults,
         findings: report
@@ -173,11 +174,8 @@ fn verified(chain: &Chain) -> String {
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    (text.len() == 64).then_some(bytes)
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+    bytes.try_into().ok()
 }
 
 fn export(args: &Args, file: &Path) -> Result<Exported, CliError> {

@@ -1,12 +1,13 @@
 //! `nonos hash`: what tells whether two databases hold the same.
 
+use data_encoding::HEXLOWER;
 use nonos_storage::TreeId;
 use serde::Serialize;
 
 use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
-use crate::output::{Report, hex, push_line};
+use crate::output::{Report, push_line};
 use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
@@ -48,7 +49,7 @@ fn hashes(args: &Args, tree: Option<TreeId>) -> Result<Hashes, CliError> {
             .filter(|tree| *tree != TreeId::Schema)
             .collect(),
     };
-    let of = |trees: &[TreeId]| Ok::<_, CliError>(hex(&storage.content_hash(trees)?));
+    let of = |trees: &[TreeId]| Ok::<_, CliError>(HEXLOWER.encode(&storage.content_hash(trees)?));
     let hashed = trees.iter().map(|tree| {
         Ok::<_, CliError>(TreeHash {
             name: tree.name(),

@@ -9,6 +9,7 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use nonos_daemon::encryption::EncryptedTarget;
 use nonos_storage::{BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use crate::daemon::node::{LastBackup, Node};
 use crate::daemon::turns::Turns;
 use crate::daemon::upkeep::turn;
 use crate::error::CliError;
-use crate::output::{chain, hex};
+use crate::output::chain;
 use crate::settings::BackupSettings;
 
 /// What is backed up to where.
@@ -159,7 +160,7 @@ impl Backups {
             "drill",
             "--store",
         ]);
-        drill.arg(hex(&self.storage.store_id().0));
+        drill.arg(HEXLOWER.encode(&self.storage.store_id().0));
         drill.stdin(Stdio::null()).kill_on_drop(true);
         drill
     }

@@ -8,13 +8,13 @@
 //! manifest = 5c0f…      tag of the manifest
 //! ```
 
-use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use data_encoding::HEXLOWER;
 use storage_core::{CoreError, Read};
 use storage_crypto::{CryptoError, StoreId, manifest};
 
@@ -135,16 +135,9 @@ impl Seen {
         Ok(Some(Self {
             store_id,
             counter,
-            tag: hex(tag),
+            tag: HEXLOWER.encode(tag),
         }))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -173,12 +166,9 @@ fn parse(text: &str) -> Option<Seen> {
     let store_id = lines.next()?.strip_prefix("store-id = ")?;
     let counter = lines.next()?.strip_prefix("counter = ")?.parse().ok()?;
     let tag = lines.next()?.strip_prefix("manifest = ")?.to_owned();
-    let mut id = [0; 16];
-    for (at, byte) in id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(store_id.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    (lines.next().is_none() && store_id.len() == 32).then_some(Seen {
-        store_id: StoreId(id),
+    let id = HEXLOWER.decode(store_id.as_bytes()).ok()?;
+    lines.next().is_none().then_some(Seen {
+        store_id: StoreId(id.try_into().ok()?),
         counter,
         tag,
     })

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
 
+use data_encoding::HEXLOWER;
 use nonos_storage::{EpochNumber, NodeId, NodeStorage, StorageConfig};
 use nonos_storage::{StoredClaim, StoredEpochSummary, StoredMetrics, StoredPeerInfo};
 use proptest::collection::vec;
@@ -42,14 +42,6 @@ fn run(file: &Path) -> Result<Output, Box<dyn Error>> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
-}
-
 /// Exports a backup and expects of it the same header, records and values from both readers.
 fn agrees(storage: &NodeStorage, directory: &Path) -> TestResult {
     let file = directory.join("backup.nonos");
@@ -71,7 +63,7 @@ fn agrees(storage: &NodeStorage, directory: &Path) -> TestResult {
         let (tree, key, stored) = record?;
         let tree = TreeId::from_number(tree).ok_or("no such tree")?.name();
         *counts.entry(tree).or_default() += 1;
-        records.push((tree, hex(&key), hex(&stored)));
+        records.push((tree, HEXLOWER.encode(&key), HEXLOWER.encode(&stored)));
     }
     let about = checkpoint.about();
     let header = json!({
@@ -102,7 +94,7 @@ fn agrees(storage: &NodeStorage, directory: &Path) -> TestResult {
     }
     assert!(lines.next().is_none(), "there are more than all records");
     assert!(expected.is_empty(), "not in the backup: {expected:?}");
-    let head = ("schema", hex(b"__audit_head__"));
+    let head = ("schema", HEXLOWER.encode(b"__audit_head__"));
     let head = records
         .iter()
         .find(|(tree, key, _)| *tree == head.0 && *key == head.1);
@@ -117,18 +109,21 @@ fn agrees(storage: &NodeStorage, directory: &Path) -> TestResult {
 fn values(storage: &NodeStorage) -> TestResult<BTreeMap<(&'static str, String), Value>> {
     let mut values = BTreeMap::new();
     let version = serde_json::to_value(storage.schema_info()?)?;
-    values.insert(("schema", hex(b"__schema_version__")), version);
+    values.insert(("schema", HEXLOWER.encode(b"__schema_version__")), version);
     for (id, info) in storage.list_peers()? {
-        values.insert(("peers", hex(id.as_bytes())), serde_json::to_value(info)?);
+        values.insert(
+            ("peers", HEXLOWER.encode(id.as_bytes())),
+            serde_json::to_value(info)?,
+        );
     }
     for (time, sample) in storage.load_metrics_range(0, i64::MAX)? {
         values.insert(
-            ("metrics", hex(&time.to_be_bytes())),
+            ("metrics", HEXLOWER.encode(&time.to_be_bytes())),
             serde_json::to_value(sample)?,
         );
     }
     for epoch in storage.load_epoch_range(EpochNumber(0), EpochNumber(u64::MAX))? {
-        let key = hex(&epoch.epoch.to_be_bytes());
+        let key = HEXLOWER.encode(&epoch.epoch.to_be_bytes());
         let value = json!({
             "epoch": epoch.epoch,
             "start_time": epoch.start_time,
@@ -149,12 +144,12 @@ fn values(storage: &NodeStorage) -> TestResult<BTreeMap<(&'static str, String), 
             "tx_hash": claim.tx_hash,
             "claimant": claim.claimant,
         });
-        values.insert(("claims", hex(&epoch.0.to_be_bytes())), value);
+        values.insert(("claims", HEXLOWER.encode(&epoch.0.to_be_bytes())), value);
     }
     for key in storage.list_config_keys()? {
         let value: Option<Value> = storage.load_config(&key)?;
         values.insert(
-            ("config", hex(key.as_bytes())),
+            ("config", HEXLOWER.encode(key.as_bytes())),
             value.unwrap_or(Value::Null),
         );
     }
@@ -168,7 +163,10 @@ fn values(storage: &NodeStorage) -> TestResult<BTreeMap<(&'static str, String), 
             "details": entry.details,
             "number": number,
         });
-        values.insert(("audit_log", hex(&entry.timestamp.to_be_bytes())), value);
+        values.insert(
+            ("audit_log", HEXLOWER.encode(&entry.timestamp.to_be_bytes())),
+            value,
+        );
     }
     Ok(values)
 }

@@ -3,13 +3,13 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError};
 use crate::commit::Commit;
 use crate::error::CoreError;
 use crate::frame::Encoding;
-use crate::hex::hex;
 use crate::tree::TreeId;
 use crate::trees::audit_log;
 use crate::trees::secrets::{self, Stored};
@@ -37,14 +37,14 @@ impl NodeId {
 
     /// The id as 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        hex(&self.0)
+        HEXLOWER.encode(&self.0)
     }
 }
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (start, _) = self.0.split_at(8);
-        write!(f, "nxnd_{}", hex(start))
+        write!(f, "nxnd_{}", HEXLOWER.encode(start))
     }
 }
 

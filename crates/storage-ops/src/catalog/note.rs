@@ -1,9 +1,9 @@
 //! What is noted of a backup, as text beside its file.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use storage_core::history::After;
 
-use crate::hex::{hex, parse};
 use crate::origin::HistoryId;
 
 /// The ending of notes.
@@ -100,10 +100,13 @@ const NO_SUM: &str = "00000000";
 impl Backup {
     /// Its file's name at the target.
     pub fn name(&self) -> String {
-        let (store, history) = (hex(&self.store_id), hex(&self.history));
+        let (store, history) = (
+            HEXLOWER.encode(&self.store_id),
+            HEXLOWER.encode(&self.history),
+        );
         // Of its content: a backup that was interrupted cannot have another one's name, so no note speaks
         // of a file that was replaced.
-        let hash: String = hex(&self.hash).chars().take(16).collect();
+        let hash: String = HEXLOWER.encode(&self.hash).chars().take(16).collect();
         let commit = self.commit;
         match self.kind {
             Kind::Full => format!("{store}/{history}/{commit:020}-{hash}.nonos"),
@@ -141,8 +144,8 @@ impl Backup {
         let mut note = Note {
             format: FORMAT.to_owned(),
             kind: self.kind,
-            store_id: hex(&self.store_id),
-            history: hex(&self.history),
+            store_id: HEXLOWER.encode(&self.store_id),
+            history: HEXLOWER.encode(&self.history),
             commit: self.commit,
             after_commit: self.after.commit,
             after_checksum: self.after.checksum,
@@ -154,7 +157,7 @@ impl Backup {
             bytes: self.bytes,
             entries: self.entries,
             schema_version: self.schema_version,
-            blake2b_256: hex(&self.hash),
+            blake2b_256: HEXLOWER.encode(&self.hash),
             program: self.program.clone(),
             readers: self.readers.clone(),
             verified_at: self.verified_at,
@@ -174,8 +177,8 @@ impl Backup {
         }
         let backup = Self {
             kind: note.kind,
-            store_id: parse(&note.store_id)?,
-            history: parse(&note.history)?,
+            store_id: exactly(&note.store_id)?,
+            history: exactly(&note.history)?,
             commit: note.commit,
             after: After {
                 commit: note.after_commit,
@@ -189,7 +192,7 @@ impl Backup {
             bytes: note.bytes,
             entries: note.entries,
             schema_version: note.schema_version,
-            hash: parse(&note.blake2b_256)?,
+            hash: exactly(&note.blake2b_256)?,
             program: note.program,
             readers: note.readers,
             verified_at: note.verified_at,
@@ -201,6 +204,11 @@ impl Backup {
 fn sum(note: &Note) -> String {
     let line = serde_json::to_string(note).unwrap_or_default();
     format!("{:08x}", crc32fast::hash(line.as_bytes()))
+}
+
+/// So many bytes in hexadecimal.
+fn exactly<const N: usize>(text: &str) -> Option<[u8; N]> {
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use data_encoding::HEXLOWER;
+
 use super::{Backup, CatalogError, Kind, chain, list, list_in, note};
-use crate::hex::hex;
 use crate::target::Target;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -66,7 +67,7 @@ pub fn prune(
         target.remove(&backup.note_name())?;
         target.remove(&backup.name())?;
     }
-    remove_leftovers(target, &format!("{}/", hex(&store_id)))?;
+    remove_leftovers(target, &format!("{}/", HEXLOWER.encode(&store_id)))?;
     Ok(removed)
 }
 

@@ -6,10 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use storage_core::CoreError;
 
 use super::CatalogError;
-use crate::hex::hex;
 use crate::target::Target;
 
 /// How their names begin: with a dot, as no target lists those.
@@ -45,7 +45,7 @@ impl Scratch {
     pub(crate) fn within(directory: &Path) -> Result<Self, CatalogError> {
         remove_left(directory);
         loop {
-            let random = hex(&storage_core::new_store_id()?);
+            let random = HEXLOWER.encode(&storage_core::new_store_id()?);
             let path = directory.join(format!("{BEGINNING}{}-{random}", this_boot()));
             let mut parents = DirBuilder::new();
             let parents = parents.recursive(true).mode(0o700).create(directory);

@@ -1,9 +1,8 @@
 //! What was found.
 
+use data_encoding::HEXLOWER;
 use storage_core::trees::audit_log::{ChainFault, ChainFinding};
 use storage_core::{Key, TimestampKey, TreeId};
-
-use crate::hex::hex;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +165,7 @@ impl Finding {
     pub(super) fn of_record(tree: TreeId, key: &[u8], code: Code, detail: String) -> Self {
         Self {
             tree: Some(tree),
-            key_hex: hex(key),
+            key_hex: HEXLOWER.encode(key),
             code,
             detail,
         }
@@ -195,7 +194,7 @@ impl Finding {
             .and_then(|timestamp| TimestampKey::encode(&timestamp).ok());
         Self {
             tree: Some(TreeId::AuditLog),
-            key_hex: hex(&key.unwrap_or_default()),
+            key_hex: HEXLOWER.encode(&key.unwrap_or_default()),
             code,
             detail: found.fault.to_string(),
         }

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use storage_core::{CoreError, Damaged};
 
@@ -34,9 +35,9 @@ impl Quarantine {
         let Self { path, file } = self;
         let line = Line {
             tree: damaged.tree.map(storage_core::TreeId::name),
-            key_hex: hex(damaged.key),
+            key_hex: HEXLOWER.encode(damaged.key),
             reason: &damaged.reason,
-            value_hex: hex(damaged.bytes),
+            value_hex: HEXLOWER.encode(damaged.bytes),
             found_in: &damaged.found_in,
         };
         add(path, file, &line).map_err(|e| CoreError::io("write", path, e))
@@ -65,12 +66,4 @@ fn add(path: &Path, file: &mut Option<BufWriter<File>>, line: &Line<'_>) -> io::
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     file.as_mut().map_or(Ok(()), |file| file.write_all(&text))
-}
-
-/// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }

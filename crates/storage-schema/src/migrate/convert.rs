@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+use data_encoding::HEXLOWER;
 use storage_core::history::Record;
 use storage_core::{CoreError, Durability, Meter, Order, Read, TreeId};
 
@@ -10,7 +11,6 @@ use crate::cursor::Cursor;
 use crate::error::SchemaError;
 use crate::info;
 use crate::plan::version_of;
-use crate::quarantine;
 use crate::step::{Conversion, Stored};
 use crate::survey::{Survey, survey};
 
@@ -124,7 +124,7 @@ impl Climb<'_> {
             };
             if let Some(why) = new.and_then(|new| step.check(Stored::new(tree.1, &key, new)).err())
             {
-                let (key, tree) = (quarantine::hex(&key), tree.1.name());
+                let (key, tree) = (HEXLOWER.encode(&key), tree.1.name());
                 let detail = format!("the entry {key} of {tree}: {why}");
                 return Err(SchemaError::Invalid { from, to, detail });
             }

@@ -12,13 +12,6 @@ use storage_schema::{MigrateOptions, Opened, SchemaError, open_with};
 
 pub(crate) type State = BTreeMap<(TreeId, Vec<u8>), Vec<u8>>;
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
-
 pub(crate) fn options() -> DbOptions {
     let mut options = DbOptions::new(PathBuf::from("data.sled"), 2, || 1_770_000_000_000);
     options.flush_every_ms = None;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use storage_core::history::{Disk, SimulatedDisk};
 use storage_core::{Db, ErrorCode, SimulatedHome, TreeId, bincode};
 use storage_schema::{SchemaError, import, open_with};
 use storage_testkit::first_home::{SCHEMA_KEY, home, vectors};
 
 use crate::TestResult;
-use crate::old::{dump, hex, how, open, options};
+use crate::old::{dump, how, open, options};
 
 /// Changes the value under a key of the home's index.
 fn change(home: &SimulatedHome, tree: TreeId, key: &[u8], change: impl Fn(&mut Vec<u8>)) {
@@ -48,7 +49,7 @@ fn a_record_that_does_not_convert_refuses_everything_and_is_named() -> TestResul
             return Err(format!("{tree:?}: {error}").into());
         };
         assert_eq!(first.tree, tree, "{error}");
-        let hex = hex(&key);
+        let hex = HEXLOWER.encode(&key);
         assert_eq!(first.key_hex, hex, "{error}");
         // Nothing of it was begun.
         let again = open(&disk, &home, Some(&how())).expect_err("it still does not");
@@ -162,8 +163,8 @@ fn what_does_not_convert_is_set_aside_and_listed_where_that_is_allowed() -> Test
     let lines = lines?;
     assert_eq!(lines.len(), 2, "{listed}");
     assert_eq!(lines[0]["tree"], "secrets");
-    assert_eq!(lines[0]["value_hex"], hex(b"nameless"));
-    assert_eq!(lines[1]["key_hex"], hex(b"peer-003"));
+    assert_eq!(lines[0]["value_hex"], HEXLOWER.encode(b"nameless"));
+    assert_eq!(lines[1]["key_hex"], HEXLOWER.encode(b"peer-003"));
     assert!(!lines[1]["reason"].as_str().unwrap_or_default().is_empty());
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use nonos_daemon::encryption::{self, BackupKeys};
 use nonos_storage::{BackupInfo, NodeStorage, NonosError, StorageError};
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::{Of, refuse_plain_secrets, scratch};
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
-use crate::output::{hex, mib, rfc3339};
+use crate::output::{mib, rfc3339};
 use crate::settings::Settings;
 use crate::targets;
 
@@ -139,7 +140,7 @@ fn of_file(file: &Path, plain: &Path) -> Result<OfFile, CliError> {
     let info: BackupInfo = NodeStorage::verify_backup(plain)?;
     Ok(OfFile {
         file: file.to_owned(),
-        store_id: hex(&info.store_id),
+        store_id: HEXLOWER.encode(&info.store_id),
         commit: info.commit,
         created_at: rfc3339(info.created_at),
         bytes: info.bytes,

@@ -1,11 +1,12 @@
 //! Backups as text.
 
 use comfy_table::Table;
+use data_encoding::HEXLOWER;
 use nonos_storage::{Backup, BackupKind};
 use serde::Serialize;
 
 use super::Backups;
-use crate::output::{hex, mib, push_line, rfc3339, rfc3339_ms};
+use crate::output::{mib, push_line, rfc3339, rfc3339_ms};
 
 /// A backup, as all verbs show it.
 #[derive(Debug, Serialize)]
@@ -35,15 +36,15 @@ pub(super) fn shown(backup: Backup) -> Shown {
             BackupKind::Full => "full",
             _ => "increment",
         },
-        store_id: hex(&backup.store_id),
-        history: hex(&backup.history),
+        store_id: HEXLOWER.encode(&backup.store_id),
+        history: HEXLOWER.encode(&backup.history),
         commit: backup.commit,
         state_at: rfc3339_ms(backup.last_at_ms),
         created_at: rfc3339(backup.created_at),
         bytes: backup.bytes,
         entries: (backup.kind == BackupKind::Full).then_some(backup.entries),
         schema_version: backup.schema_version,
-        blake2b_256: hex(&backup.hash),
+        blake2b_256: HEXLOWER.encode(&backup.hash),
         program: backup.program,
         verified_at: backup.verified_at.map(rfc3339),
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use nonos_storage::key_text::{About, Strength};
 use nonos_storage::{EncryptionKeys, NodeStorage};
 use serde::Serialize;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::args::{Args, KeyVerb};
 use crate::error::CliError;
 use crate::keys;
-use crate::output::{Report, hex, rfc3339};
+use crate::output::{Report, rfc3339};
 use crate::settings::{Places, Settings};
 
 #[derive(Debug, Serialize)]
@@ -91,7 +92,7 @@ fn shown(keys: &EncryptionKeys, about: Option<About>, file: Option<&Path>) -> Ke
         file: file.map(Path::to_owned),
         key_id: keys.key_id().to_string(),
         access: keys.access().name(),
-        public_key: hex(&public),
+        public_key: HEXLOWER.encode(&public),
         created_at: about.map(|about| rfc3339(about.created_at)),
         store_id: about
             .and_then(|about| about.store_id)
