@@ -221,6 +221,10 @@ impl Place<'_> {
             }
         }
         if let Some((adopted, 0)) = &index {
+            // The opening that wrote the checkpoint may have failed before its name was durable.
+            self.make_directory()?;
+            let synced = self.disk.sync_directory(self.directory);
+            synced.map_err(|e| CoreError::io("sync", self.directory, e))?;
             // Before there is more than a checkpoint: from now on it is known as this store's.
             adopted.set_witness(Witness {
                 store_id: scan.store_id(),

@@ -1,14 +1,15 @@
 //! What is left where something was interrupted or removed: it is neither damage nor an empty database.
 
+use std::io;
 use std::path::Path;
 
 use storage_core::history::{Checkpoint, Disk, SimulatedDisk};
 use storage_core::{CoreError, Db, Durability, SimulatedHome, TreeId, begin_in};
-use storage_journal::disk::Crash;
+use storage_journal::disk::{Crash, Fault};
 
 use crate::frames::{checkpoints, kill};
 use crate::peers::store_all;
-use crate::workload::{TestResult, dump, open, options};
+use crate::workload::{State, TestResult, dump, open, options};
 
 const FORMAT: &str = "FORMAT";
 
@@ -62,18 +63,24 @@ fn a_database_restored_beside_an_old_format_opens() -> TestResult {
     Ok(())
 }
 
-/// Records as an index holds them that never had a journal, and so no witness.
-#[test]
-fn a_kill_while_an_index_is_adopted_is_not_reported_as_damage() -> TestResult {
+/// Records as an index holds them that never had a journal, and so no witness; and what they are.
+fn without_a_journal() -> Result<(SimulatedHome, State), Box<dyn std::error::Error>> {
     let model = Db::in_memory(&options())?;
     store_all(&model, 1..=3, Durability::Buffered)?;
     let state = dump(&model)?;
-    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let home = SimulatedHome::default();
     home.damage(TreeId::Peers, |entries| {
         for ((_, key), value) in &state {
             entries.insert(key.clone(), value.clone());
         }
     });
+    Ok((home, state))
+}
+
+#[test]
+fn a_kill_while_an_index_is_adopted_is_not_reported_as_damage() -> TestResult {
+    let (home, state) = without_a_journal()?;
+    let disk = SimulatedDisk::default();
     let home = home.watching(&disk);
     // It stays open: what closing it does would belong to no crash.
     let adopting = open(&disk, &home)?;
@@ -89,5 +96,39 @@ fn a_kill_while_an_index_is_adopted_is_not_reported_as_damage() -> TestResult {
         assert!(damage.is_empty(), "{case}: {damage:?}");
     }
     drop(adopting);
+    Ok(())
+}
+
+/// What a call that failed left without a durable name is not built upon.
+#[test]
+fn a_power_cut_after_an_adoption_that_failed_is_not_reported_as_damage() -> TestResult {
+    let (index, state) = without_a_journal()?;
+    for call in 0.. {
+        let disk = SimulatedDisk::default();
+        let home = index.watching(&disk);
+        disk.fail(Some(Fault {
+            at_call: call,
+            kind: io::ErrorKind::Other,
+        }));
+        let failed = open(&disk, &home);
+        disk.fail(None);
+        if failed.is_ok() {
+            assert!(call > 10, "nothing failed at {call}");
+            return Ok(());
+        }
+        let adopting = open(&disk, &home)?;
+        for prefix in 0..=disk.trace_len() {
+            let case = format!(
+                "failed at {call}, cut after {prefix} of {}",
+                disk.trace_len()
+            );
+            let (disk, home) = (disk.crash(prefix, Crash::Drop), home.at(prefix));
+            let again = open(&disk, &home.crash(|_| false)).map_err(|e| format!("{case}: {e}"))?;
+            assert_eq!(dump(&again)?, state, "{case}");
+            let damage = &again.opening_report().damage;
+            assert!(damage.is_empty(), "{case}: {damage:?}");
+        }
+        drop(adopting);
+    }
     Ok(())
 }
