@@ -13,6 +13,7 @@
 )]
 
 mod backup;
+mod block;
 mod checkpoint;
 mod commit;
 mod config;
@@ -65,6 +66,7 @@ macro_rules! targets {
 
 targets![
     backup,
+    block,
     checkpoint,
     commit,
     config,

@@ -256,11 +256,15 @@ impl Target for Directory {
 
     fn upload(&self, name: &str, file: &Path, hash: &[u8; 32]) -> Result<(), TargetError> {
         let path = self.place(name)?;
+        let failed = |e| TargetError::failed("write", name, e);
+        let directory = path.parent().unwrap_or(Path::new("."));
+        make(directory).map_err(failed)?;
+        if fs::rename(file, &path).is_ok() {
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            return synced.map_err(failed);
+        }
         let mut differs = false;
         let published = Self::publish(&path, |part| {
-            if fs::rename(file, part).is_ok() {
-                return Ok(());
-            }
             // Another file system.
             copy(file, part)?.sync_all()?;
             differs = hash_of(&RealDisk, part).map_err(io::Error::other)? != *hash;
@@ -274,7 +278,7 @@ impl Target for Directory {
                 let name = name.to_owned();
                 Err(TargetError::Differs { name })
             }
-            published => published.map_err(|e| TargetError::failed("write", name, e)),
+            published => published.map_err(failed),
         }
     }
 

@@ -244,7 +244,7 @@ fn leftovers(path: &Path, found: &mut Vec<Finding>) {
             ),
             ".repaired" => (
                 "was made by a repair",
-                "`nonos repair --commit` puts it in place",
+                "remove it and its journal; `nonos repair --commit` makes one and puts it in place",
             ),
             _ => continue,
         };

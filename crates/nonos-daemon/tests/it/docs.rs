@@ -125,6 +125,8 @@ fn the_runbook_knows_every_code() -> TestResult {
     let mut checked = 0;
     for source in [
         "crates/storage-core/src/error.rs",
+        "crates/storage-core/src/error/code.rs",
+        "crates/storage-ops/src/integrity/report.rs",
         "crates/nonos-daemon/src/error.rs",
         "crates/nonos-daemon/src/cmd/doctor.rs",
         "crates/nonos-daemon/src/cmd/verify.rs",

@@ -180,6 +180,18 @@ impl SimulatedHome {
         });
     }
 
+    /// Puts any bytes under a key, as they lie in the index: in a tree of blocks, as one.
+    pub fn plant(&self, tree: TreeId, key: &[u8], stored: &[u8]) {
+        self.change(|files| {
+            let live = files.file(Name::Live);
+            if let Some(file) = files.stored.get_mut(live) {
+                let entries = file.durable.of_mut(tree);
+                entries.insert(key.to_vec(), stored.to_vec());
+                file.state += 1;
+            }
+        });
+    }
+
     /// Changes the entries of a tree in the open index alone, as damage does that it has read. A fork shares it.
     pub fn damage_open(&self, tree: TreeId, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) {
         let open = lock(&self.files).live().map(|stored| stored.open.clone());

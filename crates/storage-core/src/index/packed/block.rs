@@ -102,7 +102,10 @@ fn parse(block: &[u8]) -> Option<Vec<Entry<'_>>> {
         entries.push((key, value));
         rest = behind;
     }
-    Some(entries)
+    // What is out of order would be found by some and not by others.
+    entries
+        .is_sorted_by(|one, next| one.0 < next.0)
+        .then_some(entries)
 }
 
 /// A block whose bytes are not those that were stored.
