@@ -20,14 +20,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause after work that failed.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
-/// A thread that makes buffered commits durable every so often and when nothing happens, writes
-/// checkpoints when they are due, and rebuilds an index that failed, until dropped.
+/// What makes buffered commits durable every so often, marks, also when nothing happens, writes checkpoints when they
+/// are due, and rebuilds an index that failed, until dropped.
 #[derive(Debug)]
 pub(crate) struct Background {
-    stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
     _woken: Vec<Woken>,
 }
+
+type Stop = (Mutex<bool>, Condvar);
 
 impl Background {
     pub(crate) fn start(inner: Arc<Inner>, options: &DbOptions) -> Result<Self, CoreError> {
@@ -35,11 +37,24 @@ impl Background {
         if inner.settles_beside {
             woken.push(settle::start(Arc::clone(&inner))?);
         }
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let stopped = Arc::clone(&stop);
+        let mut background = Self {
+            stop: Arc::default(),
+            threads: Vec::new(),
+            _woken: woken,
+        };
         let flush_every = options.flush_every_ms.map(Duration::from_millis);
         let idle_after = options.mark_when_idle_ms.map(Duration::from_millis);
-        let run = move || {
+        if let Some(every) = flush_every {
+            let inner = Arc::clone(&inner);
+            // It waits for nothing but the disk: neither for the index nor for a checkpoint.
+            background.spawn("nonos-timer", move |stop| {
+                while !wait(stop, every) {
+                    // An error is latched; the next write reports it.
+                    let _latched = inner.sync_through(inner.last_commit());
+                }
+            })?;
+        }
+        background.spawn("nonos-background", move |stop| {
             let mut next_flush = flush_every.map(|every| Instant::now() + every);
             let mut last_commit = (inner.last_commit(), Instant::now());
             let (mut checkpoint, mut rebuild) = (Backoff::new(), Backoff::new());
@@ -47,7 +62,7 @@ impl Background {
                 let now = Instant::now();
                 let to_flush = next_flush.map(|at| at.saturating_duration_since(now));
                 if wait(
-                    &stopped,
+                    stop,
                     to_flush.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)),
                 ) {
                     return;
@@ -65,15 +80,21 @@ impl Background {
                 rebuild.attempt(|| inner.rebuild_if_needed());
                 checkpoint.attempt(|| inner.checkpoint_if_needed());
             }
-        };
-        let thread = thread::Builder::new()
-            .name("nonos-background".into())
-            .spawn(run);
-        Ok(Self {
-            stop,
-            thread: Some(thread.map_err(|source| CoreError::Thread { source })?),
-            _woken: woken,
-        })
+        })?;
+        Ok(background)
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(&Stop) + Send + 'static,
+    ) -> Result<(), CoreError> {
+        let stop = Arc::clone(&self.stop);
+        let thread = thread::Builder::new().name(name.into());
+        let thread = thread.spawn(move || run(&stop));
+        let thread = thread.map_err(|source| CoreError::Thread { source })?;
+        self.threads.push(thread);
+        Ok(())
     }
 }
 
@@ -106,7 +127,7 @@ impl Backoff {
 }
 
 /// Waits for the end or the pause, whichever is first; returns whether it was the end.
-fn wait((flag, wake): &(Mutex<bool>, Condvar), pause: Duration) -> bool {
+fn wait((flag, wake): &Stop, pause: Duration) -> bool {
     let stop = flag.lock().unwrap_or_else(PoisonError::into_inner);
     let waited = wake.wait_timeout_while(stop, pause, |stop| !*stop);
     *waited.unwrap_or_else(PoisonError::into_inner).0
@@ -117,10 +138,11 @@ impl Drop for Background {
         let (flag, wake) = &*self.stop;
         *flag.lock().unwrap_or_else(PoisonError::into_inner) = true;
         wake.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the background thread panicked");
+        for thread in self.threads.drain(..) {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread panicked");
+            }
         }
     }
 }

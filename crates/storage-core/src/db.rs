@@ -196,8 +196,9 @@ impl Db {
     /// # Errors
     ///
     /// The error of `f`. [`CoreError::Poisoned`], [`CoreError::Closed`], [`CoreError::Reentrant`]:
-    /// nothing was written. Errors of applying or syncing poison the handle: whether the commit is
-    /// there after opening again is open.
+    /// nothing was written; nor was it with [`CoreError::IndexFailed`], before an index that failed is rebuilt. One that
+    /// fails while the commit is applied does not undo it: the journal has it, and answers. Errors of the journal
+    /// poison the handle: whether the commit is there after opening again is open.
     pub fn update<R, E: From<CoreError>>(
         &self,
         durability: Durability,

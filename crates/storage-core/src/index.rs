@@ -31,6 +31,13 @@ pub(crate) struct Witness {
     pub(crate) durable_through: u64,
 }
 
+/// Entries that may be what they were, and the key behind them.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    pub(crate) entries: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) next: Option<Vec<u8>>,
+}
+
 /// How much of what was applied to an index is not written to its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum HeldBack {
@@ -81,9 +88,9 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
     }
 
     /// What writing found to be replaced of which `apply` did not tell, since the index was made: all of it once
-    /// everything is settled, as long as no call failed.
-    fn replaced(&self, _tree: TreeId) -> TreeDigest {
-        TreeDigest::default()
+    /// everything is settled. Once a call failed that is not known.
+    fn replaced(&self, _tree: TreeId) -> Result<TreeDigest, CoreError> {
+        Ok(TreeDigest::default())
     }
 
     fn scan(
@@ -93,6 +100,12 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), CoreError>;
+
+    /// What can be read of what is damaged under a key, in any order, and the key from which on reading goes on, if
+    /// that is not the next one.
+    fn remains(&self, _tree: TreeId, _key: &[u8]) -> Result<Remains, CoreError> {
+        Ok(Remains::default())
+    }
 
     fn witness(&self) -> Result<Option<Witness>, CoreError>;
 
@@ -164,6 +177,14 @@ pub(crate) trait IndexHome: fmt::Debug + Send + Sync {
 
     /// The directory of the index; an index in memory has none.
     fn path(&self) -> Option<&Path>;
+}
+
+/// Makes all of an index durable, and then that it is: over a power cut an engine keeps neither order nor wholes, so
+/// what it says must not be there before what it speaks of.
+pub(crate) fn vouch(index: &dyn Index, witness: Witness) -> Result<(), CoreError> {
+    index.sync()?;
+    index.set_witness(witness)?;
+    index.sync()
 }
 
 /// An index as a state to be read.

@@ -39,7 +39,20 @@ impl Db {
             return Ok(());
         };
         let turn = inner.take_turn()?;
-        let expected = turn.sequence.settled(&*inner.index()?)?;
+        // Until it is rebuilt it is not known what would have to be the same.
+        if let Some(reason) = inner.index_failure() {
+            return Err(CoreError::IndexFailed { reason });
+        }
+        let index = inner.index()?;
+        let expected = match turn.sequence.settled(&*index) {
+            Ok(expected) => expected,
+            Err(error) => {
+                let reason = recovery::chain(&error);
+                let _between = inner.between_commits();
+                inner.fall_back(&index, error)?;
+                return Err(CoreError::IndexFailed { reason });
+            }
+        };
         let created_at = (inner.clock)().div_euclid(1000);
         let meter = RefCell::new(inner.meter("write a checkpoint", inner.len()));
         let records = records.map(|record| meter.borrow_mut().step().and(record));

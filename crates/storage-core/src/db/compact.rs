@@ -114,7 +114,8 @@ impl Inner {
         };
         tidy()?;
         let done = on_a_sound_base(&durable.journal, || self.compact_with(durable));
-        if done.is_err() {
+        // Once the exchange has begun, and poisoned the handle, what lies beside may be the index in use.
+        if done.is_err() && self.failed().is_none() {
             tidy()?;
         }
         let (compacted, before) = done?;

@@ -13,8 +13,9 @@ use crate::pages::Pages;
 use crate::progress::Meter;
 use crate::tree::TreeId;
 
-/// How many records may be mended in one go between two looks at the index.
+/// How many records may be mended in one go between two looks at the index, and how many bytes of them.
 const BATCH: usize = 1000;
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Batches between two syncs.
 const SYNC_EVERY: u64 = 16;
@@ -50,6 +51,7 @@ pub(crate) fn heal(
         let mut found = Pages::new(IndexReader(index), tree, found).peekable();
         // Collected, as the pages must not be read while they change under them.
         let mut wrong: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+        let mut bytes = 0;
         loop {
             let order = match (right.peek(), found.peek()) {
                 (None, None) => break,
@@ -77,6 +79,9 @@ pub(crate) fn heal(
                 if let Some((key, value)) = &found {
                     healed.damaged += u64::from(frame::open(tree, key, value).is_err());
                 }
+                bytes += right
+                    .as_ref()
+                    .map_or(0, |(key, value)| key.len() + value.len());
                 match (right, found) {
                     (Some((key, value)), _) => wrong.push((key, Some(value))),
                     (None, Some((key, _))) => wrong.push((key, None)),
@@ -84,8 +89,9 @@ pub(crate) fn heal(
                 }
             }
             // Behind the pages that were read; the next one starts after its own last key.
-            if wrong.len() >= BATCH {
+            if wrong.len() >= BATCH || bytes >= BATCH_BYTES {
                 apply(index, tree, &mut wrong)?;
+                bytes = 0;
                 batches += 1;
                 // The engine writes behind: what it has not written it keeps in memory.
                 if batches.is_multiple_of(SYNC_EVERY) {

@@ -8,6 +8,7 @@ use storage_journal::Merged;
 
 use super::Db;
 use super::inner::Durable;
+use super::recovery::chain;
 use crate::error::CoreError;
 use crate::index::{Index, IndexReader};
 use crate::pages::Pages;
@@ -40,8 +41,26 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// Errors of index and journal, and those of `each`.
+    /// [`CoreError::IndexDamaged`] if it cannot be read, and is given up: it is rebuilt. Other errors of index and
+    /// journal, and those of `each`.
     pub fn differences(
+        &self,
+        each: &mut dyn FnMut(usize) -> Result<(), CoreError>,
+    ) -> Result<Vec<(TreeId, Vec<u8>, Difference)>, CoreError> {
+        let index = self.inner.index()?;
+        match self.compared(each) {
+            Err(error) if error.is_index_damage() => {
+                let source = chain(&error).into();
+                let path = self.inner.path.clone().unwrap_or_default();
+                let _between = self.inner.between_commits();
+                self.inner.fall_back(&index, error)?;
+                Err(CoreError::IndexDamaged { path, source })
+            }
+            found => found,
+        }
+    }
+
+    fn compared(
         &self,
         each: &mut dyn FnMut(usize) -> Result<(), CoreError>,
     ) -> Result<Vec<(TreeId, Vec<u8>, Difference)>, CoreError> {
@@ -67,7 +86,7 @@ impl Db {
         if !Arc::ptr_eq(&index, &inner.index()?) {
             // It was made anew meanwhile, and the one that was looked at gets no commits any more.
             drop(turn);
-            return self.differences(each);
+            return self.compared(each);
         }
         still(&*index, &inner.merged_at_last(journal)?, &mut found)?;
         Ok(found)

@@ -113,7 +113,7 @@ pub(super) fn settle(index: &dyn Index, digests: &mut Digests) -> Result<(), Cor
     index.settle()?;
     for tree in TreeId::ALL {
         if let Some(digest) = digests.of_mut(tree.number()) {
-            *digest = digest.without(index.replaced(tree));
+            *digest = digest.without(index.replaced(tree)?);
         }
     }
     Ok(())

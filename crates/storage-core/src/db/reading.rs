@@ -143,7 +143,15 @@ impl Inner {
 
     /// Lets the journal answer with the state at the last commit, which the index has in part at
     /// most. Called while no commit is applied but this one.
-    pub(super) fn applied_in_part(&self, error: CoreError, sequence: &mut Sequence) -> CoreError {
+    ///
+    /// # Errors
+    ///
+    /// What makes that impossible, which poisons the handle.
+    pub(super) fn applied_in_part(
+        &self,
+        error: CoreError,
+        sequence: &mut Sequence,
+    ) -> Result<(), CoreError> {
         let reason = chain(&error);
         let failure = self.index_failure.lock();
         let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
@@ -151,10 +159,10 @@ impl Inner {
         match answering.ok_or(error).and_then(|(_, digests)| digests) {
             Ok(digests) => {
                 sequence.digests = digests;
-                CoreError::IndexFailed { reason }
+                Ok(())
             }
             // Nothing can answer with the whole of it.
-            Err(error) => self.poison(error),
+            Err(error) => Err(self.poison(error)),
         }
     }
 

@@ -22,7 +22,7 @@ use storage_journal::{Journal, JournalError, Mark, Merged, Scan};
 
 use crate::error::CoreError;
 use crate::index::merged::MergedIndex;
-use crate::index::{Index, IndexHome, IndexReader, Witness};
+use crate::index::{Index, IndexHome, IndexReader, Witness, vouch};
 use crate::progress::Observer;
 use crate::report::OpeningReport;
 use crate::tree::TreeId;
@@ -281,12 +281,12 @@ impl Place<'_> {
         digests: &Digests,
         last: u64,
     ) -> Result<(), CoreError> {
-        index.set_witness(Witness {
+        let witness = Witness {
             store_id: journal.store_id(),
             term: journal.term(),
             durable_through: last,
-        })?;
-        index.sync()?;
+        };
+        vouch(index, witness)?;
         let mark = Mark {
             digests: digests.clone(),
             clean: None,

@@ -142,6 +142,9 @@ impl Index for MemoryIndex {
 
     fn set_witness(&self, witness: Witness) -> Result<(), CoreError> {
         *lock(&self.witness) = Some(witness);
+        if let Some(file) = &self.file {
+            file.said(witness);
+        }
         Ok(())
     }
 

@@ -15,7 +15,7 @@
 //! - What the index lacks was applied after the witness that it holds: setting one writes everything first.
 
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use layer::{Changes, Held, Layer, Layers, either};
 use storage_journal::digest::TreeDigest;
@@ -24,7 +24,7 @@ use super::{HeldBack, Index, Witness, held_size};
 use crate::changes;
 use crate::error::CoreError;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Condvar, Mutex, RwLock, RwLockReadGuard, lock};
+use crate::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order, Visit};
 
@@ -55,6 +55,8 @@ pub(crate) struct Overlay {
     too_much: usize,
     /// Bytes that those are yet to write.
     owed: AtomicUsize,
+    /// Why writing failed, if it did once.
+    failed: OnceLock<String>,
 }
 
 /// How far the lower layer is written.
@@ -109,6 +111,7 @@ impl Overlay {
             // as much comes to it as it holds: the last third.
             too_much: third.saturating_mul(2).max(1),
             owed: AtomicUsize::new(0),
+            failed: OnceLock::new(),
         }
     }
 
@@ -206,6 +209,21 @@ impl Overlay {
         None
     }
 
+    /// While others write the rest of the lower layer, as much again may come to the upper one; then who applies more
+    /// waits for them.
+    fn wait_for_others(&self, settling: MutexGuard<'_, Settling>) {
+        let mut settling = settling;
+        while settling.writing > 0 && self.bytes() >= self.too_much.saturating_mul(2) {
+            let told = self.settled.wait(settling);
+            settling = told.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let layers = self.layers();
+        layers.upper.bytes() + layers.lower.as_ref().map_or(0, |lower| lower.bytes())
+    }
+
     /// Writes a piece that was claimed, and lets the layer go if it was the last one.
     fn write(&self, piece: Piece) -> Result<(), CoreError> {
         let (start, _) = piece.behind.range();
@@ -229,6 +247,9 @@ impl Overlay {
         let mut sum = lock(self.replaced.of(piece.tree));
         *sum = sum.with(replaced);
         drop(sum);
+        if let Err(error) = &written {
+            self.failed.get_or_init(|| error.to_string());
+        }
         let mut settling = lock(&self.settling);
         settling.writing -= 1;
         if written.is_err() && piece.behind < settling.next {
@@ -303,8 +324,14 @@ impl Index for Overlay {
         Ok(())
     }
 
-    fn replaced(&self, tree: TreeId) -> TreeDigest {
-        *lock(self.replaced.of(tree))
+    fn replaced(&self, tree: TreeId) -> Result<TreeDigest, CoreError> {
+        match self.failed.get() {
+            // What was told of a piece before it failed is told again when it is written again.
+            Some(reason) => Err(CoreError::IndexFailed {
+                reason: reason.clone(),
+            }),
+            None => Ok(*lock(self.replaced.of(tree))),
+        }
     }
 
     fn scan(
@@ -362,10 +389,13 @@ impl Index for Overlay {
         let piece = WRITERS_PIECE.min(self.full);
         let mut owed = self.owed.fetch_add(bytes, Ordering::AcqRel) + bytes;
         while owed >= piece {
-            let Some(piece) = self.claim(&mut lock(&self.settling), self.full, piece) else {
+            let mut settling = lock(&self.settling);
+            let Some(piece) = self.claim(&mut settling, self.full, piece) else {
                 self.owed.store(0, Ordering::Release);
+                self.wait_for_others(settling);
                 break;
             };
+            drop(settling);
             owed = owed.saturating_sub(piece.bytes);
             self.owed.store(owed, Ordering::Release);
             self.write(piece)?;

@@ -30,9 +30,10 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use super::simulated::Entries;
-use super::{Index, Replaced, Witness};
+use super::{Index, Remains, Replaced, Witness};
 use crate::changes::Change;
 use crate::error::CoreError;
+use crate::index::sled::PIECE_LEN;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::tree::{PerTree, TreeId};
@@ -42,7 +43,7 @@ mod block;
 #[cfg(test)]
 mod tests;
 
-use block::{Block, cut, pack, size, unpack};
+use block::{Block, cut, pack, pieces, size, unpack};
 
 /// No frame begins so, and no value of the first implementation: it would be a text or a number of 2^56 and more.
 const MARK: &[u8] = b"\xfePACKED\x01";
@@ -138,7 +139,7 @@ impl Packed {
         end: Option<&[u8]>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
-        let (own, mut given_away) = match block {
+        let (own, given_away) = match block {
             Some(block) => self.parts(tree, block, end)?,
             None => (Vec::new(), Vec::new()),
         };
@@ -160,12 +161,6 @@ impl Packed {
                 None => Ok(()),
             };
         };
-        let len = |entries: &[Entry<'_>]| entries.iter().map(size).sum::<usize>();
-        if !others.is_empty() && !given_away.is_empty() && len(&own) + len(&given_away) > FULL {
-            // More would not go into one piece of the index below.
-            self.sync()?;
-            given_away.clear();
-        }
         // What was there already is in each block from which on it may be sought if a later one is lost.
         let behind = |next: Option<&&[Entry<'_>]>| -> Vec<Entry<'_>> {
             let start = next.and_then(|run| run.first()).map(|(key, _)| *key);
@@ -175,9 +170,10 @@ impl Packed {
             moved.chain(&given_away).copied().collect()
         };
         for (number, run) in others.iter().enumerate().rev() {
-            self.put_fresh(tree, run, &behind(others.get(number + 1)))?;
+            let behind = self.in_one_piece(run, behind(others.get(number + 1)))?;
+            self.put_fresh(tree, run, &behind)?;
         }
-        let behind = behind(others.first());
+        let behind = self.in_one_piece(first, behind(others.first()))?;
         let Some(block) = block else {
             return self.put_fresh(tree, first, &behind);
         };
@@ -187,6 +183,21 @@ impl Packed {
         }
         self.index
             .apply(tree, &block.key, Some(&stored), &mut |_| {})
+    }
+
+    /// What a block keeps of what it gives away: nothing, if it would not go into one piece of the index below, of which
+    /// a crash keeps all or nothing. Then the blocks behind, which are put by now, are synced first.
+    fn in_one_piece<'a>(
+        &self,
+        own: &[Entry<'_>],
+        given_away: Vec<Entry<'a>>,
+    ) -> Result<Vec<Entry<'a>>, CoreError> {
+        let len = |entries: &[Entry<'_>]| entries.iter().map(size).sum::<usize>();
+        if given_away.is_empty() || HEADER_LEN + len(own) + len(&given_away) <= PIECE_LEN {
+            return Ok(given_away);
+        }
+        self.sync()?;
+        Ok(Vec::new())
     }
 
     /// What is in a block, and what it gave away to blocks of which it is not known whether they are synced.
@@ -371,6 +382,20 @@ impl Index for Packed {
             show(&block.key, &block.stored, None)?;
         }
         Ok(())
+    }
+
+    fn remains(&self, tree: TreeId, key: &[u8]) -> Result<Remains, CoreError> {
+        if !is_packed(tree) {
+            return self.index.remains(tree, key);
+        }
+        let next = self.block_behind(tree, key)?.map(|next| next.key);
+        let stored = self.index.get(tree, key)?.unwrap_or_default();
+        let mut entries = pieces(&stored);
+        // Behind its end are copies.
+        entries.retain(|(of, _)| *of >= key && next.as_deref().is_none_or(|next| *of < next));
+        let owned = |(key, value): Entry<'_>| (key.to_vec(), value.to_vec());
+        let entries = entries.into_iter().map(owned).collect();
+        Ok(Remains { entries, next })
     }
 
     fn witness(&self) -> Result<Option<Witness>, CoreError> {

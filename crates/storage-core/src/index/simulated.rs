@@ -21,6 +21,8 @@ pub(super) type Change = (TreeId, Vec<u8>, Option<Vec<u8>>);
 struct Stored {
     durable: PerTree<Entries>,
     witness: Option<Witness>,
+    /// What was said since, and may be forgotten or kept by itself.
+    said: Option<Witness>,
     unsynced: Vec<Change>,
     state: u64,
     /// How many calls succeed before all fail.
@@ -158,11 +160,14 @@ impl SimulatedHome {
     pub fn crash(&self, mut keep: impl FnMut(usize) -> bool) -> Self {
         let mut files = lock(&self.files).clone();
         let mut number = 0;
+        let mut keep = || {
+            number += 1;
+            keep(number)
+        };
         for stored in &mut files.stored {
-            stored.settle(|_| {
-                number += 1;
-                keep(number)
-            });
+            stored.settle(|_| keep());
+            let said = stored.said.take().filter(|_| keep());
+            stored.witness = said.or(stored.witness);
         }
         Self::of(files)
     }
@@ -223,6 +228,7 @@ impl SimulatedHome {
             let stored = files.stored.get_mut(number).map(|stored| {
                 // What was written before is with the operating system, and read again.
                 stored.settle(|_| true);
+                stored.witness = stored.said.or(stored.witness);
                 stored.breaks_after = None;
                 stored.clone()
             });
@@ -254,10 +260,16 @@ impl SimulatedFile {
         self.change(|stored| stored.unsynced.push(change));
     }
 
+    /// A crash may come between what was said and its sync.
+    pub(super) fn said(&self, witness: Witness) {
+        self.change(|stored| stored.said = Some(witness));
+        self.home.step(|_| {});
+    }
+
     pub(super) fn synced(&self, witness: Option<Witness>) {
         self.change(|stored| {
             stored.settle(|_| true);
-            stored.witness = witness;
+            (stored.witness, stored.said) = (witness, None);
         });
     }
 

@@ -27,7 +27,7 @@ use crate::view::{self, KeyRange, Order, Visit};
 /// How long an open waits for sled's own lock: it outlives the handle that held it.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest value stored in one piece.
-const PIECE_LEN: usize = 4096;
+pub(super) const PIECE_LEN: usize = 4096;
 /// First byte of the entry of a split value. No frame begins with it; a value that did would be
 /// split as well, so the mark is never mistaken.
 const SPLIT: u8 = 0xff;

@@ -5,11 +5,13 @@ use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
+
 use super::known::Source;
 use super::{DAMAGED, OLD, is_damage};
 use crate::db::recovery::chain;
 use crate::error::CoreError;
-use crate::index::Index;
+use crate::index::{Index, Remains};
 use crate::paths::directory_of;
 use crate::tree::TreeId;
 use crate::view::Order;
@@ -79,9 +81,18 @@ pub(super) fn read(
         if let Some(last) = last {
             start = Bound::Excluded(last);
         }
-        // A record whose pieces are missing: behind it, reading goes on.
+        // A record whose pieces are missing, or a block that is not whole: behind it, reading goes on.
         match key {
-            Some(key) if is_behind(&start, &key) => start = Bound::Excluded(key),
+            Some(key) if is_behind(&start, &key) => {
+                let remains = match index.remains(tree, &key) {
+                    Err(error) if is_damage(&error) => Remains::default(),
+                    remains => remains?,
+                };
+                for (key, value) in remains.entries {
+                    visit(&key, &value)?;
+                }
+                start = remains.next.map_or(Bound::Excluded(key), Bound::Included);
+            }
             _ => break,
         }
     }
@@ -118,7 +129,7 @@ fn scan(
         Ok(()) => Ok(None),
         Err(error) if is_damage(&error) => {
             let key = match &error {
-                CoreError::Corrupt { key_hex, .. } => bytes(key_hex),
+                CoreError::Corrupt { key_hex, .. } => HEXLOWER.decode(key_hex.as_bytes()).ok(),
                 _ => None,
             };
             Ok(Some((chain(&error), key)))
@@ -132,14 +143,4 @@ fn is_behind(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
         Bound::Unbounded => true,
         Bound::Included(start) | Bound::Excluded(start) => key > start.as_slice(),
     }
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
-    let digits = digits?;
-    let byte = |pair: &[u32]| match pair {
-        [high, low] => u8::try_from(high * 16 + low).ok(),
-        _ => None,
-    };
-    digits.chunks(2).map(byte).collect()
 }

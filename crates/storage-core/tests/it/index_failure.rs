@@ -1,14 +1,18 @@
 //! An index that fails while the database is open: reads go on, nothing is lost, it is rebuilt.
 
 use std::ops::Bound;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use storage_core::history::SimulatedDisk;
+use storage_core::history::{Disk, SimulatedDisk};
 use storage_core::{
     CoreError, Db, Durability, ErrorCode, Health, Order, Read, SimulatedHome, TreeId,
 };
-use storage_journal::disk::Crash;
+use storage_journal::disk::{Crash, Space};
 
-use crate::workload::{Random, State, TestResult, dump, open, open_holding, step};
+use crate::peers::store;
+use crate::workload::{LAYOUT, Random, State, TestResult, dump, open, open_holding, options, step};
 
 fn database() -> Result<(SimulatedDisk, SimulatedHome, Db), CoreError> {
     holding(None)
@@ -170,5 +174,29 @@ fn a_read_inside_a_scan_beside_a_writer_ends() -> TestResult {
         &mut |_, _| step(&db, &mut Random(0)).map(|_| true),
     );
     assert!(matches!(refused, Err(CoreError::Reentrant)), "{refused:?}");
+    Ok(())
+}
+
+/// The index fails, and there is no room to rebuild it.
+#[test]
+fn the_timer_makes_durable_what_was_committed_whatever_the_index_does() -> TestResult {
+    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let mut options = options();
+    options.flush_every_ms = Some(100);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let db = Db::open_simulated(shared, &home, &options, &|_| Ok(LAYOUT))?;
+    store(&db, 1, Durability::Buffered)?;
+    home.break_after(0);
+    let (free, total) = (0, 1 << 40);
+    disk.set_space(Some(Space { free, total }));
+    let state = dump(&db)?;
+    assert_ne!(db.health(), Health::Ok);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while db.unsynced_commits() > 0 {
+        assert!(Instant::now() < deadline, "it is not synced");
+        thread::yield_now();
+    }
+    let disk = disk.crash(disk.trace_len(), Crash::Drop);
+    assert_eq!(dump(&open(&disk, &home.crash(|_| false))?)?, state);
     Ok(())
 }

@@ -147,3 +147,33 @@ fn a_commit_beside_a_mark_is_not_taken_for_what_the_index_holds() -> TestResult 
     assert!(is_there || is_named, "11 was durable: {damage:#?}");
     Ok(())
 }
+
+/// The index says through which commit it is durable, and the power goes before all of that is.
+#[test]
+fn an_index_that_says_more_than_it_holds_is_not_believed() -> TestResult {
+    let disk = SimulatedDisk::default();
+    let home = SimulatedHome::beside(&disk);
+    let db = open(&disk, &home)?;
+    store_all(&db, 1..=10, Durability::Durable)?;
+    db.flush()?;
+    store_all(&db, 11..=20, Durability::Durable)?;
+    let state = dump(&db)?;
+    let before = disk.trace_len();
+    db.flush()?;
+    for prefix in before..=disk.trace_len() {
+        // What is kept of the changes, and of what it says: one of them, or all but one.
+        for number in 0..16 {
+            for alone in [false, true] {
+                let case = format!("after {prefix}, {number} alone {alone}");
+                let home = home.at(prefix).crash(|of| (of == number) == alone);
+                let disk = disk.crash(prefix, Crash::Drop);
+                destroy(&disk, 5);
+                let again = open(&disk, &home).map_err(|e| format!("{case}: {e}"))?;
+                let found = dump(&again)?;
+                let report = again.opening_report();
+                assert!(found == state, "{case}: {} of 20, {report:?}", found.len());
+            }
+        }
+    }
+    Ok(())
+}

@@ -29,6 +29,10 @@ impl Inner {
         }
         let number = match &self.durable {
             Some(durable) => {
+                // The closure of the update may have been who read that it failed.
+                if let Some(reason) = self.index_failure() {
+                    return Err(CoreError::IndexFailed { reason });
+                }
                 let body = commit::encode(commit.changes().map(|(tree, key, value)| Change {
                     tree: tree.number(),
                     key,
@@ -56,7 +60,8 @@ impl Inner {
                 self.cache.remove(tree, key);
             }
             self.window_mut().clear();
-            return Err(self.applied_in_part(error, sequence));
+            // It is in the journal, which answers from now on: the commit counts.
+            return self.applied_in_part(error, sequence).map(|()| number);
         }
         self.tell_window(commit);
         drop(applying);
@@ -111,12 +116,14 @@ impl Inner {
     pub(in crate::db) fn len_of(&self, tree: TreeId) -> Result<usize, CoreError> {
         let _between = self.between_commits();
         let index = self.index()?;
-        if let Err(error) = index.settle() {
+        let settled = index.settle().and_then(|()| index.replaced(tree));
+        if let Err(error) = settled {
             self.fall_back(&index, error)?;
         }
         let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let index = slot.as_ref().ok_or(CoreError::Closed)?;
-        let replaced = usize::try_from(index.replaced(tree).count()).unwrap_or(usize::MAX);
+        let replaced = index.replaced(tree)?.count();
+        let replaced = usize::try_from(replaced).unwrap_or(usize::MAX);
         let count = self.counts.of(tree).load(Ordering::Acquire);
         Ok(count.saturating_sub(replaced))
     }

@@ -10,7 +10,7 @@ use super::super::reserve::Reserve;
 use super::Inner;
 use crate::counters;
 use crate::error::CoreError;
-use crate::index::{Index, IndexHome, Witness};
+use crate::index::{Index, IndexHome, Witness, vouch};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 
@@ -27,12 +27,12 @@ pub(crate) struct Durable {
 impl Durable {
     /// Makes the index durable, which says itself that it is so through commit `number`.
     pub(crate) fn make_durable(&self, index: &dyn Index, number: u64) -> Result<(), CoreError> {
-        index.set_witness(Witness {
+        let witness = Witness {
             store_id: self.journal.store_id(),
             term: self.journal.term(),
             durable_through: number,
-        })?;
-        index.sync()
+        };
+        vouch(index, witness)
     }
 
     /// Says in the journal that the index is durable through commit `number`.
@@ -142,6 +142,8 @@ impl Inner {
             return Ok(());
         };
         self.check_journal()?;
+        // First, and whatever the index does: what was committed is to be durable in time.
+        self.sync_through(self.last_commit())?;
         let mut last_mark = durable
             .last_mark
             .lock()

@@ -87,25 +87,43 @@ pub(super) fn unpack<'a>(
     Ok(entries.into_iter().take(own).collect())
 }
 
+/// The entries of a block that may not be whole, as far as their lengths tell.
+pub(super) fn pieces(stored: &[u8]) -> Vec<Entry<'_>> {
+    let rest = stored
+        .get(HEADER_LEN..)
+        .filter(|_| stored.starts_with(MARK));
+    rest.map_or(Vec::new(), |rest| entries(rest).0)
+}
+
 fn parse(block: &[u8]) -> Option<Vec<Entry<'_>>> {
-    let (checksum, mut rest) = block.split_first_chunk()?;
+    let (checksum, rest) = block.split_first_chunk()?;
     if crc32fast::hash(rest) != u32::from_le_bytes(*checksum) {
         return None;
     }
-    let mut entries = Vec::with_capacity(rest.len() / 64);
-    while !rest.is_empty() {
-        let (key_len, behind) = rest.split_first_chunk()?;
-        let (value_len, behind) = behind.split_first_chunk()?;
-        let len = |bytes: &[u8; 4]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
-        let (key, behind) = behind.split_at_checked(len(key_len)?)?;
-        let (value, behind) = behind.split_at_checked(len(value_len)?)?;
-        entries.push((key, value));
+    let (entries, behind) = entries(rest);
+    // What is out of order would be found by some and not by others.
+    let is_sorted = entries.is_sorted_by(|one, next| one.0 < next.0);
+    (behind.is_empty() && is_sorted).then_some(entries)
+}
+
+/// Entries one behind the other, and what is left that is none.
+fn entries(bytes: &[u8]) -> (Vec<Entry<'_>>, &[u8]) {
+    let mut entries = Vec::with_capacity(bytes.len() / 64);
+    let mut rest = bytes;
+    while let Some((entry, behind)) = first_of(rest) {
+        entries.push(entry);
         rest = behind;
     }
-    // What is out of order would be found by some and not by others.
-    entries
-        .is_sorted_by(|one, next| one.0 < next.0)
-        .then_some(entries)
+    (entries, rest)
+}
+
+fn first_of(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+    let (key_len, behind) = bytes.split_first_chunk()?;
+    let (value_len, behind) = behind.split_first_chunk()?;
+    let len = |bytes: &[u8; 4]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
+    let (key, behind) = behind.split_at_checked(len(key_len)?)?;
+    let (value, behind) = behind.split_at_checked(len(value_len)?)?;
+    Some(((key, value), behind))
 }
 
 /// A block whose bytes are not those that were stored.
