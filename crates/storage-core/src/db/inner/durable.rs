@@ -171,8 +171,9 @@ impl Inner {
             return Ok(());
         }
         self.sync_through(number)?;
-        // A mark is not worth the last of the disk: without it the next open compares more.
-        if durable.reserve.room_for(MARK_ROOM).is_err() {
+        // A mark is not worth the last of the disk: without it the next open compares more. Where nobody can say what is
+        // free, it is tried.
+        if let Err(CoreError::DiskFull { .. }) = durable.reserve.room_for(MARK_ROOM) {
             return Ok(());
         }
         if let Err(error) = durable.make_durable(&*index, number) {
