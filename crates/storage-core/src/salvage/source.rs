@@ -141,6 +141,57 @@ fn scan(
 fn is_behind(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match start {
         Bound::Unbounded => true,
-        Bound::Included(start) | Bound::Excluded(start) => key > start.as_slice(),
+        Bound::Included(start) => key >= start.as_slice(),
+        Bound::Excluded(start) => key > start.as_slice(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::index::memory::MemoryIndex;
+    use crate::index::packed::Packed;
+
+    const TREE: TreeId = TreeId::Metrics;
+
+    /// Blocks of some samples each, of which some are not whole: everything else is read, and of those every entry but
+    /// the one that was changed.
+    #[test]
+    fn reading_goes_on_behind_each_block_that_is_not_whole() -> Result<(), CoreError> {
+        let below = Arc::new(MemoryIndex::default());
+        let packed = Packed::new(Arc::<MemoryIndex>::clone(&below));
+        for number in 0..200_u16 {
+            let (key, value) = (number.to_be_bytes(), [7; 90]);
+            packed.apply(TREE, &key, Some(&value), &mut |_| {})?;
+        }
+        let mut blocks = Vec::new();
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        below.scan(TREE, &everything, Order::Ascending, &mut |key, stored| {
+            blocks.push((key.to_vec(), stored.to_vec()));
+            Ok(true)
+        })?;
+        assert!(blocks.len() > 6, "{} blocks", blocks.len());
+        let damaged = [0, 2, 3, blocks.len() - 1];
+        for (number, (key, mut stored)) in blocks.into_iter().enumerate() {
+            if damaged.contains(&number) {
+                *stored.last_mut().expect("a block is not empty") ^= 1;
+                below.apply(TREE, &key, Some(&stored), &mut |_| {})?;
+            }
+        }
+        let (mut whole, mut changed) = (0, 0);
+        let why = read(&packed, TREE, &mut |_, value| {
+            let count = if value == [7; 90] {
+                &mut whole
+            } else {
+                &mut changed
+            };
+            *count += 1;
+            Ok(())
+        })?;
+        assert!(why.is_some());
+        assert_eq!((whole, changed), (200 - damaged.len(), damaged.len()));
+        Ok(())
     }
 }
