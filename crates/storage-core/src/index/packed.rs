@@ -22,12 +22,13 @@
 //!   until the others are synced; and a block keeps its key, whatever becomes of the entry there. The key
 //!   is removed once nothing is left, when the block before has nothing behind its end that would come to
 //!   light.
-//! - Whoever reads meanwhile misses no entry that is not being changed, and meets none twice.
+//! - Whoever reads meanwhile misses no entry that is not being changed, meets none twice, and none that was removed before:
+//!   blocks are read some at a time, and not while one of them is changed.
 //! - A block that is not whole is an error, never an entry that is not there.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError};
 
 use super::simulated::Entries;
 use super::{Index, Remains, Replaced, Witness};
@@ -35,11 +36,12 @@ use crate::changes::Change;
 use crate::error::CoreError;
 use crate::index::sled::PIECE_LEN;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, RwLock, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
 mod block;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -56,8 +58,9 @@ const MOST_FRESH: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct Packed {
     index: Arc<dyn Index>,
-    /// Held while blocks of a tree are read, changed and put.
-    writing: PerTree<Mutex<()>>,
+    /// Held for writing while a block of a tree is changed, with those that it is cut into; for reading while some are
+    /// read, as the index below may show what was there before beside what is there now.
+    changing: PerTree<RwLock<()>>,
     /// Keys that became those of a block since the last sync, with the number of syncs that were begun before.
     fresh: PerTree<Mutex<BTreeMap<Vec<u8>, u64>>>,
     syncs: AtomicU64,
@@ -77,7 +80,7 @@ impl Packed {
     pub(crate) fn new(index: Arc<dyn Index>) -> Self {
         Self {
             index,
-            writing: PerTree::default(),
+            changing: PerTree::default(),
             fresh: PerTree::default(),
             syncs: AtomicU64::new(0),
         }
@@ -117,9 +120,10 @@ impl Packed {
         changes: &mut dyn Iterator<Item = Change<'_>>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
-        let _one = lock(self.writing.of(tree));
         let mut changes = changes.peekable();
         while let Some((first, _)) = changes.peek() {
+            let changing = self.changing.of(tree).write();
+            let _changing = changing.unwrap_or_else(PoisonError::into_inner);
             let block = self.block_of(tree, first)?;
             let next = self.block_behind(tree, first)?;
             let end = next.as_ref().map(|next| next.key.as_slice());
@@ -289,9 +293,11 @@ impl Index for Packed {
         if !is_packed(tree) {
             return self.index.get(tree, key);
         }
+        let between = self.between(tree);
         let Some(block) = self.block_of(tree, key)? else {
             return Ok(None);
         };
+        drop(between);
         let entries = unpack(tree, &block.key, &block.stored, None)?;
         let found = entries.binary_search_by_key(&key, |(key, _)| key).ok();
         let found = found.and_then(|at| entries.get(at));
@@ -336,52 +342,7 @@ impl Index for Packed {
         if !is_packed(tree) || view::is_empty(range) {
             return self.index.scan(tree, range, order, visit);
         }
-        let (start, end) = range.clone();
-        let start = match start {
-            Bound::Included(key) | Bound::Excluded(key) => {
-                let block = self.block_of(tree, &key)?;
-                Bound::Included(block.map_or(key, |block| block.key))
-            }
-            Bound::Unbounded => Bound::Unbounded,
-        };
-        let range = view::as_slices(range);
-        let mut show = |key: &[u8], stored: &[u8], end: Option<&[u8]>| {
-            let mut entries = unpack(tree, key, stored, end)?;
-            entries.retain(|(key, _)| range.contains(*key));
-            if order == Order::Descending {
-                entries.reverse();
-            }
-            for (key, value) in entries {
-                if !visit(key, value)? {
-                    return Ok::<_, CoreError>(false);
-                }
-            }
-            Ok(true)
-        };
-        // Where a block ends is known from the next one.
-        let blocks = (start, end);
-        if order == Order::Descending {
-            let mut end: Option<Vec<u8>> = None;
-            return self.index.scan(tree, &blocks, order, &mut |key, stored| {
-                let on = show(key, stored, end.as_deref())?;
-                end = Some(key.to_vec());
-                Ok(on)
-            });
-        }
-        let mut held: Option<Block> = None;
-        let mut on = true;
-        self.index.scan(tree, &blocks, order, &mut |key, stored| {
-            let (next, stored) = (key.to_vec(), stored.to_vec());
-            let block = held.replace(Block { key: next, stored });
-            if let Some(block) = block {
-                on = show(&block.key, &block.stored, Some(key))?;
-            }
-            Ok(on)
-        })?;
-        if on && let Some(block) = held {
-            show(&block.key, &block.stored, None)?;
-        }
-        Ok(())
+        self.scan_blocks(tree, range, order, visit)
     }
 
     fn remains(&self, tree: TreeId, key: &[u8]) -> Result<Remains, CoreError> {
