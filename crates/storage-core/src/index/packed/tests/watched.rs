@@ -19,7 +19,7 @@ fn a_scan_in_whose_midst_blocks_change_has_every_other_record_once() -> TestResu
         let mut random = Random::of(seed);
         let packed = Packed::new(Arc::new(MemoryIndex::default()));
         let mut model = Model::new();
-        let mut change = |random: &mut Random, model: &mut Model| {
+        let change = |random: &mut Random, model: &mut Model| {
             let changes = random.changes();
             packed.apply_sorted(TREE, &mut sorted(&changes), &mut |_, _| {})?;
             take(model, &changes);
