@@ -101,7 +101,7 @@ impl Db {
         })
     }
 
-    fn inner_at(
+    pub(super) fn inner_at(
         disk: Arc<dyn Disk>,
         home: Arc<dyn IndexHome>,
         directory: &Path,
