@@ -41,11 +41,12 @@ impl NodeStorage {
         self.done(self.db.flush_async().await)
     }
 
-    /// How many records each tree holds. Costs no read.
+    /// How many records each tree holds. No record is read for it: what is held back from the index is written first,
+    /// an eighth of the cache at most, however many there are.
     ///
     /// # Errors
     ///
-    /// `POISONED` after closing.
+    /// `POISONED` after closing; `CORRUPT`, `IO` if neither the index nor the journal can be read.
     pub fn tree_sizes(&self) -> NonosResult<TreeSizes> {
         self.done(storage_ops::tree_sizes(&self.db))
     }

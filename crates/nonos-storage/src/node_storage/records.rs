@@ -122,11 +122,12 @@ impl NodeStorage {
         peers::iter(&self.db).map(|peer| self.done(peer))
     }
 
-    /// How many peers are known. Costs no read.
+    /// How many peers are known. No record is read for it: what is held back from the index is written first,
+    /// an eighth of the cache at most, however many there are.
     ///
     /// # Errors
     ///
-    /// `POISONED` after closing.
+    /// `POISONED` after closing; `CORRUPT`, `IO` if neither the index nor the journal can be read.
     pub fn count_peers(&self) -> NonosResult<usize> {
         self.done(self.db.len(TreeId::Peers))
     }
