@@ -5,6 +5,7 @@
     reason = "a test ends at what it did not expect"
 )]
 
+mod browsing;
 mod differences;
 mod exchange;
 mod kept;
