@@ -63,12 +63,15 @@ impl Reserve {
 
     /// Whether so many bytes can be written, for now or for good, and the reserve stays.
     pub(super) fn room_for(&self, len: u64) -> Result<(), CoreError> {
-        let space = self.disk.space(&self.directory);
-        let space = space.map_err(|e| CoreError::io("look at", &self.directory, e))?;
-        if space.free >= len.saturating_add(reserve_of(space)) {
-            return Ok(());
-        }
-        Err(self.full())
+        let has_room = self.has_room(len);
+        let has_room = has_room.map_err(|e| CoreError::io("look at", &self.directory, e))?;
+        has_room.then_some(()).ok_or_else(|| self.full())
+    }
+
+    /// The same; an error says that nobody can tell.
+    pub(super) fn has_room(&self, len: u64) -> std::io::Result<bool> {
+        let space = self.disk.space(&self.directory)?;
+        Ok(space.free >= len.saturating_add(reserve_of(space)))
     }
 
     fn full(&self) -> CoreError {

@@ -173,7 +173,7 @@ impl Inner {
         self.sync_through(number)?;
         // A mark is not worth the last of the disk: without it the next open compares more. Where nobody can say what is
         // free, it is tried.
-        if let Err(CoreError::DiskFull { .. }) = durable.reserve.room_for(MARK_ROOM) {
+        if let Ok(false) = durable.reserve.has_room(MARK_ROOM) {
             return Ok(());
         }
         if let Err(error) = durable.make_durable(&*index, number) {
