@@ -19,6 +19,9 @@ const LEFT_OPEN: [&str; 5] = [
     concat!("dbg", "!("),
 ];
 
+/// Dependencies that are there to choose features of what others depend on.
+const FOR_FEATURES: [&str; 1] = ["reqwest"];
+
 /// Past so many lines a file answers a second question.
 const MAX_LINES: usize = 400;
 
@@ -84,6 +87,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>, Error> {
         }
     }
     findings.extend(dependencies_not_reviewed(root)?);
+    findings.extend(unused_dependencies(root, &files)?);
     findings.extend(documents::check(root, &files)?);
     Ok(findings)
 }
@@ -149,6 +153,34 @@ fn dependencies_not_reviewed(root: &Path) -> Result<Vec<String>, Error> {
         .map(|name| format!("deny.toml: {name} is not in [bans] allow"))
         .chain(gone.map(|name| format!("deny.toml: {name} is not in Cargo.lock")))
         .collect())
+}
+
+/// Dependencies of a crate that none of its files names.
+fn unused_dependencies(root: &Path, files: &[PathBuf]) -> Result<Vec<String>, Error> {
+    let mut findings = Vec::new();
+    let is_manifest = |path: &&PathBuf| path.file_name().is_some_and(|name| name == "Cargo.toml");
+    for manifest in files.iter().filter(is_manifest) {
+        let directory = manifest.parent().unwrap_or(root);
+        let is_source = |path: &&PathBuf| {
+            path.starts_with(directory) && path.extension().is_some_and(|e| e == "rs")
+        };
+        let sources = files.iter().filter(is_source);
+        let text: String = sources
+            .filter_map(|path| fs::read_to_string(path).ok())
+            .collect();
+        let table = read_table(manifest)?;
+        for section in ["dependencies", "dev-dependencies"] {
+            let names = table.get(section).and_then(toml::Value::as_table);
+            for name in names.into_iter().flat_map(toml::Table::keys) {
+                let is_named = text.contains(&name.replace('-', "_"));
+                if !is_named && !FOR_FEATURES.contains(&name.as_str()) {
+                    let shown = manifest.strip_prefix(root).unwrap_or(manifest);
+                    findings.push(format!("{}: {name} is not used", shown.display()));
+                }
+            }
+        }
+    }
+    Ok(findings)
 }
 
 fn array(value: Option<&toml::Value>) -> impl Iterator<Item = &toml::Value> {
