@@ -21,6 +21,7 @@ use crate::background::Background;
 use crate::commit::Commit;
 use crate::counters::StorageMetrics;
 use crate::error::CoreError;
+use crate::index::IndexReader;
 use crate::index::merged::MergedIndex;
 use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
@@ -54,7 +55,6 @@ pub use health::Health;
 use inner::Durable;
 pub(crate) use inner::Inner;
 pub use space::{CheckpointInfo, Space};
-use view::StateView;
 pub use view::View;
 
 /// When `update` returns.
@@ -169,7 +169,7 @@ impl Db {
             return Err(CoreError::ReadOnly);
         };
         let merged = self.inner.merged_at_last(journal)?;
-        Ok(StateView(MergedIndex::of(merged)))
+        Ok(IndexReader(Box::new(MergedIndex::of(merged))))
     }
 
     /// Keeps checkpoints and compaction off while it lives: for work that writes much and ends with

@@ -5,6 +5,7 @@
 //! [`IndexHome`] all that it knows of its files.
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -189,9 +190,9 @@ pub(crate) fn vouch(index: &dyn Index, witness: Witness) -> Result<(), CoreError
 
 /// An index as a state to be read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct IndexReader<'a>(pub(crate) &'a dyn Index);
+pub(crate) struct IndexReader<I>(pub(crate) I);
 
-impl Read for IndexReader<'_> {
+impl<I: Deref<Target: Index> + fmt::Debug> Read for IndexReader<I> {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         self.0.get(tree, key)
     }

@@ -3,8 +3,6 @@
 use super::inner::Inner;
 use crate::counters;
 use crate::error::CoreError;
-use crate::index::Index;
-use crate::index::merged::MergedIndex;
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Read, Visit};
 
@@ -13,26 +11,6 @@ use crate::view::{KeyRange, Order, Read, Visit};
 pub struct View<'a> {
     pub(super) inner: &'a Inner,
     pub(super) counted: bool,
-}
-
-/// A state that does not change.
-#[derive(Debug)]
-pub(super) struct StateView(pub(super) MergedIndex);
-
-impl Read for StateView {
-    fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
-        self.0.get(tree, key)
-    }
-
-    fn scan(
-        &self,
-        tree: TreeId,
-        range: &KeyRange,
-        order: Order,
-        visit: Visit<'_>,
-    ) -> Result<(), CoreError> {
-        self.0.scan(tree, range, order, visit)
-    }
 }
 
 impl View<'_> {
