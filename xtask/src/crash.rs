@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nonos_storage::{ErrorCode, NodeStorage, NonosError, NonosResult, StorageConfig};
 
-use crate::Error;
 use crate::writer::{Writer, check, config, write_round};
+use crate::{Error, number};
 
 /// The hidden name under which this program restores one backup again and again.
 pub(crate) const RESTORE: &str = "restore-until-stopped";
@@ -16,8 +16,7 @@ const ROUNDS_IN_BACKUP: u64 = 400;
 
 /// Half of the trials kill a process that compacts beside a writer, half one that restores.
 pub(crate) fn run(trials: Option<&str>) -> Result<bool, Error> {
-    let trials = trials.map_or(Ok(TRIALS), str::parse);
-    let trials = trials.map_err(|e| Error::Failed(format!("the number of trials: {e}")))?;
+    let trials = number("trials", trials, TRIALS)?;
     let mut faults = compacting(trials / 2)?;
     faults.extend(restoring(trials / 2)?);
     for fault in &faults {

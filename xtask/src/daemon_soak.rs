@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nonos_storage::{NodeStorage, StorageConfig};
 
 use crate::daemon::{self, Daemon};
-use crate::{Error, failed};
+use crate::{Error, failed, number};
 
 const KILLS: u32 = 20;
 /// As in the daemon's soak.
@@ -37,7 +37,7 @@ struct Measured {
 
 /// Runs for so many minutes, 15 unless another number is given.
 pub(crate) fn run(root: &Path, minutes: Option<&str>) -> Result<bool, Error> {
-    let minutes: u64 = minutes.unwrap_or("15").parse().map_err(failed)?;
+    let minutes = number("minutes", minutes, 15)?;
     let nonos = daemon::build(root, "release", &["--features", "soak"])?;
     let scratch = tempfile::tempdir().map_err(failed)?;
     let node = scratch.path().join("node");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use storage_testkit::damage::{self, Ended};
 
-use crate::Error;
+use crate::{Error, number};
 
 /// The hidden name under which this program writes the database that is damaged.
 pub(crate) const NAME: &str = "write-to-be-damaged";
@@ -15,8 +15,7 @@ const TRIALS: usize = 1000;
 
 /// Makes the trials and prints the table.
 pub(crate) fn run(trials: Option<&str>) -> Result<bool, Error> {
-    let trials = trials.map_or(Ok(TRIALS), str::parse);
-    let trials = trials.map_err(|e| Error::Failed(format!("the number of trials: {e}")))?;
+    let trials = number("trials", trials, TRIALS)?;
     let table = damage::run(trials, make).map_err(|e| Error::Failed(e.to_string()))?;
     println!("{table}\n{}", table.faults.join("\n"));
     println!(

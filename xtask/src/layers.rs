@@ -27,6 +27,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     (
         "storage-fuzz",
         &[
+            "nonos-daemon",
             "nonos-storage",
             "storage-core",
             "storage-crypto",

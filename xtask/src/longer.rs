@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::Error;
+use crate::{Error, failed, number};
 
 /// Lives of simulated databases.
 pub(crate) fn lifetimes(root: &Path, lives: Option<&str>) -> Result<bool, Error> {
-    let how_many = ("NONOS_LIFETIMES", lives.unwrap_or("40000"));
+    let lives = number("lives", lives, 40_000)?;
+    let how_many = ("NONOS_LIFETIMES", lives.to_string());
     run(root, "storage-core", "lifetimes", how_many)
 }
 
@@ -18,27 +19,22 @@ pub(crate) fn simulate(
 ) -> Result<bool, Error> {
     let (mut first, mut seeds) = (0, 10_000);
     while let Some(word) = words.next() {
-        let number = words.next().and_then(|number| number.parse::<u64>().ok());
-        match (word.as_str(), number) {
-            ("--seeds", Some(number)) => seeds = number,
-            ("--first", Some(number)) => first = number,
-            _ => return Err(crate::failed("simulate takes --seeds N and --first N")),
+        let value = words.next();
+        match word.as_str() {
+            "--seeds" => seeds = number("seeds", value.as_deref(), seeds)?,
+            "--first" => first = number("seeds", value.as_deref(), first)?,
+            _ => return Err(failed("simulate takes --seeds N and --first N")),
         }
     }
     let which = ("NONOS_SIMULATION", format!("{first} {seeds}"));
-    run(root, "nonos-storage", "whole_lives", (which.0, &which.1))
+    run(root, "nonos-storage", "whole_lives", which)
 }
 
 /// Days of a node.
 pub(crate) fn soak(root: &Path, days: Option<&str>) -> Result<bool, Error> {
-    let how_many = ("NONOS_SOAK_DAYS", days.unwrap_or("365"));
+    let days = number("days", days, 365)?;
+    let how_many = ("NONOS_SOAK_DAYS", days.to_string());
     run(root, "storage-ops", "soak", how_many)
-}
-
-/// Files of settings, of anything.
-pub(crate) fn settings(root: &Path, files: Option<&str>) -> Result<bool, Error> {
-    let how_many = ("NONOS_SETTINGS", files.unwrap_or("1000000"));
-    run(root, "nonos-daemon", "a_file_of_anything", how_many)
 }
 
 /// Runs the tests of that name.
@@ -46,17 +42,12 @@ fn run(
     root: &Path,
     package: &str,
     name: &str,
-    (variable, how_many): (&str, &str),
+    (variable, how_many): (&str, String),
 ) -> Result<bool, Error> {
     let ended = Command::new("cargo")
         .args(["test", "--release", "--locked", "--package", package])
         .args(package.eq("nonos-storage").then_some("--all-features"))
-        .args(match package {
-            // The settings are the program's own.
-            "nonos-daemon" => ["--bin", "nonos"],
-            _ => ["--test", "it"],
-        })
-        .args(["--", "--nocapture", name])
+        .args(["--test", "it", "--", "--nocapture", name])
         .env(variable, how_many)
         .current_dir(root)
         .status();

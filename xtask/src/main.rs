@@ -26,8 +26,10 @@ mod shuttle;
 mod tidy;
 mod writer;
 
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::str::FromStr;
 
 /// As in `nonos`, so that memory and speed are measured as they are there.
 #[global_allocator]
@@ -48,7 +50,6 @@ trials:
                       whole lives of a node's storage, each the same for its seed, 10,000 seeds
   daemon-soak [MIN]   the daemon at 200 writes/s with all that it does beside, killed 20 times, 15 minutes
   soak [DAYS]         a node's days, 365: samples, pruning, checkpoints, the disk's use
-  settings [FILES]    files of settings, of anything: read, or refused in a line, 1,000,000
 
   migrations          upgrades every fixture, by directory and by backup
   migrations --kill   stops migrations at every commit and at 200 random moments
@@ -102,7 +103,6 @@ fn main() -> ExitCode {
         Some("simulate") => longer::simulate(&root(), argument.into_iter().chain(args)),
         Some("daemon-soak") => daemon_soak::run(&root(), argument.as_deref()),
         Some("page") => page::run(&root()),
-        Some("settings") => longer::settings(&root(), argument.as_deref()),
         Some("soak") => longer::soak(&root(), argument.as_deref()),
         Some("oracle") => oracle::run(&root(), argument.as_deref()),
         Some("fuzz") => {
@@ -158,6 +158,18 @@ fn optimized() -> ExitCode {
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Failed(error.to_string())
+}
+
+/// A number of the command line, or how many it is without one.
+fn number<T>(of: &str, given: Option<&str>, otherwise: T) -> Result<T, Error>
+where
+    T: FromStr<Err = ParseIntError>,
+{
+    let Some(given) = given else {
+        return Ok(otherwise);
+    };
+    let wrong = |error| failed(format!("{given:?} is no number of {of}: {error}"));
+    given.parse().map_err(wrong)
 }
 
 /// Prints findings; none is success.

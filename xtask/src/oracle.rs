@@ -12,7 +12,7 @@ use storage_crypto::{
     EncryptionKeys, Padding, SecretContext, StoreId, parse_header, seal, seal_anonymous, unseal,
 };
 
-use crate::{Error, failed};
+use crate::{Error, failed, number};
 
 /// What is installed from the package index.
 const PACKAGES: [&str; 2] = ["pynacl==1.6.2", "argon2-cffi==25.1.0"];
@@ -20,10 +20,7 @@ const ROUNDS: u64 = 500;
 
 /// Checks `rounds` random records each way; without Python it says so.
 pub(crate) fn run(root: &Path, rounds: Option<&str>) -> Result<bool, Error> {
-    let rounds = match rounds {
-        Some(rounds) => rounds.parse().map_err(failed)?,
-        None => ROUNDS,
-    };
+    let rounds = number("rounds", rounds, ROUNDS)?;
     let environment = root.join("target").join("oracle");
     let python = environment.join("bin").join("python");
     if !python.exists() {

@@ -1,15 +1,14 @@
 //! Power cuts on a real file system, under a real writer.
 
-use crate::Error;
 use crate::mount::Mount;
 use crate::writer::{Writer, check};
+use crate::{Error, number};
 
 const TRIALS: u64 = 100;
 
 /// Shuts a file system down while a process writes to it, mounts it again, and compares.
 pub(crate) fn run(trials: Option<&str>) -> Result<bool, Error> {
-    let trials = trials.map_or(Ok(TRIALS), str::parse);
-    let trials = trials.map_err(|e| Error::Failed(format!("the number of trials: {e}")))?;
+    let trials = number("trials", trials, TRIALS)?;
     let Some(mut mount) = Mount::new(256)? else {
         return Ok(true);
     };

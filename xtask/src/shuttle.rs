@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Error, failed};
+use crate::{Error, failed, number};
 
 /// The crates that have such tests.
 const CRATES: [&str; 2] = ["storage-journal", "storage-core"];
@@ -35,8 +35,14 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<bool, Error> {
                 .ok_or_else(|| failed(format!("{arg} takes {what}")))
         };
         match arg {
-            "--iterations" => command.env("NONOS_SHUTTLE_ITERATIONS", value("a number")?),
-            "--seconds" => command.env("NONOS_SHUTTLE_SECONDS", value("a number")?),
+            "--iterations" => {
+                let iterations = number("schedules", Some(value("a number")?), 0_usize)?;
+                command.env("NONOS_SHUTTLE_ITERATIONS", iterations.to_string())
+            }
+            "--seconds" => {
+                let seconds = number("seconds", Some(value("a number")?), 0_u64)?;
+                command.env("NONOS_SHUTTLE_SECONDS", seconds.to_string())
+            }
             "--replay" => {
                 let schedule = root.join(value("a file, and a test")?);
                 test = value("a file, and a test")?;

@@ -5,12 +5,12 @@ use std::io;
 use std::path::PathBuf;
 
 use nonos_daemon::encryption::{CryptError, EncryptionError};
+use nonos_daemon::settings::SettingsError;
 use nonos_storage::{
     CatalogError, ConfigError, CoreError, CryptoError, ErrorCode, NonosError, StorageError,
 };
 
 use crate::exit;
-use crate::settings::SettingsError;
 
 /// The code of a backup that would hold secrets as they were given.
 const PLAIN_SECRETS: &str = "PLAIN_SECRETS";

@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::key_text::{self, About, Strength};
 use nonos_storage::{
     Access, CryptoError, EncryptionKeys, KeyFileError, KeyId, NodeIdentity, NodeStorage,
@@ -21,8 +22,8 @@ use crate::args::Args;
 use crate::cmd;
 use crate::cmd::restore::{exists, with_ending};
 use crate::error::CliError;
+use crate::places::Places;
 use crate::progress;
-use crate::settings::{Places, Settings};
 
 mod passphrase;
 mod rotation;

@@ -10,10 +10,10 @@ mod exit;
 mod keys;
 mod log;
 mod output;
+mod places;
 mod progress;
 #[cfg(test)]
 mod schemas;
-mod settings;
 mod targets;
 
 use std::process::ExitCode;

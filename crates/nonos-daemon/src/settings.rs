@@ -1,34 +1,31 @@
-//! `config.toml`: where it is, what may be in it, and the documented file that `init` writes.
+//! `config.toml`: what may be in it, and the documented file that `nonos init` writes.
+//!
+//! TOML 1.0. What no part of the program reads is refused, so that a mistyped key does not become a
+//! default in silence; so is a number out of its range. Paths are as they are written: the program
+//! takes them relative to the data directory.
 
-use std::error::Error;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nonos_daemon::encryption::BackupKeys;
-use nonos_daemon::object_target;
 use nonos_storage::StorageConfig;
 use serde::Deserialize;
 
-use crate::args::Args;
-use crate::error::CliError;
-use crate::output::chain;
+use crate::encryption::BackupKeys;
+use crate::object_target;
 
 mod error;
 mod sections;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use error::SettingsError;
-pub(crate) use sections::{
+pub use error::SettingsError;
+pub use sections::{
     BackupSettings, MetricsSettings, RetentionSettings, SecretsSettings, ServerSettings,
     UpkeepSettings,
 };
 
-/// The file that `init` writes: every key with its default.
-const DOCUMENTED: &str = include_str!("config.toml");
+/// The documented file: every key with its default.
+pub const DOCUMENTED: &str = include_str!("config.toml");
 
 /// The tables of the file and the keys of each.
 const KNOWN: [(&str, &[&str]); 7] = [
@@ -81,108 +78,25 @@ const KNOWN: [(&str, &[&str]); 7] = [
 /// What the daemon is told by its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct Settings {
-    pub(crate) storage: StorageConfig,
-    pub(crate) secrets: SecretsSettings,
-    pub(crate) metrics: MetricsSettings,
-    pub(crate) server: ServerSettings,
-    pub(crate) retention: RetentionSettings,
-    pub(crate) backup: BackupSettings,
-    pub(crate) maintenance: UpkeepSettings,
+pub struct Settings {
+    /// `[storage]`: where the database is, and how it is kept.
+    pub storage: StorageConfig,
+    /// `[secrets]`
+    pub secrets: SecretsSettings,
+    /// `[metrics]`
+    pub metrics: MetricsSettings,
+    /// `[server]`
+    pub server: ServerSettings,
+    /// `[retention]`
+    pub retention: RetentionSettings,
+    /// `[backup]`
+    pub backup: BackupSettings,
+    /// `[maintenance]`
+    pub maintenance: UpkeepSettings,
 }
 
-/// Where a node keeps its files.
-#[derive(Clone, Debug)]
-pub(crate) struct Places {
-    pub(crate) data_dir: PathBuf,
-    pub(crate) config: PathBuf,
-    /// Whether the file was named, so that it must exist.
-    named: bool,
-}
-
-impl Places {
-    /// Where a node keeps its files that has a copy of this configuration.
-    pub(crate) fn of_copy(&self, data_dir: PathBuf) -> Self {
-        Self {
-            data_dir,
-            ..self.clone()
-        }
-    }
-
-    pub(crate) fn of(args: &Args) -> Result<Self, SettingsError> {
-        let data_dir = expand_home(&args.data_dir)?;
-        let config = match &args.config {
-            Some(config) => expand_home(config)?,
-            None => data_dir.join("config.toml"),
-        };
-        Ok(Self {
-            data_dir,
-            config,
-            named: args.config.is_some(),
-        })
-    }
-
-    /// Reads the settings; a file that is not there says nothing, unless it was named.
-    pub(crate) fn load(&self) -> Result<Settings, SettingsError> {
-        let text = match fs::read_to_string(&self.config) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound && !self.named => String::new(),
-            Err(source) => {
-                let path = self.config.clone();
-                return Err(SettingsError::Read { path, source });
-            }
-        };
-        let mut settings = parse(&text, &self.config)?;
-        let path = &mut settings.storage.path;
-        *path = self.data_dir.join(expand_home(path)?);
-        let secrets = &mut settings.secrets;
-        secrets.key_file = self.data_dir.join(expand_home(&secrets.key_file)?);
-        if !secrets.anchor_file.as_os_str().is_empty() {
-            secrets.anchor_file = self.data_dir.join(expand_home(&secrets.anchor_file)?);
-        }
-        let server = &mut settings.server;
-        if !server.token_file.as_os_str().is_empty() {
-            server.token_file = self.data_dir.join(expand_home(&server.token_file)?);
-        }
-        Ok(settings)
-    }
-
-    /// Makes the data directory and the documented file, where they are missing; returns whether
-    /// the file was. It says that secrets are sealed, if they are to be.
-    pub(crate) fn create(&self, is_sealed: bool) -> Result<bool, CliError> {
-        let io = |action, path: &Path, source| CliError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.data_dir)
-            .map_err(|e| io("create", &self.data_dir, e))?;
-        if self.named || self.config.exists() {
-            return Ok(false);
-        }
-        // Beside it first: a power cut leaves no half of a file under the real name.
-        let new = self.config.with_extension("toml.new");
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| {
-                file.write_all(documented(is_sealed).as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&new, &self.config))
-            .and_then(|()| File::open(&self.data_dir)?.sync_all());
-        written.map_err(|e| io("write", &self.config, e))?;
-        Ok(true)
-    }
-}
-
-fn documented(is_sealed: bool) -> String {
+/// [`DOCUMENTED`], for a node whose secrets are sealed or are not.
+pub fn documented(is_sealed: bool) -> String {
     if is_sealed {
         let (plain, sealed) = ("mode = \"none\"", "mode = \"sealed_box\"");
         DOCUMENTED.replace(plain, sealed)
@@ -191,7 +105,12 @@ fn documented(is_sealed: bool) -> String {
     }
 }
 
-fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
+/// Reads the text of a file; `path` is what errors name.
+///
+/// # Errors
+///
+/// [`SettingsError`], of the first thing that is wrong, in one line; nothing is written.
+pub fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
     let path = path.to_owned();
     let invalid = |error: &toml::de::Error| SettingsError::Invalid {
         path: path.clone(),
@@ -264,14 +183,14 @@ fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
             return Err(SettingsError::Empty { path, key });
         }
     }
-    let not_usable = |key, error: &dyn Error| SettingsError::Backup {
+    let not_usable = |key, source| SettingsError::Backup {
         path: path.clone(),
         key,
-        what: chain(error),
+        source,
     };
-    object_target::check(&backup.to).map_err(|error| not_usable("backup.to", &error))?;
+    object_target::check(&backup.to).map_err(|error| not_usable("backup.to", error.into()))?;
     BackupKeys::new(&backup.recipients, None)
-        .map_err(|error| not_usable("backup.recipients", &error))?;
+        .map_err(|error| not_usable("backup.recipients", error.into()))?;
     Ok(settings)
 }
 
@@ -285,15 +204,16 @@ fn limits(range: &RangeInclusive<u64>) -> String {
 /// Longer periods are none, in seconds.
 const A_YEAR: u64 = 31_536_000;
 
-/// What is wrong, and in which line.
+/// What is wrong, and in which line; without what would move a terminal's cursor.
 fn in_a_line(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().lines().collect::<Vec<_>>().join(" ");
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return message;
-    };
-    let number = before.matches('\n').count();
-    let line = text.lines().nth(number).unwrap_or_default().trim();
-    format!("line {}, `{line}`: {message}", number + 1)
+    let message = error.message();
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let told = before.map_or(message.to_owned(), |before| {
+        let number = before.matches('\n').count();
+        let line = text.lines().nth(number).unwrap_or_default().trim();
+        format!("line {}, `{line}`: {message}", number + 1)
+    });
+    told.trim_end().replace(char::is_control, " ")
 }
 
 /// The first key that no part of the program reads, and what was perhaps meant.
@@ -322,17 +242,5 @@ fn hint(key: &str, known: &[&str]) -> String {
     match near {
         Some((_, known)) => format!("did you mean {known:?}?"),
         None => format!("known here: {}", known.join(", ")),
-    }
-}
-
-pub(crate) fn expand_home(path: &Path) -> Result<PathBuf, SettingsError> {
-    let Ok(below_home) = path.strip_prefix("~") else {
-        return Ok(path.to_owned());
-    };
-    match std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) {
-        Some(home) => Ok(home.join(below_home)),
-        None => Err(SettingsError::NoHome {
-            path: path.to_owned(),
-        }),
     }
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use nonos_daemon::encryption::{BackupKeys, EncryptedTarget};
 use nonos_daemon::object_target::ObjectTarget;
+use nonos_daemon::settings::Settings;
 use nonos_storage::{BackupDirectory, NonosError, Target};
 
 use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
-use crate::settings::{Places, Settings, expand_home};
+use crate::places::{Places, expand_home};
 
 /// The place that `--from` names, or the configuration: it is there, or nothing is.
 pub(crate) fn existing(

@@ -11,7 +11,7 @@ use crate::args::{Args, AuditVerb};
 use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, push_line, rfc3339_ms, write_new_file};
-use crate::settings::Places;
+use crate::places::Places;
 
 const NOTE: &str = "
 note it elsewhere: `nonos audit verify --since NUMBER --head HASH` finds out later whether this

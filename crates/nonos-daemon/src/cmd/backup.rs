@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nonos_daemon::encryption::{BackupKeys, EncryptedTarget};
+use nonos_daemon::settings::Settings;
 use nonos_storage::{Backup, Keep, Listing, NodeStorage, Target};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -14,8 +15,8 @@ use crate::cmd::migrate::confirm;
 use crate::daemon::node::LastBackup;
 use crate::error::CliError;
 use crate::output::{Report, mib};
+use crate::places::Places;
 use crate::progress;
-use crate::settings::{Places, Settings};
 use crate::targets;
 
 pub(crate) mod file;

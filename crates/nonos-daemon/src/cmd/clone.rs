@@ -13,8 +13,8 @@ use crate::cmd;
 use crate::cmd::restore::{verify, with_ending};
 use crate::error::CliError;
 use crate::output::Report;
+use crate::places::{Places, expand_home};
 use crate::progress;
-use crate::settings::{Places, expand_home};
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -11,8 +11,8 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Finding, Report, mib};
+use crate::places::Places;
 use crate::progress;
-use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use comfy_table::Table;
+use nonos_daemon::settings::Settings;
 use nonos_storage::{
     NodeStorage, NonosError, Record, Selection, StorageConfig, StorageError, TreeId,
 };
@@ -17,7 +18,7 @@ use crate::cmd;
 use crate::cmd::backup::{Of, decrypted, is_file, scratch};
 use crate::error::CliError;
 use crate::output::{Report, push_line};
-use crate::settings::{Places, Settings, expand_home};
+use crate::places::{Places, expand_home};
 
 /// Records that are read at once of each.
 const PAGE: usize = 512;

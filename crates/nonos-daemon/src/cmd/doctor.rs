@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
+use nonos_daemon::settings::Settings;
 use nonos_storage::{Health, NodeStorage, holder};
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
 use crate::output::{Finding, Report, chain, push_line};
-use crate::settings::{Places, Settings};
+use crate::places::Places;
 use crate::targets;
 
 mod bundle;

@@ -13,7 +13,7 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib};
-use crate::settings::Places;
+use crate::places::Places;
 
 mod text;
 

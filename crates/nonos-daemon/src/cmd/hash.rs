@@ -8,7 +8,7 @@ use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
-use crate::settings::Places;
+use crate::places::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

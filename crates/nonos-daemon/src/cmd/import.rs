@@ -14,8 +14,8 @@ use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
 use crate::output::{Report, push_line};
+use crate::places::Places;
 use crate::progress;
-use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

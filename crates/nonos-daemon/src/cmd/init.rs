@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use nonos_daemon::settings::Settings;
 use serde::Serialize;
 
 use crate::args::{Args, Verb};
 use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
-use crate::settings::{Places, Settings};
+use crate::places::Places;
 
 /// What the maker of a key must know.
 pub(crate) const LOSING_IT: &str = "\

@@ -11,8 +11,8 @@ use crate::cmd;
 use crate::cmd::schema;
 use crate::error::CliError;
 use crate::output::Report;
+use crate::places::Places;
 use crate::progress;
-use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

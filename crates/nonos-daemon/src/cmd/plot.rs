@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, rfc3339};
-use crate::settings::Places;
+use crate::places::Places;
 
 /// Lines of a chart, of four dots each.
 const LINES: usize = 12;

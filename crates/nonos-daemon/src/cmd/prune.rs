@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::{NodeStorage, Retention, TreeId};
 use serde::Serialize;
 
@@ -11,8 +12,8 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib, rfc3339};
+use crate::places::Places;
 use crate::progress;
-use crate::settings::{Places, Settings};
 
 /// What the command line says is kept.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use crate::args::{Args, ListArgs, LsArgs};
 use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Report, push_line, rfc3339, rfc3339_ms};
-use crate::settings::Places;
+use crate::places::Places;
 
 /// What a list holds.
 #[derive(Debug, Serialize)]

@@ -12,8 +12,8 @@ use crate::cmd::migrate::confirm;
 use crate::cmd::restore::kept_path;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
+use crate::places::Places;
 use crate::progress;
-use crate::settings::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::{
     CoreError, NodeStorage, NonosError, RestoreReport, StorageConfig, Wanted, holder,
 };
@@ -15,8 +16,8 @@ use crate::cmd::backup::{Of, decrypted, is_file, now};
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, mib, push_line};
+use crate::places::{Places, expand_home};
 use crate::progress;
-use crate::settings::{Places, Settings, expand_home};
 use crate::targets;
 
 #[derive(Debug, Serialize)]

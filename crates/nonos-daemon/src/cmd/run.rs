@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::{ErrorCode, NodeStorage, NonosError, Progress};
 use tokio::net::TcpListener;
 
@@ -22,8 +23,8 @@ use crate::daemon::{retention, sampler, supervisor, upkeep, watch};
 use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::keys;
+use crate::places::Places;
 use crate::progress;
-use crate::settings::{Places, Settings};
 
 mod backup;
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::{Args, SchemaVerb};
 use crate::error::CliError;
 use crate::output::{Report, mib, rfc3339};
-use crate::settings::Places;
+use crate::places::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -15,7 +15,7 @@ use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::keys;
 use crate::output::{Report, push_line};
-use crate::settings::Places;
+use crate::places::Places;
 
 pub(crate) mod key;
 pub(crate) mod rotate;

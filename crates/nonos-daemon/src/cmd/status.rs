@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::time::Duration;
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::{CURRENT_SCHEMA_VERSION, ErrorCode, NodeStorage, NonosError, holder};
 
 use crate::admin;
@@ -13,7 +14,7 @@ use crate::error::CliError;
 #[cfg(feature = "encrypted-storage")]
 use crate::output::push_line;
 use crate::output::{Event, Finding, Report, diagnose, nobody_reads, rfc3339};
-use crate::settings::{Places, Settings};
+use crate::places::Places;
 use crate::targets;
 
 mod shape;

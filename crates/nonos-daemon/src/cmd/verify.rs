@@ -11,7 +11,7 @@ use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
 use crate::output::{self, Report, push_line};
-use crate::settings::Places;
+use crate::places::Places;
 
 /// How much is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

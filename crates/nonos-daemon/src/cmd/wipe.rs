@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::{DATA_TREES, NodeStorage, TreeId};
 use serde::Serialize;
 
@@ -10,8 +11,8 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{Report, push_line};
+use crate::places::Places;
 use crate::progress;
-use crate::settings::{Places, Settings};
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

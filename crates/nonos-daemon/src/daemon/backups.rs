@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use nonos_daemon::encryption::EncryptedTarget;
+use nonos_daemon::settings::BackupSettings;
 use nonos_storage::{BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped};
 use serde::Deserialize;
 use tokio::process::Command;
@@ -21,7 +22,6 @@ use crate::daemon::turns::Turns;
 use crate::daemon::upkeep::turn;
 use crate::error::CliError;
 use crate::output::chain;
-use crate::settings::BackupSettings;
 
 /// What is backed up to where.
 #[derive(Debug)]

@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::{Backup, Health, HistoryId, NodeStorage, NonosResult, Progress, TreeId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::output::Finding;
-use crate::settings::Settings;
 
 /// The daemon, as its parts share it.
 #[derive(Debug)]

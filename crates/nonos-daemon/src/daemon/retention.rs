@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nonos_daemon::settings::RetentionSettings;
 use nonos_storage::{NodeStorage, NonosResult, Retention, TreeId};
 
 use super::upkeep::{every_from, told};
 use crate::error::CliError;
-use crate::settings::RetentionSettings;
 
 /// How often it is looked whether something is too old: the newest key and the oldest one are read.
 const EVERY: Duration = Duration::from_hours(1);

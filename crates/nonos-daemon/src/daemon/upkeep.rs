@@ -7,6 +7,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nonos_daemon::settings::UpkeepSettings;
 use nonos_storage::{ErrorCode, NodeStorage, NonosError, NonosResult};
 use tokio::time::{MissedTickBehavior, interval_at};
 
@@ -15,7 +16,6 @@ use crate::daemon::node::{Node, now};
 use crate::daemon::turns::Turns;
 use crate::error::CliError;
 use crate::output::chain;
-use crate::settings::UpkeepSettings;
 
 /// Findings of a scrub that are shown.
 const LISTED: usize = 20;

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::{NodeStorage, read_key_file};
 
 use super::{Loaded, Source, parse};
@@ -12,7 +13,6 @@ use crate::args::Args;
 use crate::cmd::restore::with_ending;
 use crate::error::CliError;
 use crate::progress;
-use crate::settings::Settings;
 
 /// Where a rotation writes the new key file, if the keys come from one.
 pub(crate) fn next_of(args: &Args, settings: &Settings) -> Option<PathBuf> {

@@ -7,11 +7,11 @@ use serde::Deserialize;
 /// The `[secrets]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct SecretsSettings {
+pub struct SecretsSettings {
     /// The key file of this node.
-    pub(crate) key_file: PathBuf,
+    pub key_file: PathBuf,
     /// The file that tells that the database was put back; none if it is empty.
-    pub(crate) anchor_file: PathBuf,
+    pub anchor_file: PathBuf,
 }
 
 impl Default for SecretsSettings {
@@ -26,9 +26,9 @@ impl Default for SecretsSettings {
 /// The `[metrics]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct MetricsSettings {
+pub struct MetricsSettings {
     /// Seconds between two samples, from 1 to a day.
-    pub(crate) interval_secs: u64,
+    pub interval_secs: u64,
 }
 
 impl Default for MetricsSettings {
@@ -40,11 +40,11 @@ impl Default for MetricsSettings {
 /// The `[server]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct ServerSettings {
+pub struct ServerSettings {
     /// The address and the port of the status page; none if it is empty.
-    pub(crate) listen: String,
+    pub listen: String,
     /// The file of the token that who asks from elsewhere must show; none if it is empty.
-    pub(crate) token_file: PathBuf,
+    pub token_file: PathBuf,
 }
 
 impl Default for ServerSettings {
@@ -58,7 +58,7 @@ impl Default for ServerSettings {
 
 impl ServerSettings {
     /// Where to listen.
-    pub(crate) fn address(&self) -> Option<std::net::SocketAddr> {
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
         self.listen.parse().ok()
     }
 }
@@ -66,39 +66,35 @@ impl ServerSettings {
 /// The `[retention]` table: days that are kept; 0 for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "keys of the file, which have their unit"
-)]
-pub(crate) struct RetentionSettings {
+pub struct RetentionSettings {
     /// Of the samples.
-    pub(crate) metrics_days: u32,
+    pub metrics_days: u32,
     /// Of the audit log.
-    pub(crate) audit_log_days: u32,
+    pub audit_log_days: u32,
     /// Of the epochs, by when they ended.
-    pub(crate) epochs_days: u32,
+    pub epochs_days: u32,
     /// Of the peers, by when they were seen.
-    pub(crate) peers_days: u32,
+    pub peers_days: u32,
 }
 
 /// The `[backup]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct BackupSettings {
+pub struct BackupSettings {
     /// Where backups are kept: a directory, or a URL.
-    pub(crate) to: String,
+    pub to: String,
     /// Seconds between two backups that the daemon makes, at most a day; 0 for none.
-    pub(crate) every_secs: u64,
+    pub every_secs: u64,
     /// Full backups that the daemon keeps.
-    pub(crate) keep_last: usize,
+    pub keep_last: usize,
     /// Days of which the daemon keeps the newest.
-    pub(crate) keep_daily: usize,
+    pub keep_daily: usize,
     /// Seconds between two drills; 0 for none.
-    pub(crate) drill_every_secs: u64,
+    pub drill_every_secs: u64,
     /// To whom backups are encrypted; to nobody if it is empty.
-    pub(crate) recipients: Vec<String>,
+    pub recipients: Vec<String>,
     /// The file of an age identity that opens them; none if it is empty.
-    pub(crate) identity_file: PathBuf,
+    pub identity_file: PathBuf,
 }
 
 impl Default for BackupSettings {
@@ -118,15 +114,15 @@ impl Default for BackupSettings {
 /// The `[maintenance]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct UpkeepSettings {
+pub struct UpkeepSettings {
     /// Seconds from the beginning of one scrub to that of the next.
-    pub(crate) scrub_every_secs: u64,
+    pub scrub_every_secs: u64,
     /// What a scrub reads in a second; 0 for no scrub.
-    pub(crate) scrub_bytes_per_sec: u64,
+    pub scrub_bytes_per_sec: u64,
     /// Hundredths of the index that compacting must return, at most 100; 0 for never.
-    pub(crate) compact_above_percent: u8,
+    pub compact_above_percent: u8,
     /// Seconds that an upload which is under way gets to end when the daemon is told to stop.
-    pub(crate) stop_within_secs: u64,
+    pub stop_within_secs: u64,
 }
 
 impl Default for UpkeepSettings {

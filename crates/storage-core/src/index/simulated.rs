@@ -1,6 +1,7 @@
 //! The home of an index in memory, which forgets at a crash what was not synced.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -61,6 +62,8 @@ enum Name {
 struct Files {
     names: BTreeMap<Name, usize>,
     stored: Vec<Stored>,
+    /// How many renames of a swap succeed before one fails.
+    renames_left: Option<u64>,
 }
 
 impl Files {
@@ -217,6 +220,26 @@ impl SimulatedHome {
         });
     }
 
+    /// Lets exchanging the index for another fail after so many renames, once.
+    pub fn break_swap_after(&self, renames: u64) {
+        self.change(|files| files.renames_left = Some(renames));
+    }
+
+    fn rename(&self, from: Name, to: Name) -> Result<(), CoreError> {
+        self.step(|files| match files.renames_left {
+            Some(0) => {
+                files.renames_left = None;
+                let source = io::Error::other("it was to fail");
+                Err(CoreError::io("rename", Path::new("simulated"), source))
+            }
+            left => {
+                files.renames_left = left.map(|left| left - 1);
+                files.rename(from, to);
+                Ok(())
+            }
+        })
+    }
+
     /// Removes the index.
     pub fn remove(&self) {
         self.step(|files| files.names.remove(&Name::Live));
@@ -331,9 +354,8 @@ impl IndexHome for SimulatedHome {
 
     fn swap(&self) -> Result<(), CoreError> {
         self.step(|files| files.names.remove(&Name::Old));
-        self.step(|files| files.rename(Name::Live, Name::Old));
-        self.step(|files| files.rename(Name::Beside, Name::Live));
-        Ok(())
+        self.rename(Name::Live, Name::Old)?;
+        self.rename(Name::Beside, Name::Live)
     }
 
     fn remove_old(&self) -> Result<(), CoreError> {

@@ -105,6 +105,53 @@ pub(crate) fn fail_everywhere(held_back: Option<u64>) -> TestResult {
     Ok(())
 }
 
+/// Whatever of the exchange was made, the index that was in use, or the new one, is there: nothing is rebuilt.
+#[test]
+fn a_compaction_that_fails_in_its_exchange_removes_no_index() -> TestResult {
+    for renames in 0..2 {
+        let (disk, home, db) = database()?;
+        let expected = dump(&db)?;
+        home.break_swap_after(renames);
+        let failed = db.compact().expect_err("the exchange fails");
+        assert_eq!(failed.code(), ErrorCode::Io, "{renames} renames: {failed}");
+        assert!(step(&db, &mut Random(1)).is_err(), "{renames} renames");
+        drop(db);
+        let again = open(&disk, &home)?;
+        let report = again.opening_report();
+        // One that is made anew has nothing to catch up with.
+        assert!(report.replayed_commits > 0, "{renames} renames: {report:?}");
+        assert_eq!(report.damage, [] as [&str; 0], "{renames} renames");
+        assert_eq!(dump(&again)?, expected, "{renames} renames");
+        step(&again, &mut Random(2))?;
+    }
+    Ok(())
+}
+
+/// An index that cannot be compared any more is a finding, and given up.
+#[test]
+fn comparing_an_index_that_fails_says_so_and_gives_it_up() -> TestResult {
+    let mut failed = 0;
+    for calls in 0..40 {
+        let (_, home, db) = database()?;
+        let expected = dump(&db)?;
+        home.break_after(calls);
+        match db.differences(&mut |_| Ok(())) {
+            Ok(found) => assert_eq!(found, [], "after {calls} calls"),
+            Err(error) => {
+                failed += 1;
+                let is_damage = matches!(error, CoreError::IndexDamaged { .. });
+                assert!(is_damage, "after {calls} calls: {error}");
+                assert_ne!(db.health(), Health::Ok, "after {calls} calls");
+                assert_eq!(dump(&db)?, expected, "after {calls} calls");
+                db.compact()?;
+                assert_eq!(db.differences(&mut |_| Ok(()))?, []);
+            }
+        }
+    }
+    assert!(failed > 0);
+    Ok(())
+}
+
 #[test]
 fn a_scan_that_the_index_breaks_off_goes_on_behind_its_last_record() -> TestResult {
     for order in [Order::Ascending, Order::Descending] {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use nonos_daemon::encryption::{self, BackupKeys};
+use nonos_daemon::settings::Settings;
 use nonos_storage::{BackupInfo, NodeStorage, NonosError, StorageError};
 use serde::Serialize;
 
@@ -12,7 +13,6 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::output::{mib, rfc3339};
-use crate::settings::Settings;
 use crate::targets;
 
 /// Of the JSON of all verbs on one.

@@ -11,7 +11,7 @@ use crate::args::Args;
 use crate::cmd;
 use crate::error::CliError;
 use crate::output::{Finding, write_new_file};
-use crate::settings::Places;
+use crate::places::Places;
 
 /// Longer files are listed, not copied.
 const MAX_CONFIG: u64 = 64 * 1024;

@@ -13,7 +13,7 @@ use crate::args::Args;
 use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
-use crate::settings::Places;
+use crate::places::Places;
 
 #[derive(Debug)]
 pub(super) enum Form {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nonos_daemon::settings::Settings;
 use nonos_storage::NodeStorage;
 
 use super::{Daemon, TRY_AGAIN};
 use crate::daemon::backups::{self, Backups};
 use crate::error::CliError;
-use crate::settings::{Places, Settings};
+use crate::places::Places;
 use crate::targets;
 
 impl Daemon<'_> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use nonos_daemon::settings::Settings;
 use nonos_storage::key_text::{About, Strength};
 use nonos_storage::{EncryptionKeys, NodeStorage};
 use serde::Serialize;
@@ -11,7 +12,7 @@ use crate::args::{Args, KeyVerb};
 use crate::error::CliError;
 use crate::keys;
 use crate::output::{Report, rfc3339};
-use crate::settings::{Places, Settings};
+use crate::places::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -10,7 +10,7 @@ use crate::args::Args;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::keys;
-use crate::settings::Places;
+use crate::places::Places;
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -140,6 +140,40 @@ fn write(overlay: &Overlay, course: &Course) {
     course.is_over.store(true, Ordering::SeqCst);
 }
 
+/// Whoever applies more than is written waits: what is held back stays bounded, however slow who writes it is.
+#[test]
+fn a_writer_waits_for_who_settles() {
+    check(|| {
+        let size = held_size(&[0], Some(&value(0)));
+        let index: Arc<dyn Index> = Arc::new(Packed::new(Arc::new(MemoryIndex::default())));
+        let overlay = Arc::new(Overlay::new(index, u64::try_from(3 * size).expect("small")));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let settlers = [(); 2].map(|()| {
+            let (overlay, is_over) = (Arc::clone(&overlay), Arc::clone(&is_over));
+            thread::spawn(move || {
+                while !is_over.load(Ordering::SeqCst) {
+                    overlay.settle_some().expect("a piece is settled");
+                    thread::yield_now();
+                }
+            })
+        });
+        for key in 0..20 {
+            let put = value(key);
+            let applied = overlay.apply(TreeId::Peers, &[key], Some(&put), &mut |_| {});
+            applied.expect("a change is applied");
+            if overlay.held_back() == HeldBack::TooMuch {
+                overlay.make_room(2 * size).expect("room is made");
+            }
+            let held = overlay.bytes();
+            assert!(held <= 2 * overlay.too_much, "{held} bytes at {key}");
+        }
+        is_over.store(true, Ordering::SeqCst);
+        for settler in settlers {
+            settler.join().expect("a settler ends");
+        }
+    });
+}
+
 #[test]
 fn readers_beside_writer_and_settlers_miss_nothing_and_see_nothing_twice() {
     check(|| {
