@@ -107,7 +107,8 @@ impl BackupKeys {
     ///
     /// # Errors
     ///
-    /// [`EncryptionError`].
+    /// [`EncryptionError::Recipient`] for a text that is none; [`EncryptionError::Identity`], or what is wrong with
+    /// the file; [`EncryptionError::NotBuiltIn`] for either without the feature `backup-age`.
     pub fn new(recipients: &[String], identities: Option<&Path>) -> Result<Self, EncryptionError> {
         Ok(Self {
             recipients: Recipients::parse(recipients)?,

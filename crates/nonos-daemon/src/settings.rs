@@ -105,11 +105,26 @@ pub fn documented(is_sealed: bool) -> String {
     }
 }
 
-/// Reads the text of a file; `path` is what errors name.
+/// Reads the text of a file; `path` is what errors name. Keys that are not there have their defaults. No file is
+/// opened, and `~/` stays as it is.
+///
+/// ```
+/// use std::path::Path;
+/// use nonos_daemon::settings::{SettingsError, parse};
+///
+/// let path = Path::new("config.toml");
+/// let settings = parse("[backup]\nevery_secs = 300\n", path)?;
+/// assert_eq!((settings.backup.every_secs, settings.metrics.interval_secs), (300, 60));
+///
+/// let wrong = parse("[backup]\nevery_sec = 300\n", path);
+/// assert!(matches!(wrong, Err(SettingsError::UnknownKey { .. })));
+/// # Ok::<(), SettingsError>(())
+/// ```
 ///
 /// # Errors
 ///
-/// [`SettingsError`], of the first thing that is wrong, in one line; nothing is written.
+/// [`SettingsError`], of the first thing that is wrong, in one line; none of a file or a home, as neither is looked
+/// at.
 pub fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
     let path = path.to_owned();
     let invalid = |error: &toml::de::Error| SettingsError::Invalid {

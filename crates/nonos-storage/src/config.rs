@@ -15,18 +15,19 @@ pub(crate) const MIN_CACHE_BYTES: u64 = 1024 * 1024;
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
     /// The directory of the database; `db_path` in the file. A leading `~/` is the home directory.
-    /// Other files of the database lie beside it, under its name with an ending.
+    /// Other files of the database lie beside it, under its name with an ending. By default `data.sled`, in the
+    /// current directory.
     #[serde(rename = "db_path", alias = "path")]
     pub path: PathBuf,
-    /// Bytes of memory for caches, at least 1 MiB.
+    /// Bytes of memory for caches, at least 1 MiB; by default 64 MiB.
     pub cache_capacity_bytes: u64,
     /// Milliseconds until a buffered write is durable, over 0; `None`, in the file `"never"`: only
-    /// when flushed.
+    /// when flushed. By default 30,000.
     #[serde(with = "flush_every")]
     pub flush_every_ms: Option<u64>,
-    /// How secrets are protected.
+    /// How secrets are protected; by default not at all.
     pub encryption_mode: EncryptionMode,
-    /// Whether values are compressed with LZ4 where that pays. Can be changed at any time.
+    /// Whether values are compressed with LZ4 where that pays, as by default. Can be changed at any time.
     pub compression_enabled: bool,
 }
 

@@ -59,7 +59,7 @@ pub enum StorageError {
     /// Repairing.
     #[error(transparent)]
     Repair(#[from] RepairError),
-    /// This release cannot do it yet. Nothing happened.
+    /// This release cannot do it. Nothing happened. No method of this one returns it.
     #[error("{operation} is not supported yet")]
     NotSupported {
         /// The method.

@@ -11,7 +11,8 @@ use rustix::process::geteuid;
 use storage_crypto::Zeroizing;
 use storage_crypto::key_file::MAX_FILE_LEN;
 
-/// Why a key file is not read, or not written. A file that is there is unchanged.
+/// Why a key file is not read, or not written. A file that is there is unchanged, but for one that was to be
+/// destroyed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
@@ -191,7 +192,7 @@ fn write_and_read_back(new: &Path, path: &Path, text: &str) -> Result<(), KeyFil
 ///
 /// # Errors
 ///
-/// [`KeyFileError`].
+/// [`KeyFileError::Io`]: it may be there, overwritten in part; calling again finishes.
 pub fn destroy_key_file(path: &Path) -> Result<(), KeyFileError> {
     let io = |e| io_error("destroy", path, e);
     let mut file = OpenOptions::new().write(true).open(path).map_err(io)?;

@@ -1,13 +1,24 @@
 //! The persistent storage of a NONOS node: identity, peers, metrics, epochs, claims, configuration,
 //! secrets and an audit log, in one directory.
 //!
-//! [`NodeStorage`] is the handle; [`StorageConfig`] says where the database is and how it is kept.
+//! [`NodeStorage`] is the handle, and where to begin: [`NodeStorage::open`]; [`StorageConfig`] says where the
+//! database is and how it is kept.
 //!
 //! # What is durable when
 //!
 //! Identity, claims, configuration and secrets survive a power cut once their method has returned.
 //! Peers, metrics and epochs do after [`flush_every_ms`](StorageConfig::flush_every_ms), or once
 //! [`NodeStorage::flush`] has returned.
+//!
+//! # Errors
+//!
+//! A word as `LOCKED` is the name of an [`ErrorCode`], which [`StorageError::code`] tells of a
+//! [`NonosError::Storage`]; its text says what happened, its `remedy` what to do. After closing, every method but
+//! those that only tell what the handle is returns `POISONED`.
+//!
+//! # Features
+//!
+//! `encrypted-storage`: keys, key files, sealed secrets. Without it a configuration that asks for them is refused.
 
 mod clock;
 mod config;

@@ -53,8 +53,24 @@ pub struct NodeStorage {
 }
 
 impl NodeStorage {
-    /// Opens the database at `config.path`, creates it where there is none, and migrates one of an older
-    /// schema. [`OpenOptions`] says more.
+    /// Opens the database at `config.path`, creates it where there is none, with the directories above it, and
+    /// migrates one of an older schema. [`OpenOptions`] says more. Keys are set by a call of their own: where
+    /// secrets are sealed, they cannot be read or stored before.
+    ///
+    /// ```
+    /// # use nonos_storage::{NodeStorage, NonosResult, StorageConfig};
+    /// # fn main() -> NonosResult<()> {
+    /// # let directory = std::env::temp_dir().join(format!("nonos-open-{}", std::process::id()));
+    /// let config = StorageConfig { path: directory.join("data.sled"), ..Default::default() };
+    /// let storage = NodeStorage::open(config)?;
+    /// for line in &storage.opening_report().damage {
+    ///     eprintln!("damaged: {line}");
+    /// }
+    /// storage.close()?;
+    /// # std::fs::remove_dir_all(directory).ok();
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -65,7 +81,8 @@ impl NodeStorage {
     /// - `LOCKED`: another handle or process has it; the text says which.
     /// - `SCHEMA_TOO_NEW`, `SCHEMA_MISMATCH`: nothing was modified.
     /// - `CORRUPT`: records of an older schema do not convert. Nothing was modified.
-    /// - `CORRUPT`, `DISK_FULL`, `IO`, `INVALID_ARGUMENT` for a path that is a file.
+    /// - `INVALID_ARGUMENT`: the path is that of a file. Nothing was touched.
+    /// - `DISK_FULL`: also where a migration would not fit, which takes 2.2 times what the records do. `IO`.
     pub fn open(config: StorageConfig) -> NonosResult<Self> {
         OpenOptions::new(config).open()
     }
@@ -128,7 +145,8 @@ impl NodeStorage {
     /// # Errors
     ///
     /// `NOT_FOUND` if there is no database, `CORRUPT` if its journal is damaged, `SCHEMA_TOO_NEW`,
-    /// `MIGRATION_NEEDED`, `IO`.
+    /// `SCHEMA_MISMATCH`, `MIGRATION_NEEDED`, `INCOMPLETE_SWAP` until somebody who may write opens a database that
+    /// is being exchanged, `IO`; [`NonosError::Config`] and [`NonosError::Encryption`] as [`open`](Self::open).
     pub fn open_readonly(config: StorageConfig) -> NonosResult<Self> {
         Self::open_readonly_with(OpenOptions::new(config))
     }
@@ -196,7 +214,8 @@ impl NodeStorage {
     /// # Errors
     ///
     /// `IO`, `DISK_FULL`, `POISONED`: the handle is closed, but not all of it is durable. Later
-    /// calls of other methods return `POISONED`.
+    /// calls of other methods return `POISONED`. `INVALID_ARGUMENT` within a read or an update of this thread:
+    /// it stays open.
     pub fn shutdown(&self) -> NonosResult<()> {
         self.done(self.db.shutdown())
     }
@@ -225,7 +244,8 @@ impl NodeStorage {
     ///
     /// Returns what the closure returned and the commit's number. If the closure returns an error or
     /// panics, nothing is written. Updates run one at a time; other threads may read the commit
-    /// before this returns. With `durable`, it survives a power cut once this returns.
+    /// before this returns. With `durable`, it survives a power cut once this returns. A commit that changes
+    /// nothing takes no number: that of the last one is returned.
     ///
     /// ```
     /// # use nonos_storage::{EpochNumber, NodeStorage, NonosResult, StoredClaim, StoredEpochSummary};
@@ -243,8 +263,12 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// The closure's; `POISONED`; `INVALID_ARGUMENT` inside the closure of another update of this
-    /// thread; `IO` or `DISK_FULL`, after which it is open whether the commit is there.
+    /// The closure's. `READ_ONLY`, `POISONED`; `INVALID_ARGUMENT` inside the closure of another update of this
+    /// thread, and for a commit of more than 64 MiB of keys and stored values; `DISK_FULL` where it would eat into
+    /// the space that is kept free: nothing was written, and writes are taken again once there is room. After `IO`,
+    /// and `DISK_FULL` of the disk itself, it is open whether the commit is there; then writes are refused as
+    /// `POISONED` until the database is opened again. With an [anchor](OpenOptions) `IO` may also mean that the commit
+    /// is durable and the anchor was not written.
     pub fn update<R>(
         &self,
         durable: bool,

@@ -61,8 +61,8 @@ impl OpenOptions {
     }
 
     /// Calls `tell` with how far long work is, at least every 500 ms: comparing and rebuilding while
-    /// opening, every commit of a migration, later backups, verifying and compaction. `Break` cancels the work, which then fails with
-    /// `CANCELLED` and can be done again.
+    /// opening, every commit of a migration, later backups, verifying and compaction. It may be called by other
+    /// threads. `Break` cancels the work, which then fails with `CANCELLED` and can be done again.
     #[must_use]
     pub fn on_progress(
         mut self,
@@ -113,7 +113,8 @@ impl OpenOptions {
         self
     }
 
-    /// Opens for reading, without a lock and without a write, as [`NodeStorage::open_readonly`] does.
+    /// Opens for reading, without a lock and without a write, as [`NodeStorage::open_readonly`] does. Of what was
+    /// said only who watches the progress counts: nothing is waited for, migrated or sealed, and no anchor is read.
     ///
     /// # Errors
     ///

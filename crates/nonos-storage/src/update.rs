@@ -15,7 +15,9 @@ use crate::{
 /// A commit in the making: what [`NodeStorage::update`](crate::NodeStorage::update) gives its
 /// closure. Writes are seen by later reads through it, and by nobody else until it is applied.
 ///
-/// Each method does what the method of the same name of `NodeStorage` does.
+/// Each method does what the method of the same name of `NodeStorage` does, but for two things: a batch goes
+/// into this one commit, however long it is, and when it is durable `update` was told. A method that returns
+/// an error leaves the commit as it was before.
 #[derive(Debug)]
 pub struct Update<'a> {
     pub(crate) view: &'a View<'a>,

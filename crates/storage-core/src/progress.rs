@@ -21,7 +21,7 @@ const LOOK_EVERY: u64 = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done.
+    /// What is being done, for a person: "migrate", "verify". Not a name to rely on.
     pub operation: &'static str,
     /// The step of a migration: from this version to that.
     pub step: Option<(u32, u32)>,
@@ -31,7 +31,7 @@ pub struct Progress {
     pub done: u64,
     /// About how many there are in all; 0 if that is not known.
     pub total: u64,
-    /// Bytes of them that are done, where they are counted.
+    /// Bytes of them that are done, where they are counted; otherwise 0.
     pub bytes: u64,
     /// How long it has taken.
     pub elapsed: Duration,

@@ -19,7 +19,7 @@ pub struct BackupInfo {
     pub commit: u64,
     /// When it was made, in Unix seconds.
     pub created_at: i64,
-    /// Records in it.
+    /// Records in it, with those of the tree `schema`: more than in `trees`.
     pub entries: u64,
     /// Its length in bytes.
     pub bytes: u64,

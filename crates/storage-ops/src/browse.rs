@@ -53,9 +53,9 @@ pub struct Record {
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a range of keys and an order")]
 pub struct Selection {
-    /// Of these keys.
+    /// Of these keys, as they are stored: see [`encode_key`].
     pub keys: KeyRange,
-    /// Those that begin with these bytes.
+    /// Those whose stored key begins with these bytes.
     pub prefix: Vec<u8>,
     /// In this order.
     pub order: Order,

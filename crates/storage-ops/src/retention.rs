@@ -25,7 +25,7 @@ const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 pub struct Retention {
     /// What is older goes: Unix seconds, exclusive.
     pub older_than: Option<i64>,
-    /// So many of the newest stay.
+    /// So many of the newest stay; of peers those count that others join through, which stay in any case.
     pub keep_last: Option<u64>,
     /// The newest stay that together have so many bytes of keys and stored values.
     pub max_bytes: Option<u64>,

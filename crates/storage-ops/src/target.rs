@@ -12,9 +12,54 @@ use std::path::{Path, PathBuf};
 use storage_core::history::{RealDisk, hash_of};
 use storage_core::{CoreError, ErrorCode};
 
-/// A place for backups. Names have parts of ASCII letters, digits, `-`, `_` and `.`, with `/` between.
+/// A place for backups. Names have parts of ASCII letters, digits, `-`, `_` and `.`, with `/` between; no part is
+/// empty or begins with `.`, and 512 bytes are the most. Any other is [`TargetError::Name`]. Calls come from several
+/// threads, and may take long.
+///
+/// One in memory, for tests:
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::fs;
+/// use std::path::Path;
+/// use std::sync::Mutex;
+/// # use storage_ops as nonos_storage;
+/// use nonos_storage::{Target, TargetError};
+///
+/// #[derive(Debug, Default)]
+/// struct Memory(Mutex<BTreeMap<String, Vec<u8>>>);
+///
+/// impl Target for Memory {
+///     fn list(&self, prefix: &str) -> Result<Vec<String>, TargetError> {
+///         let files = self.0.lock().unwrap();
+///         Ok(files.keys().filter(|name| name.starts_with(prefix)).cloned().collect())
+///     }
+///     fn upload(&self, name: &str, file: &Path, _hash: &[u8; 32]) -> Result<(), TargetError> {
+///         let bytes = fs::read(file).map_err(|e| TargetError::failed("read", name, e))?;
+///         self.write(name, &bytes)
+///     }
+///     fn download(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+///         let bytes = self.read(name, usize::MAX)?;
+///         fs::write(file, bytes).map_err(|e| TargetError::failed("write", name, e))
+///     }
+///     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TargetError> {
+///         self.0.lock().unwrap().insert(name.to_owned(), bytes.to_owned());
+///         Ok(())
+///     }
+///     fn read(&self, name: &str, max: usize) -> Result<Vec<u8>, TargetError> {
+///         let files = self.0.lock().unwrap();
+///         let missing = || TargetError::Missing { name: name.to_owned() };
+///         let bytes = files.get(name).ok_or_else(missing)?;
+///         Ok(bytes[..bytes.len().min(max)].to_owned())
+///     }
+///     fn remove(&self, name: &str) -> Result<(), TargetError> {
+///         self.0.lock().unwrap().remove(name);
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Target: fmt::Debug + Send + Sync {
-    /// The names that begin with `prefix`, in any order; names that are not whole are not among them.
+    /// The names that begin with `prefix`, which need not end at a `/`, in any order; names that are not whole are not among them.
     ///
     /// # Errors
     ///
@@ -33,7 +78,9 @@ pub trait Target: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`TargetError::Missing`], [`TargetError::Failed`].
+    /// [`TargetError::Missing`]; [`TargetError::Encrypted`] where no key that opens it was given,
+    /// [`TargetError::Differs`] where it is damaged; [`TargetError::Failed`], also if the file exists. Only that one
+    /// is left then.
     fn download(&self, name: &str, file: &Path) -> Result<(), TargetError>;
 
     /// Puts a few bytes under a name, durably, in the place of what has it.
@@ -43,7 +90,7 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// [`TargetError::Failed`]: the name has what it had, or nothing.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TargetError>;
 
-    /// Reads what is under a name, at most `max` bytes of it.
+    /// Reads what is under a name, at most `max` bytes of it: what is longer is cut off, which is no error.
     ///
     /// # Errors
     ///

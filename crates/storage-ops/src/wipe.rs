@@ -7,7 +7,7 @@ use storage_core::{CoreError, Db, Durability, KeyRange, MAX_BATCH_SIZE, Order, R
 
 use crate::prune::PruneError;
 
-/// What a node collects: that of which it is somebody is not among it.
+/// What a node collects: not its identity, its secrets, the schema, and the log of what was done.
 pub const DATA: [TreeId; 5] = [
     TreeId::Peers,
     TreeId::Metrics,

@@ -21,7 +21,7 @@ pub struct SchemaInfo {
     pub created_at: i64,
     /// When it was last migrated, in Unix seconds.
     pub last_migration: Option<i64>,
-    /// Every migration, oldest first.
+    /// The migrations, oldest first, 100 at most: before that the oldest are taken together.
     pub migrations_applied: Vec<MigrationRecord>,
 }
 

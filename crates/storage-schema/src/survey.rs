@@ -23,7 +23,7 @@ pub struct Survey {
     pub trees: Vec<TreeSurvey>,
     /// Records that do not convert.
     pub quarantined: u64,
-    /// The first of them.
+    /// The first 20 of them.
     pub unconvertible: Vec<Unconvertible>,
     /// Records that an interrupted migration has converted already.
     pub done_before: u64,

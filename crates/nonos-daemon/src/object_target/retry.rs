@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// What an operation on an object store may take.
+/// What an operation on an object store may take: `Limits::default()`, of which fields are then set.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The bytes of a part; what is not larger goes in one request. At least 5 MiB, which S3 demands.
+    /// The bytes of a part; what is not larger goes in one request. By default 8 MiB; at least 5 MiB, which S3
+    /// demands and nothing here checks.
     pub part_bytes: u64,
-    /// How many parts are sent at once. Memory is this times `part_bytes`.
+    /// How many parts are sent at once, at least 1, by default 3. Memory is this times `part_bytes`.
     pub parts_at_once: usize,
-    /// How often a request is tried that brings nothing forward.
+    /// How often a request is tried that brings nothing forward; by default 6 times.
     pub attempts: u32,
     /// The pause before the second attempt; each later one is twice as long.
     pub pause: Duration,
@@ -21,7 +22,7 @@ pub struct Limits {
     pub max_pause: Duration,
     /// How long a request may take, or be silent, beside the time for its bytes at the slowest rate.
     pub request: Duration,
-    /// How long an operation may take, likewise.
+    /// How long an operation may take, likewise; by default 15 minutes.
     pub operation: Duration,
 }
 

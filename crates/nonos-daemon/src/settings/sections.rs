@@ -57,7 +57,7 @@ impl Default for ServerSettings {
 }
 
 impl ServerSettings {
-    /// Where to listen.
+    /// Where to listen; `None` if that is nowhere.
     pub fn address(&self) -> Option<std::net::SocketAddr> {
         self.listen.parse().ok()
     }
@@ -89,7 +89,7 @@ pub struct BackupSettings {
     pub keep_last: usize,
     /// Days of which the daemon keeps the newest.
     pub keep_daily: usize,
-    /// Seconds between two drills; 0 for none.
+    /// Seconds between two drills, at most 31,536,000; 0 for none.
     pub drill_every_secs: u64,
     /// To whom backups are encrypted; to nobody if it is empty.
     pub recipients: Vec<String>,
@@ -115,13 +115,13 @@ impl Default for BackupSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct UpkeepSettings {
-    /// Seconds from the beginning of one scrub to that of the next.
+    /// Seconds from the beginning of one scrub to that of the next, 1 to 31,536,000.
     pub scrub_every_secs: u64,
-    /// What a scrub reads in a second; 0 for no scrub.
+    /// Bytes that a scrub reads in a second at most; 0 for no scrub.
     pub scrub_bytes_per_sec: u64,
     /// Hundredths of the index that compacting must return, at most 100; 0 for never.
     pub compact_above_percent: u8,
-    /// Seconds that an upload which is under way gets to end when the daemon is told to stop.
+    /// Seconds that an upload which is under way gets to end when the daemon is told to stop, 0 to 60.
     pub stop_within_secs: u64,
 }
 

@@ -17,11 +17,31 @@ impl NodeStorage {
     /// go on meanwhile.
     ///
     /// The file appears under its name once it is whole, durable and was read back; one that has
-    /// the name is replaced then.
+    /// the name is replaced then. [`restore_backup`](Self::restore_backup) is the way back.
+    ///
+    /// ```
+    /// # use nonos_storage::{NodeStorage, NonosResult, StorageConfig};
+    /// # fn main() -> NonosResult<()> {
+    /// # let directory = std::env::temp_dir().join(format!("nonos-export-{}", std::process::id()));
+    /// # let config = |name: &str| StorageConfig { path: directory.join(name), ..Default::default() };
+    /// let storage = NodeStorage::open(config("data.sled"))?;
+    /// storage.store_config("name", &"node-1")?;
+    /// let file = directory.join("backup.nonos");
+    /// let bytes = storage.export_backup(&file)?;
+    /// assert_eq!(NodeStorage::verify_backup(&file)?.bytes, bytes);
+    ///
+    /// NodeStorage::restore_backup(&file, config("restored.sled"))?;
+    /// let restored = NodeStorage::open(config("restored.sled"))?;
+    /// assert_eq!(restored.load_config("name")?, Some("node-1".to_owned()));
+    /// # std::fs::remove_dir_all(directory).ok();
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `IO`, `DISK_FULL`, `CORRUPT` if the journal is damaged, `POISONED`: no new file appears.
+    /// `IO`, `DISK_FULL`, `CORRUPT` if the journal is damaged, `POISONED`, `CANCELLED` by who watches the progress:
+    /// no new file appears.
     pub fn export_backup(&self, path: impl AsRef<Path>) -> NonosResult<u64> {
         self.done(storage_ops::export_backup(&self.db, path.as_ref()))
     }
@@ -29,6 +49,9 @@ impl NodeStorage {
     /// [`export_backup`](Self::export_backup) without the secrets, the node's identity, and what secrets are
     /// sealed with: a file that can be given to somebody who looks for a fault. Restored, it is a database
     /// without them. The audit log keeps the names of secrets.
+    ///
+    /// A whole backup is written first, into a directory for its owner alone beside the database (of one in memory in
+    /// the current directory), and removed: there has to be room for both.
     ///
     /// # Errors
     ///
@@ -57,14 +80,14 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `BACKUP_INVALID` names the first thing that is wrong; `IO`.
+    /// `BACKUP_INVALID` names the first thing that is wrong; `IO`, also where there is no file.
     pub fn verify_backup(path: impl AsRef<Path>) -> NonosResult<BackupInfo> {
         let verified = storage_ops::verify_backup(path.as_ref());
         Ok(verified.map_err(StorageError::from)?)
     }
 
     /// Makes the database at `config.path` of a backup file, which is verified first, and opens it
-    /// once to build its index.
+    /// once to build its index. A backup file of the first implementation is taken as well, and migrated.
     ///
     /// # Errors
     ///

@@ -24,12 +24,34 @@ impl NodeStorage {
     /// or, where that is asked for and can be, increments with what came since the last one; nothing if
     /// there is nothing new. Each is exact at one commit, and was read back before it counts.
     ///
-    /// Secrets are in it as they lie in the database: sealed, where keys are set.
+    /// Secrets are in it as they lie in the database: sealed, where keys are set. The file is made in a directory
+    /// beside the database first, or at the target if that is a directory: there has to be room for it.
+    ///
+    /// ```
+    /// # use nonos_storage::{BackupDirectory, NodeStorage, NonosResult, OpenOptions, StorageConfig, Wanted};
+    /// # fn main() -> NonosResult<()> {
+    /// # let directory = std::env::temp_dir().join(format!("nonos-back-up-{}", std::process::id()));
+    /// # let config = |name: &str| StorageConfig { path: directory.join(name), ..Default::default() };
+    /// let storage = NodeStorage::open(config("data.sled"))?;
+    /// let target = BackupDirectory::new(&directory.join("backups"))?;
+    /// storage.back_up(&target, false)?;
+    /// storage.store_config("name", &"node-1")?;
+    /// storage.back_up(&target, true)?;
+    ///
+    /// let how = OpenOptions::new(config("restored.sled"));
+    /// NodeStorage::restore_from(&target, None, &Wanted::Newest, how)?;
+    /// let restored = NodeStorage::open(config("restored.sled"))?;
+    /// assert_eq!(restored.load_config("name")?, Some("node-1".to_owned()));
+    /// # std::fs::remove_dir_all(directory).ok();
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// `IO`, `DISK_FULL`, `CORRUPT` if the journal is damaged, `POISONED`: whatever
-    /// [`list_backups`](Self::list_backups) shows is whole.
+    /// `IO`, `DISK_FULL`, `CORRUPT` if the journal is damaged, `POISONED`, `BACKUP_INVALID` if what arrived is not
+    /// what was sent, `INVALID_ARGUMENT` if secrets that nobody sealed would be in it and the target takes none,
+    /// `CANCELLED` by who watches the progress: whatever [`list_backups`](Self::list_backups) shows is whole.
     pub fn back_up(&self, target: &dyn Target, is_incremental: bool) -> NonosResult<Vec<Backup>> {
         let mut how = Create::new(scratch_of(&self.data_path), clock::now());
         how.is_incremental = is_incremental;
@@ -50,7 +72,8 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `NOT_FOUND`, `INVALID_ARGUMENT` if there are several databases, `IO`.
+    /// `NOT_FOUND`, `INVALID_ARGUMENT` if there are several databases, `BACKUP_INVALID` where the note of one that
+    /// may be newer cannot be read, `IO`.
     pub fn newest_backup(target: &dyn Target, store_id: Option<[u8; 16]>) -> NonosResult<Backup> {
         let listing = done(storage_ops::list(target).and_then(|found| found.of_store(store_id)))?;
         done(storage_ops::newest(&listing))
@@ -61,7 +84,8 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `BACKUP_INVALID` names what is wrong, `NOT_FOUND`, `IO`, `DISK_FULL`.
+    /// `BACKUP_INVALID` names what is wrong, `KEY_REQUIRED` if it is encrypted and the target has no key that opens
+    /// it, `NOT_FOUND`, `IO`, `DISK_FULL`.
     pub fn verify_backup_at(
         target: &dyn Target,
         name: &str,
@@ -96,7 +120,7 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` if a database is there: it is unchanged. `NOT_FOUND`, `BACKUP_INVALID`,
+    /// `INVALID_ARGUMENT` if a database is there: it is unchanged. `NOT_FOUND`, `BACKUP_INVALID`, `KEY_REQUIRED`,
     /// `SCHEMA_TOO_NEW`, `IO`, `DISK_FULL`, `CANCELLED`: there is no database, or one that the next open completes.
     pub fn restore_from(
         target: &dyn Target,
@@ -121,7 +145,9 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `LOCKED`, `INVALID_ARGUMENT`, `NOT_FOUND`: nothing changed. `IO`: the next opening finishes.
+    /// `LOCKED`, `INVALID_ARGUMENT` if something is at `kept` or one of the three is elsewhere, `NOT_FOUND` if no
+    /// database is at `staged`, `INCOMPLETE_SWAP` if an earlier exchange cannot be read: nothing changed. `IO`: the
+    /// next opening finishes.
     pub fn exchange(config: &StorageConfig, staged: &Path, kept: &Path) -> NonosResult<()> {
         let options = super::options(config, config.check()?);
         Ok(storage_core::exchange(&options, staged, kept)?)

@@ -12,6 +12,19 @@ impl NodeStorage {
     /// that is damaged, as `CORRUPT`. A page at a time is read, each as of one commit; no writer waits for `visit`.
     /// Secrets are not shown.
     ///
+    /// ```
+    /// # use nonos_storage::{NodeStorage, NonosError, NonosResult, Selection, TreeId};
+    /// # fn main() -> NonosResult<()> {
+    /// # let storage = NodeStorage::in_memory()?;
+    /// storage.store_config("name", &"node-1")?;
+    /// storage.visit_records::<NonosError>(TreeId::Config, &Selection::default(), &mut |record| {
+    ///     println!("{}", record?.key);
+    ///     Ok(true)
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `POISONED`, `IO`; and those of `visit`.
@@ -50,7 +63,7 @@ impl NodeStorage {
         self.done(found())
     }
 
-    /// The BLAKE2b-256 of the content of trees: the same for the same records, whether they are compressed or not.
+    /// The BLAKE2b-256 of the content of trees, in the order in which they are named: the same for the same records, whether they are compressed or not.
     ///
     /// # Errors
     ///

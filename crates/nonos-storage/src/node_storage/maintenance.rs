@@ -27,7 +27,7 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `POISONED`, `IO`, `DISK_FULL`; after the latter two the handle takes no more writes.
+    /// `READ_ONLY`, `POISONED`, `IO`, `DISK_FULL`; after the latter two the handle takes no more writes.
     pub fn flush(&self) -> NonosResult<()> {
         self.done(self.db.flush())
     }
@@ -75,8 +75,9 @@ impl NodeStorage {
     ///
     /// # Errors
     ///
-    /// `READ_ONLY`, `POISONED`, `CORRUPT` if the journal is damaged, `DISK_FULL`, `IO`. Killed
-    /// anywhere, the next open finds everything.
+    /// `READ_ONLY`, `POISONED`, `CORRUPT` if the journal is damaged, `DISK_FULL`, `IO`, `CANCELLED` by who watches
+    /// the progress: everything is as it was. Where the new index was being put in the place of the old one, the
+    /// handle is `POISONED` then, and the next open finds everything, as it does after a kill.
     pub fn compact(&self) -> NonosResult<CompactionReport> {
         let started = Instant::now();
         let compacted = self.done(self.db.compact())?;
@@ -92,7 +93,7 @@ impl NodeStorage {
         self.done(self.db.space())
     }
 
-    /// [`compact`](Self::compact), if so many hundredths of the index would be returned, and 16 MiB at least.
+    /// [`compact`](Self::compact), if so many hundredths of the index, at most 100, would be returned, and 16 MiB at least.
     ///
     /// # Errors
     ///
@@ -160,7 +161,7 @@ impl NodeStorage {
         self.db.unsynced_commits()
     }
 
-    /// Bytes that may still be written where the database is; plenty in memory.
+    /// Bytes that others than root may still write where the database is; `u64::MAX` in memory.
     ///
     /// # Errors
     ///
@@ -193,7 +194,8 @@ impl NodeStorage {
         self.done(pruned.map_err(StorageError::from))
     }
 
-    /// The time before which records are older than `age_secs`: what [`Retention::older_than`] takes. The
+    /// The time before which records are older than `age_secs`, which is 0 or more: what [`Retention::older_than`]
+    /// takes, in Unix seconds, 1970 at the earliest. The
     /// clock is believed as far as the newest records go, and these once 60 of them agree: a jump removes
     /// nothing. `None` if the tree is empty.
     ///

@@ -114,7 +114,8 @@ impl NodeStorage {
         self.done(peers::list(&self.db.view()))
     }
 
-    /// Iterates over all peers in the byte order of their ids, in bounded memory.
+    /// Iterates over all peers in the byte order of their ids, in bounded memory; errors as of
+    /// [`list_peers`](Self::list_peers).
     ///
     /// A page at a time is read, each as of one commit. No lock is held between pages, so writing
     /// inside the loop is fine, and shows in the pages read later. After an error it ends.
@@ -158,7 +159,8 @@ impl NodeStorage {
         self.done(metrics::store_batch(&self.db, samples))
     }
 
-    /// The samples from `start` to `end`, both included, oldest first. A reversed range is empty.
+    /// The samples from `start` to `end`, both included and in Unix seconds, oldest first. A reversed range is empty,
+    /// and nothing is before 1970.
     ///
     /// # Errors
     ///

@@ -13,7 +13,19 @@ impl NodeStorage {
     ///
     /// Of each record the newest version that is intact counts, a deletion too. What is damaged is listed in
     /// a file beside the new database, which was opened once and verified when this returns. Interrupted,
-    /// a directory `<into>.repairing` may be left; calling it again begins anew.
+    /// a directory `<into>.repairing` may be left; calling it again begins anew. Of `how` the configuration, who
+    /// watches the progress, and how long it waits for the lock count.
+    ///
+    /// ```no_run
+    /// # use nonos_storage::{NodeStorage, NonosResult, OpenOptions, RepairOptions, StorageConfig};
+    /// # fn main() -> NonosResult<()> {
+    /// let mut repair = RepairOptions::default();
+    /// repair.dry_run = true;
+    /// let report = NodeStorage::repair(&OpenOptions::new(StorageConfig::default()), &repair)?;
+    /// println!("{} kept, {} damaged", report.salvaged.records(), report.salvaged.quarantined());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -18,13 +18,14 @@ impl NodeStorage {
     ///
     /// `INVALID_ARGUMENT` for a name that is empty or over 1 KiB and for a value over 64 KiB;
     /// [`NonosError::Encryption`](crate::NonosError::Encryption): no keys or not the right ones, or the
-    /// secrets are not those that were stored last. Nothing was written. `POISONED`, `IO`, `DISK_FULL`.
+    /// secrets are not those that were stored last. Nothing was written. `POISONED`. After `IO` and `DISK_FULL` it
+    /// is open whether it was stored; where there is an anchor, `IO` may mean that only that was not written.
     pub fn store_secret(&self, key: &str, value: &[u8]) -> NonosResult<()> {
         let now_ms = clock::now_ms();
         self.write_secret(|view, commit| self.secrets.store(view, commit, now_ms, key, value))
     }
 
-    /// The secret of this name.
+    /// The secret of this name; `None` if there is none.
     ///
     /// # Errors
     ///

@@ -21,7 +21,7 @@ pub enum ErrorCode {
     Serialization,
     /// Stored bytes are damaged.
     Corrupt,
-    /// The disk, or what of it may be used, is full.
+    /// The disk, or what of it may be used, is full. In the second case writes are taken again once there is room.
     DiskFull,
     /// The handle does not write.
     ReadOnly,
@@ -31,19 +31,20 @@ pub enum ErrorCode {
     InvalidArgument,
     /// The stored value has another type than the one asked for.
     WrongType,
-    /// The handle is closed, or takes no more writes after an error; opening again recovers.
+    /// The handle is closed, or takes no more writes after an error: opening again recovers; or its index failed
+    /// and is made anew: try again.
     Poisoned,
     /// A backup file is damaged or not one.
     BackupInvalid,
     /// It is encrypted, and the key that opens it was not given.
     KeyRequired,
-    /// A swap of directories was interrupted.
+    /// An exchange of two databases was interrupted, or what is beside the path says that there was a database.
     IncompleteSwap,
     /// The operating system refused an operation on a file.
     Io,
     /// The caller ended it; running it again is safe.
     Cancelled,
-    /// Not built yet.
+    /// Not built. This release returns it nowhere.
     NotSupported,
 }
 

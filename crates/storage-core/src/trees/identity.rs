@@ -41,6 +41,7 @@ impl NodeId {
     }
 }
 
+/// `nxnd_` and the first 16 hexadecimal digits; [`to_hex`](NodeId::to_hex) has all.
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (start, _) = self.0.split_at(8);

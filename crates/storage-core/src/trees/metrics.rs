@@ -27,15 +27,15 @@ pub struct StoredMetrics {
     pub peer_count: usize,
     /// The node's quality, from 0 to 1.
     pub quality_score: f64,
-    /// Seconds since the node started.
+    /// Seconds since the host started, as the daemon has it.
     pub uptime_secs: u64,
     /// CPU in use, in percent of all cores.
     pub cpu_usage: Option<f32>,
     /// Memory in use, in percent.
     pub memory_usage: Option<f32>,
-    /// Bytes sent over the network.
+    /// Bytes sent over the network since its interfaces are up, without the loopback.
     pub network_bytes_sent: Option<u64>,
-    /// Bytes received over the network.
+    /// Bytes received, likewise.
     pub network_bytes_received: Option<u64>,
 }
 

@@ -41,6 +41,7 @@ pub struct StoredPeerInfo {
     pub failure_count: u32,
 }
 
+/// A peer of reputation 50 that speaks "1.0.0" and offers nothing.
 impl Default for StoredPeerInfo {
     fn default() -> Self {
         Self {

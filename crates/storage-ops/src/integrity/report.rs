@@ -223,7 +223,7 @@ pub struct Integrity {
     pub errors: u64,
     /// Findings that are warnings, in all.
     pub warnings: u64,
-    /// The findings, in the order of tree and key; not all of them if there are many.
+    /// The findings, in the order of tree and key, at most as many as were asked for.
     pub findings: Vec<Finding>,
 }
 

@@ -30,7 +30,7 @@ pub struct ChainReport {
     pub unsealed: u64,
     /// Faults in all.
     pub faults: u64,
-    /// The first of them.
+    /// The first 100 of them.
     pub findings: Vec<ChainFinding>,
 }
 
