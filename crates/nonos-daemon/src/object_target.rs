@@ -36,6 +36,8 @@ mod remote;
 #[cfg(feature = "object-store")]
 mod retry;
 #[cfg(feature = "object-store")]
+mod source;
+#[cfg(feature = "object-store")]
 mod transfer;
 
 #[cfg(feature = "object-store")]

@@ -11,11 +11,11 @@ use storage_schema::CURRENT_SCHEMA_VERSION;
 pub struct IntegrityReport {
     /// When it was checked, in Unix seconds.
     pub checked_at: i64,
-    /// Records read.
+    /// Records read, and those that are missing; what is wrong with a whole copy is one of `schema`.
     pub total_entries: usize,
     /// Those that are as they were written.
     pub valid_entries: usize,
-    /// Those that are not.
+    /// Those that are not, or not there: 0 if nothing was found but oddities.
     pub corrupted_entries: usize,
     /// The same for each of the nine trees.
     pub tree_reports: Vec<TreeIntegrityReport>,
@@ -26,7 +26,7 @@ pub struct IntegrityReport {
 pub struct TreeIntegrityReport {
     /// The tree's name.
     pub name: String,
-    /// Records read.
+    /// Records read, and those that are missing.
     pub entries: usize,
     /// Those that are as they were written.
     pub valid: usize,

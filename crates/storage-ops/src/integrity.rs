@@ -6,7 +6,7 @@
 use std::num::NonZero;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use storage_core::trees::{audit_log, identity};
@@ -201,10 +201,12 @@ impl Work<'_> {
             match done {
                 // Damage of a whole file is a finding, as that of a record is.
                 Err(CoreError::Journal(error)) => {
-                    self.add(Finding::of_all(Code::Journal, error.to_string()));
+                    let finding = Finding::of_all(Code::Journal, error.to_string());
+                    self.collected().add_lack(finding);
                 }
                 Err(error @ CoreError::IndexDamaged { .. }) => {
-                    self.add(Finding::of_all(Code::Index, error.to_string()));
+                    let finding = Finding::of_all(Code::Index, error.to_string());
+                    self.collected().add_lack(finding);
                 }
                 done => done?,
             }
@@ -212,11 +214,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn add(&self, finding: Finding) {
+    fn collected(&self) -> MutexGuard<'_, Collected> {
         let collected = self.collected.lock();
-        collected
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(finding);
+        collected.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says how far it is, and waits where it is ahead of its rate.
@@ -268,11 +268,11 @@ impl Work<'_> {
             } else {
                 identity::NODE_ID
             };
-            self.add(Finding::of_record(tree, key, Code::IdentityPair, detail));
+            let finding = Finding::of_record(tree, key, Code::IdentityPair, detail);
+            self.collected().add_lack(finding);
         }
         self.tell(read.untold, read.bytes)?;
-        let collected = self.collected.lock();
-        let mut collected = collected.unwrap_or_else(PoisonError::into_inner);
+        let mut collected = self.collected();
         collected.count(tree, read.entries, read.corrupted);
         Ok(())
     }
@@ -294,13 +294,10 @@ impl Work<'_> {
             read.has_id |= tree == TreeId::Identity && key == identity::NODE_ID;
             read.has_key |= tree == TreeId::Identity && key == identity::ENCRYPTED_KEY;
             let mut is_corrupted = false;
-            let mut found = invariants::check(tree, key, frame);
-            if let Some(envelope) = self.options.envelope {
-                found.extend(envelope(tree, key, frame));
-            }
-            for (code, detail) in found {
+            for (code, detail) in self.faults(tree, key, frame) {
                 is_corrupted |= code.severity() == Severity::Error;
-                self.add(Finding::of_record(tree, key, code, detail));
+                let finding = Finding::of_record(tree, key, code, detail);
+                self.collected().add(finding);
             }
             read.corrupted += usize::from(is_corrupted);
             left -= 1;
@@ -310,6 +307,21 @@ impl Work<'_> {
             Ok(left > 0)
         })?;
         Ok(last)
+    }
+
+    /// What is wrong with a record by itself.
+    fn faults(&self, tree: TreeId, key: &[u8], frame: &[u8]) -> Vec<(Code, String)> {
+        let mut found = invariants::check(tree, key, frame);
+        if let Some(envelope) = self.options.envelope {
+            found.extend(envelope(tree, key, frame));
+        }
+        found
+    }
+
+    fn is_sound(&self, tree: TreeId, key: &[u8], frame: &[u8]) -> bool {
+        let faults = self.faults(tree, key, frame);
+        let is_error = |(code, _): &(Code, String)| code.severity() == Severity::Error;
+        !faults.iter().any(is_error)
     }
 
     fn copies(&self) -> Result<(), CoreError> {
@@ -322,8 +334,15 @@ impl Work<'_> {
             }
             Ok(())
         })?;
-        for differing in &differences {
-            self.add(of_copies(differing));
+        for differing @ (tree, key, _) in &differences {
+            let finding = of_copies(differing);
+            match self.db.view().get(*tree, key)? {
+                None => self.collected().add_lack(finding),
+                Some(frame) if self.is_sound(*tree, key, &frame) => {
+                    self.collected().add_of_sound(finding);
+                }
+                Some(_) => self.collected().add(finding),
+            }
         }
         self.tell(untold, bytes)
     }
@@ -337,7 +356,13 @@ impl Work<'_> {
             Err(error) => return Err(error),
         };
         for found in chain.findings {
-            self.add(Finding::of_chain(&found));
+            let finding = Finding::of_chain(&found);
+            match finding.code {
+                // Looked at by itself it is wrong as well.
+                Code::Decode | Code::AuditTime => self.collected().add(finding),
+                Code::AuditGap | Code::AuditTruncated => self.collected().add_lack(finding),
+                _ => self.collected().add_of_sound(finding),
+            }
         }
         self.tell(chain.entries, 0)
     }

@@ -14,7 +14,7 @@ const PEERS: usize = 50_000;
 const REPEATS: usize = 5;
 /// How long a piece lasts, at least.
 const PIECE: Duration = Duration::from_secs(4);
-/// What no writer may wait for longer: row 36 of the acceptance list.
+/// No writer is to wait for longer; how many do is printed.
 const PAUSE: Duration = Duration::from_millis(5);
 /// What the daemon's scrub reads by default, in bytes a second.
 const RATE: NonZero<u64> = NonZero::new(1_048_576).unwrap();

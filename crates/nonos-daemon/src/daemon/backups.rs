@@ -12,7 +12,9 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use nonos_daemon::encryption::EncryptedTarget;
 use nonos_daemon::settings::BackupSettings;
-use nonos_storage::{BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped};
+use nonos_storage::{
+    Backup, BackupKind, ErrorCode, Keep, NodeStorage, NonosError, NonosResult, Shipped,
+};
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::{MissedTickBehavior, interval};
@@ -124,21 +126,29 @@ impl Backups {
         let alone = self.node.shipping.lock();
         let _alone = alone.unwrap_or_else(PoisonError::into_inner);
         let made = storage.ship(target, shipped)?;
+        if let Some(last) = made.last() {
+            self.node.backed_up(LastBackup::of(last));
+            let (commit, count) = (last.commit, made.len());
+            tracing::info!(commit, count, "backed up");
+        }
         if made.iter().any(|backup| backup.kind == BackupKind::Full) {
             let keep = Keep {
                 last: settings.keep_last,
                 daily: settings.keep_daily,
             };
             let store_id = Some(storage.store_id().0);
-            for removed in NodeStorage::prune_backups(target, store_id, keep, false)? {
-                let name = removed.name();
-                tracing::info!(name, "removed an old backup");
+            // What was made is a backup, whatever becomes of the old ones.
+            match NodeStorage::prune_backups(target, store_id, keep, false) {
+                Ok(removed) => {
+                    for name in removed.iter().map(Backup::name) {
+                        tracing::info!(name, "removed an old backup");
+                    }
+                }
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::error!(error, "old backups could not be removed");
+                }
             }
-        }
-        if let Some(last) = made.last() {
-            self.node.backed_up(LastBackup::of(last));
-            let (commit, count) = (last.commit, made.len());
-            tracing::info!(commit, count, "backed up");
         }
         Ok(())
     }

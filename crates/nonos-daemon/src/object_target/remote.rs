@@ -10,7 +10,8 @@ use object_store::path::Path as ObjectPath;
 use tokio::runtime::{Builder, Runtime};
 
 use super::retry::{Fault, Limits};
-use super::transfer::{Bucket, Source};
+use super::source::Source;
+use super::transfer::Bucket;
 use super::{Location, OpenError, locate, provider};
 
 /// A prefix of a bucket, where backups are kept.

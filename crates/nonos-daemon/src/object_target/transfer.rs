@@ -22,6 +22,7 @@ use object_store::{GetOptions, GetRange, MultipartId, ObjectMeta, ObjectStoreExt
 
 use super::provider::Store;
 use super::retry::{Budget, Fault, Limits};
+use super::source::Source;
 
 /// The parts of one object, by the protocol of S3.
 const MAX_PARTS: u64 = 10_000;
@@ -31,27 +32,6 @@ const MAX_PARTS: u64 = 10_000;
 pub(super) struct Bucket {
     pub(super) store: Arc<dyn Store>,
     pub(super) limits: Limits,
-}
-
-/// A file to be sent.
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    pub(super) file: Arc<File>,
-    pub(super) size: u64,
-    pub(super) hash: [u8; 32],
-}
-
-impl Source {
-    /// Reads some of it on a thread for that.
-    async fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>, Fault> {
-        let file = Arc::clone(&self.file);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-            file.read_exact_at(&mut bytes, offset)?;
-            Ok(bytes)
-        });
-        Ok(read.await.map_err(io::Error::other).flatten()?)
-    }
 }
 
 impl Bucket {
@@ -176,9 +156,26 @@ impl Bucket {
         put.await.map(drop)
     }
 
-    /// Puts a few bytes in the place of what is there, and reads them back.
+    /// Puts a few bytes in the place of what is there, and reads them back. What is read then may be what another
+    /// program put there meanwhile, or what was there before: it is put once more, and only what is new is removed.
     pub(super) async fn write(&self, at: &Path, bytes: Vec<u8>) -> Result<(), Fault> {
-        let payload = PutPayload::from(bytes.clone());
+        let is_new = self
+            .read(at, 1)
+            .await
+            .is_err_and(|fault| fault.is_missing());
+        let put = self.put_and_read(at, &bytes).await;
+        if !matches!(put, Err(Fault::Differs)) {
+            return put;
+        }
+        let again = self.put_and_read(at, &bytes).await;
+        if is_new && matches!(again, Err(Fault::Differs)) {
+            self.discard(at).await;
+        }
+        again
+    }
+
+    async fn put_and_read(&self, at: &Path, bytes: &[u8]) -> Result<(), Fault> {
+        let payload = PutPayload::from(bytes.to_vec());
         let budget = Budget::new(&self.limits);
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let put = budget.persist(len, || async {
@@ -187,10 +184,7 @@ impl Bucket {
         let put = put.await.map(drop);
         match (put, self.read(at, bytes.len().saturating_add(1)).await) {
             (_, Ok(found)) if found == bytes => Ok(()),
-            (Ok(()), Ok(_)) => {
-                self.discard(at).await;
-                Err(Fault::Differs)
-            }
+            (Ok(()), Ok(_)) => Err(Fault::Differs),
             (Ok(()), Err(fault)) | (Err(fault), _) => Err(fault),
         }
     }

@@ -128,10 +128,21 @@ fn a_byte_that_changed_on_the_way_is_found_by_reading_back() -> TestResult {
         );
         target.remove(NAME)?;
     }
-    server.inject(Fault::Flip(3), "PUT", NAME, 1);
+    server.inject(Fault::Flip(3), "PUT", NAME, 2);
     let refused = target.write(NAME, b"a few bytes").unwrap_err();
     assert!(matches!(refused, TargetError::Differs { .. }), "{refused}");
     assert_eq!(names(&target, "")?, [""; 0]);
+    // What was there before, or came meanwhile, is not removed for it.
+    target.write(NAME, b"a few bytes")?;
+    server.calm();
+    server.inject(Fault::Flip(3), "PUT", NAME, 2);
+    let refused = target.write(NAME, b"other bytes").unwrap_err();
+    assert!(matches!(refused, TargetError::Differs { .. }), "{refused}");
+    assert_eq!(names(&target, "")?, [NAME]);
+    server.calm();
+    server.inject(Fault::Flip(3), "PUT", NAME, 1);
+    target.write(NAME, b"other bytes")?;
+    assert_eq!(target.read(NAME, 100)?, b"other bytes");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Copies of the state, and of commits, in files: what backups are made of.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use storage_journal::checkpoint::{self, About};
@@ -17,6 +19,7 @@ impl Db {
     ///
     /// # Errors
     ///
+    /// [`CoreError::DiskFull`] if it would eat into the free-space reserve of the database's own disk,
     /// [`CoreError::Journal`], [`CoreError::Closed`]: no file is left.
     pub fn export(&self, path: &Path) -> Result<Exported, CoreError> {
         let inner = &*self.inner;
@@ -24,7 +27,10 @@ impl Db {
         let index = inner.index()?;
         let now_ms = (inner.clock)();
         let created_at = now_ms.div_euclid(1000);
-        if let Some(Durable { journal, .. }) = &inner.durable {
+        if let Some(durable @ Durable { journal, .. }) = &inner.durable {
+            if is_on_the_same_disk(path, journal.directory()) {
+                durable.room_for_checkpoint()?;
+            }
             return inner::on_a_sound_base(journal, || {
                 let mut meter = inner.meter("back up", inner.len());
                 journal.export(path, inner.schema(), created_at, |records| {
@@ -105,6 +111,16 @@ impl Db {
             written => Ok(written?),
         }
     }
+}
+
+/// Whether a new file takes of the space that a directory has. Where nobody can tell it does not.
+fn is_on_the_same_disk(file: &Path, directory: &Path) -> bool {
+    let parent = file.parent().filter(|path| !path.as_os_str().is_empty());
+    let parent = fs::metadata(parent.unwrap_or(Path::new(".")));
+    let (Ok(parent), Ok(directory)) = (parent, fs::metadata(directory)) else {
+        return false;
+    };
+    parent.dev() == directory.dev()
 }
 
 impl ReadOnly {

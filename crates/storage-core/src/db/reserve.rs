@@ -7,11 +7,12 @@ use storage_journal::disk::{Disk, Space};
 
 use super::Durability;
 use crate::error::CoreError;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 const MAX_RESERVE: u64 = 64 * 1024 * 1024;
-/// The file system is asked again after so many bytes.
+/// The file system is asked again after so many bytes, and after so many milliseconds: others write to it, too.
 const ASK_EVERY: u64 = 256 * 1024;
+const ASK_EVERY_MS: u64 = 1000;
 
 /// Refuses writes that would eat into what recovery and the most important records need.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Reserve {
     free: AtomicU64,
     /// What is kept free for durable writes and recovery.
     kept: AtomicU64,
+    /// When the file system was asked, in Unix milliseconds.
+    asked_at_ms: AtomicI64,
 }
 
 impl Reserve {
@@ -34,21 +37,30 @@ impl Reserve {
             since: AtomicU64::new(u64::MAX),
             free: AtomicU64::new(0),
             kept: AtomicU64::new(0),
+            asked_at_ms: AtomicI64::new(0),
         }
     }
 
-    /// Whether a commit of so many bytes may be written. Called on the writer's turn.
-    pub(super) fn check(&self, len: usize, durability: Durability) -> Result<(), CoreError> {
+    /// Whether a commit of so many bytes may be written now. Called on the writer's turn.
+    pub(super) fn check(
+        &self,
+        len: usize,
+        durability: Durability,
+        now_ms: i64,
+    ) -> Result<(), CoreError> {
         // The journal takes the bytes once, the index about twice.
         let len = u64::try_from(len).unwrap_or(u64::MAX).saturating_mul(3);
         let since = self.since.load(Ordering::Relaxed).saturating_add(len);
         let mut free = self.free.load(Ordering::Relaxed).saturating_sub(len);
         let mut limit = self.limit(durability);
-        if since >= ASK_EVERY || free < limit.saturating_add(ASK_EVERY) {
+        // A clock that steps asks once more.
+        let is_old = now_ms.abs_diff(self.asked_at_ms.load(Ordering::Relaxed)) >= ASK_EVERY_MS;
+        if is_old || since >= ASK_EVERY || free < limit.saturating_add(ASK_EVERY) {
             let space = self.disk.space(&self.directory);
             let space = space.map_err(|e| CoreError::io("look at", &self.directory, e))?;
             free = space.free.saturating_sub(len);
             self.since.store(0, Ordering::Relaxed);
+            self.asked_at_ms.store(now_ms, Ordering::Relaxed);
             self.kept.store(reserve_of(space), Ordering::Relaxed);
             limit = self.limit(durability);
         } else {

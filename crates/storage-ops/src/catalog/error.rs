@@ -2,7 +2,7 @@
 
 use storage_core::{CoreError, ErrorCode};
 
-use super::Backup;
+use super::{Backup, MAX_NOTE_LEN};
 use crate::target::TargetError;
 
 /// Why something with the backups at a target failed.
@@ -33,6 +33,14 @@ pub enum CatalogError {
         /// How many.
         count: u64,
     },
+    /// With so many readers its note would be longer than notes may be. Nothing was uploaded.
+    #[error(
+        "its note would have {len} bytes, and may have {MAX_NOTE_LEN}: it is encrypted to too many"
+    )]
+    TooManyReaders {
+        /// The length of the note.
+        len: usize,
+    },
     /// A backup is not what its note says, or one that it goes on from is missing.
     #[error("the backup {name} is not valid: {what}")]
     Invalid {
@@ -50,7 +58,9 @@ impl CatalogError {
             Self::Target(error) => error.code(),
             Self::Core(error) => error.code(),
             Self::NoSuch { .. } => ErrorCode::NotFound,
-            Self::Several { .. } | Self::Plain { .. } => ErrorCode::InvalidArgument,
+            Self::Several { .. } | Self::Plain { .. } | Self::TooManyReaders { .. } => {
+                ErrorCode::InvalidArgument
+            }
             Self::Invalid { .. } => ErrorCode::BackupInvalid,
         }
     }
@@ -65,6 +75,7 @@ impl CatalogError {
                 "give the node its keys, which seals them; or encrypt the backup with --recipient; or leave \
                  them out of a backup file with --redact secrets",
             ),
+            Self::TooManyReaders { .. } => Some("encrypt to fewer recipients"),
             Self::Invalid { .. } => Some("use another backup, and make a full one now"),
             Self::Target(error) => error.remedy(),
         }

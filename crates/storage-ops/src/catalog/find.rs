@@ -2,6 +2,8 @@
 
 use super::{Backup, CatalogError, Kind, Listing, chain, chain_to, note};
 
+const BASE_MISSING: &str = "one that it goes on from is missing";
+
 /// Which state is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,8 +41,7 @@ pub(crate) fn find<'a>(
             let named = listing.backups.iter().find(|b| b.name() == *name);
             let chain = named.map(|named| (named, chain_to(&listing.backups, named)));
             if let Some((named, None)) = chain {
-                let what = "one that it goes on from is missing";
-                return Err(CatalogError::invalid(named, what));
+                return Err(CatalogError::invalid(named, BASE_MISSING));
             }
             chain.and_then(|(_, chain)| chain)
         }
@@ -51,11 +52,23 @@ pub(crate) fn find<'a>(
         // What it speaks of may be what is wanted: an older state is not given in its place.
         let of_this = |name: &&String| {
             let file = name.strip_suffix(note::ENDING).unwrap_or(name);
-            note::is_of_backup(file) && same_place(file, last)
+            note::is_of_backup(file) && same_store(file, last)
         };
         if let Some(name) = listing.unreadable.iter().find(of_this) {
             let (name, what) = (name.clone(), "its note cannot be read".to_owned());
             return Err(CatalogError::Invalid { name, what });
+        }
+        let is_newer = |b: &&Backup| {
+            b.kind == Kind::Increment
+                && b.last_at_ms > last.last_at_ms
+                && b.store_id == last.store_id
+        };
+        let mut newer = listing.backups.iter().filter(is_newer);
+        let without_base = |b: &&Backup| chain_to(&listing.backups, b).is_none();
+        if *wanted == Wanted::Newest
+            && let Some(newer) = newer.find(without_base)
+        {
+            return Err(CatalogError::invalid(newer, BASE_MISSING));
         }
     }
     found.ok_or_else(|| CatalogError::NoSuch {
@@ -68,9 +81,15 @@ pub(crate) fn find<'a>(
 }
 
 /// Whether a file lies where the backups of this one's history do.
-fn same_place(file: &str, backup: &Backup) -> bool {
+pub(super) fn same_place(file: &str, backup: &Backup) -> bool {
     let directory = |name: &str| name.rsplit_once('/').map(|(of, _)| of.to_owned());
     directory(file) == directory(&backup.name())
+}
+
+/// Whether a file lies where the backups of this one's database do, of whatever history.
+fn same_store(file: &str, backup: &Backup) -> bool {
+    let store = |name: &str| name.split_once('/').map(|(of, _)| of.to_owned());
+    store(file) == store(&backup.name())
 }
 
 /// The newest backup that can be restored.

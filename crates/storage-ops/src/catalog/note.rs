@@ -168,7 +168,7 @@ impl Backup {
         serde_json::to_string(&note).unwrap_or_default() + "\n"
     }
 
-    /// What a note says; `None` if it is none, or has another byte anywhere.
+    /// What a note says; `None` if it is none, has another byte anywhere, or speaks of an increment of nothing.
     pub(super) fn decode(text: &[u8]) -> Option<Self> {
         let mut note: Note = serde_json::from_slice(text).ok()?;
         let stored = std::mem::replace(&mut note.crc32, NO_SUM.to_owned());
@@ -197,7 +197,9 @@ impl Backup {
             readers: note.readers,
             verified_at: note.verified_at,
         };
-        (backup.encode().as_bytes() == text).then_some(backup)
+        // Going on from itself, or from a later one, a way through increments would not end.
+        let is_forward = backup.kind == Kind::Full || backup.commit > backup.after.commit;
+        (is_forward && backup.encode().as_bytes() == text).then_some(backup)
     }
 }
 
@@ -246,6 +248,15 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Backup::decode(&flipped), None, "bit {bit}");
         }
+        let backup = Backup::decode(&text).map(|backup| Backup {
+            commit: 9,
+            ..backup
+        });
+        let in_a_circle = backup.map(|backup| backup.encode());
+        assert_eq!(
+            in_a_circle.map(|text| Backup::decode(text.as_bytes())),
+            Some(None)
+        );
         for len in 0..text.len() {
             assert_eq!(Backup::decode(&text[..len]), None, "cut to {len}");
         }

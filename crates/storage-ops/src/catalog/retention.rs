@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
 
-use super::{Backup, CatalogError, Kind, chain, list, list_in, note};
+use super::find::same_place;
+use super::{Backup, CatalogError, Kind, Listing, chain, list, list_in, note};
 use crate::target::Target;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -21,7 +22,8 @@ pub struct Keep {
 
 /// Removes the backups of a database that are not kept, and returns them; with `is_dry` says only what that
 /// would be. Where the target has backups of several databases, `store_id` says of which. Of each history the
-/// newest backup that was verified is kept in any case, and one that is being made is not touched.
+/// newest backup that was verified is kept in any case, and one that is being made is not touched. Where a note
+/// cannot be read, increments that nothing listed leads to are kept.
 ///
 /// # Errors
 ///
@@ -33,7 +35,10 @@ pub fn prune(
     keep: Keep,
     is_dry: bool,
 ) -> Result<Vec<Backup>, CatalogError> {
-    let backups = list(target)?.of_store(store_id)?.backups;
+    let Listing {
+        backups,
+        unreadable,
+    } = list(target)?.of_store(store_id)?;
     let Some(store_id) = backups.first().map(|b| b.store_id) else {
         return Ok(Vec::new());
     };
@@ -55,6 +60,19 @@ pub fn prune(
         fulls.extend(all.max_by_key(|full| (chain_of(full), full.commit)));
         for full in fulls {
             kept.extend(chain(&backups, full, None).iter().map(|b| b.name()));
+        }
+        let is_here = |name: &str| of_history.iter().any(|b| same_place(name, b));
+        if let Some(name) = unreadable.iter().find(|name| is_here(name)) {
+            // What hangs on nothing that lists may hang on what that one speaks of.
+            tracing::warn!(
+                name,
+                "a note cannot be read: what may go on from it is kept"
+            );
+            let fulls = of_history.iter().filter(|b| b.kind == Kind::Full);
+            let reached = fulls.flat_map(|full| chain(&backups, full, None));
+            let reached: BTreeSet<_> = reached.map(Backup::name).collect();
+            let names = of_history.iter().map(|b| b.name());
+            kept.extend(names.filter(|name| !reached.contains(name)));
         }
     }
     let (_, removed): (Vec<Backup>, Vec<Backup>) =
@@ -84,7 +102,9 @@ fn kept_of<'a>(
     let mut kept: Vec<&Backup> = newest_first().take(keep.last.max(1)).collect();
     let mut days = BTreeSet::new();
     for full in newest_first() {
-        let day = full.last_at_ms.div_euclid(DAY_MS);
+        // Commits have the time of a clock that was ahead until that time comes.
+        let at_ms = full.last_at_ms.min(full.created_at.saturating_mul(1000));
+        let day = at_ms.div_euclid(DAY_MS);
         if days.len() < keep.daily && days.insert(day) {
             kept.push(full);
         }
@@ -101,16 +121,20 @@ fn remove_leftovers(target: &dyn Target, prefix: &str) -> Result<(), CatalogErro
         let Some((directory, file)) = name.rsplit_once('/') else {
             continue;
         };
-        let ending = file.rsplit_once('.').map(|(_, ending)| ending);
-        let is_ours = matches!(ending, Some("nonos" | "log"));
+        // Names begin with a commit, of twenty digits.
+        let commit = file.split_once('-').map_or("", |(commit, _)| commit);
+        let is_number = commit.len() == 20 && commit.bytes().all(|b| b.is_ascii_digit());
+        let is_ours = is_number && note::is_of_backup(name);
         if !is_ours || names.contains(&format!("{name}{}", note::ENDING)) {
             continue;
         }
-        // Names begin with a commit, of twenty digits.
         let fulls = listed.iter().filter(|b| b.kind == Kind::Full);
         let newer = fulls.filter(|b| {
-            let of_full = b.name();
-            of_full.starts_with(directory) && file.get(..20) < Some(&*format!("{:020}", b.commit))
+            let is_beside = b
+                .name()
+                .rsplit_once('/')
+                .is_some_and(|(of, _)| of == directory);
+            is_beside && *commit < *format!("{:020}", b.commit)
         });
         if newer.count() >= 2 {
             target.remove(name)?;

@@ -244,8 +244,12 @@ fn refuse_plain(full: &Checkpoint) -> Result<(), CatalogError> {
 
 /// The file first: without its note it is no backup.
 fn publish(target: &dyn Target, backup: &Backup, file: &Path) -> Result<(), CatalogError> {
+    let note = backup.encode();
+    if note.len() > MAX_NOTE_LEN {
+        return Err(CatalogError::TooManyReaders { len: note.len() });
+    }
     target.upload(&backup.name(), file, &backup.hash)?;
-    target.write(&backup.note_name(), backup.encode().as_bytes())?;
+    target.write(&backup.note_name(), note.as_bytes())?;
     let (name, bytes) = (backup.name(), backup.bytes);
     tracing::info!(name, bytes, "made a backup");
     Ok(())

@@ -207,9 +207,9 @@ impl Finding {
 pub struct TreeIntegrity {
     /// Which.
     pub tree: TreeId,
-    /// Records that were read.
+    /// Records that were read, and those that are missing; what is wrong with a whole copy is one of `schema`.
     pub entries: usize,
-    /// Those of them that are not what they should be.
+    /// Those of them that are not what they should be, or not there.
     pub corrupted: usize,
 }
 
@@ -262,20 +262,33 @@ impl Collected {
         }
     }
 
+    /// A finding of no record that was read, which is counted here: something is missing, or a copy is damaged.
+    pub(super) fn add_lack(&mut self, finding: Finding) {
+        self.count(finding.tree.unwrap_or(TreeId::Schema), 1, 1);
+        self.add(finding);
+    }
+
+    /// A finding of a record that was read and, looked at by itself, found to be right.
+    pub(super) fn add_of_sound(&mut self, finding: Finding) {
+        self.count(finding.tree.unwrap_or(TreeId::Schema), 0, 1);
+        self.add(finding);
+    }
+
     pub(super) fn count(&mut self, tree: TreeId, entries: usize, corrupted: usize) {
-        let found = self
-            .report
-            .trees
-            .iter_mut()
-            .find(|found| found.tree == tree);
-        if let Some(found) = found {
-            (found.entries, found.corrupted) = (entries, corrupted);
+        let mut trees = self.report.trees.iter_mut();
+        if let Some(found) = trees.find(|found| found.tree == tree) {
+            found.entries += entries;
+            found.corrupted += corrupted;
         }
     }
 
     pub(super) fn into_report(mut self) -> Integrity {
         let place = |finding: &Finding| (finding.tree, finding.key_hex.clone(), finding.code);
         self.report.findings.sort_by_key(place);
+        for tree in &mut self.report.trees {
+            // A record may have been changed between two looks at it, or have two faults.
+            tree.corrupted = tree.corrupted.min(tree.entries);
+        }
         self.report
     }
 }

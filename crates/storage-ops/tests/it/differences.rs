@@ -85,6 +85,10 @@ fn each_difference_is_found_where_it_is_and_nothing_else() -> TestResult {
                 verified.findings.iter().any(|of| of.code == *code),
                 "{tree:?} {code:?}"
             );
+            let counted = verified.trees.iter().find(|of| of.tree == tree);
+            let counted = counted.ok_or("the tree")?;
+            assert_eq!(counted.corrupted, 1, "{tree:?} {code:?}");
+            assert!(counted.entries >= 1, "{tree:?} {code:?}");
         }
     }
     Ok(())

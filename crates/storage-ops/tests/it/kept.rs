@@ -1,11 +1,13 @@
 //! Which backups are kept, against a model.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use storage_core::{Db, DbOptions};
 use storage_ops::{
-    Backup, BackupKind, Create, Directory, Keep, Target, create, list, note_verified, prune_backups,
+    Backup, BackupKind, CatalogError, Create, Directory, Keep, Target, TargetError, create, list,
+    newest, note_verified, prune_backups,
 };
 
 use storage_testkit::LAYOUT;
@@ -58,9 +60,176 @@ fn expected(backups: &[Backup], keep: Keep) -> BTreeSet<String> {
     kept
 }
 
-fn database(root: &std::path::Path, name: &str) -> TestResult<Db> {
+fn database(root: &Path, name: &str) -> TestResult<Db> {
     let options = DbOptions::new(root.join(name), 2, now_ms);
     Ok(Db::open(&options, &|_| Ok(LAYOUT))?)
+}
+
+/// A database with a full backup and increments, of which the notes of some are then damaged.
+struct Damaged {
+    root: tempfile::TempDir,
+    target: Directory,
+    db: Db,
+}
+
+impl Damaged {
+    fn new(increments: usize) -> TestResult<Self> {
+        let root = tempfile::tempdir()?;
+        let target = Directory::new(&root.path().join("backups"))?;
+        let db = database(root.path(), "a.sled")?;
+        let damaged = Self { root, target, db };
+        for number in 0..=increments {
+            damaged.back_up(number > 0)?;
+        }
+        Ok(damaged)
+    }
+
+    fn back_up(&self, is_incremental: bool) -> TestResult {
+        NOW_MS.fetch_add(1000, Ordering::Relaxed);
+        change(&self.db, &mut Random(7))?;
+        let mut how = Create::new(self.root.path().to_owned(), now_ms() / 1000);
+        how.is_incremental = is_incremental;
+        assert_eq!(create(&self.db, &self.target, &how)?.len(), 1);
+        Ok(())
+    }
+
+    fn damage(&self, backup: &Backup) -> TestResult {
+        let name = format!("{}.json", backup.name());
+        Ok(self.target.write(&name, b"not a note")?)
+    }
+}
+
+/// Its file is whole, and so are those that go on from it.
+#[test]
+fn pruning_keeps_what_may_go_on_from_a_backup_whose_note_cannot_be_read() -> TestResult {
+    let keep = Keep { last: 9, daily: 0 };
+    for which in 0..5 {
+        let node = Damaged::new(4)?;
+        let backups = list(&node.target)?.backups;
+        node.damage(&backups[which])?;
+        let removed = prune_backups(&node.target, Some(node.db.store_id()), keep, false)?;
+        assert_eq!(removed, [], "of {which}");
+        assert_eq!(node.target.list("")?.len(), 10, "of {which}");
+        node.db.shutdown()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_older_state_is_not_given_where_the_newest_lacks_something() -> TestResult {
+    let node = Damaged::new(0)?;
+    let other = database(node.root.path(), "b.sled")?;
+    // The full backup below the newest increment is gone.
+    node.back_up(true)?;
+    node.back_up(false)?;
+    node.back_up(true)?;
+    let backups = list(&node.target)?.backups;
+    let full = backups.iter().rfind(|b| b.kind == BackupKind::Full);
+    let full = full.ok_or("two are full")?;
+    node.target.remove(&format!("{}.json", full.name()))?;
+    let found = newest(&list(&node.target)?);
+    assert!(
+        matches!(found, Err(CatalogError::Invalid { .. })),
+        "{found:?}"
+    );
+    other.shutdown()?;
+    node.db.shutdown()?;
+    Ok(())
+}
+
+/// The notes are those of a history that has no other backup that can be read.
+#[test]
+fn a_note_of_another_history_that_cannot_be_read_is_told_as_well() -> TestResult {
+    let node = Damaged::new(0)?;
+    let backup = list(&node.target)?.backups.pop().ok_or("one")?;
+    let later = Backup {
+        history: [9; 16],
+        ..backup
+    };
+    node.target.write(&later.name(), b"a file")?;
+    node.damage(&later)?;
+    let found = newest(&list(&node.target)?);
+    assert!(
+        matches!(found, Err(CatalogError::Invalid { .. })),
+        "{found:?}"
+    );
+    node.db.shutdown()?;
+    Ok(())
+}
+
+#[test]
+fn files_that_are_no_backups_stay_beside_them() -> TestResult {
+    let node = Damaged::new(0)?;
+    node.back_up(false)?;
+    node.back_up(false)?;
+    let backup = list(&node.target)?.backups.pop().ok_or("three")?;
+    let name = backup.name();
+    let (directory, _) = name.rsplit_once('/').ok_or("a directory")?;
+    let (store, _) = name.split_once('/').ok_or("a directory")?;
+    let theirs = [
+        format!("{directory}/manual.nonos"),
+        format!("{directory}/0-1.log"),
+        format!("{store}/restore.log"),
+    ];
+    for name in &theirs {
+        node.target.write(name, b"somebody's")?;
+    }
+    let left = format!("{directory}/{:020}-{:020}-half.log", 0, 0);
+    node.target.write(&left, b"interrupted")?;
+    let keep = Keep { last: 9, daily: 0 };
+    prune_backups(&node.target, Some(node.db.store_id()), keep, false)?;
+    let names = node.target.list("")?;
+    assert!(theirs.iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(!names.contains(&left));
+    node.db.shutdown()?;
+    Ok(())
+}
+
+/// A target with more to say of its readers than a note may hold.
+#[derive(Debug)]
+struct Crowded<'t>(&'t Directory);
+
+impl Target for Crowded<'_> {
+    fn list(&self, prefix: &str) -> Result<Vec<String>, TargetError> {
+        self.0.list(prefix)
+    }
+
+    fn upload(&self, name: &str, file: &Path, hash: &[u8; 32]) -> Result<(), TargetError> {
+        self.0.upload(name, file, hash)
+    }
+
+    fn download(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        self.0.download(name, file)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TargetError> {
+        self.0.write(name, bytes)
+    }
+
+    fn read(&self, name: &str, max: usize) -> Result<Vec<u8>, TargetError> {
+        self.0.read(name, max)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), TargetError> {
+        self.0.remove(name)
+    }
+
+    fn readers(&self) -> Option<String> {
+        Some("age1".repeat(1100))
+    }
+}
+
+#[test]
+fn a_backup_whose_note_would_be_too_long_is_refused_before_it_is_sent() -> TestResult {
+    let node = Damaged::new(0)?;
+    let before = node.target.list("")?;
+    let how = Create::new(node.root.path().to_owned(), now_ms() / 1000);
+    let refused = create(&node.db, &Crowded(&node.target), &how);
+    let is_told = matches!(refused, Err(CatalogError::TooManyReaders { .. }));
+    assert!(is_told, "{refused:?}");
+    assert_eq!(node.target.list("")?, before);
+    node.db.shutdown()?;
+    Ok(())
 }
 
 #[test]

@@ -38,8 +38,9 @@ impl Inner {
                     key,
                     value,
                 }));
-                durable.reserve.check(body.len(), durability)?;
-                let appended = durable.journal.append((self.clock)(), &body);
+                let now_ms = (self.clock)();
+                durable.reserve.check(body.len(), durability, now_ms)?;
+                let appended = durable.journal.append(now_ms, &body);
                 let number = appended.map_err(|e| self.latch(e.into()))?;
                 if durable.journal.unsynced_bytes() >= AHEAD {
                     self.sync.wake();

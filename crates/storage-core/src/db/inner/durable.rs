@@ -65,7 +65,7 @@ impl Durable {
     }
 
     /// Whether a checkpoint can be written without eating into the reserve.
-    pub(super) fn room_for_checkpoint(&self) -> Result<(), CoreError> {
+    pub(in crate::db) fn room_for_checkpoint(&self) -> Result<(), CoreError> {
         self.reserve.room_for(self.live_bytes())
     }
 }
