@@ -179,9 +179,12 @@ pub fn restore_from(
         entries += 1;
         record.map_err(CoreError::from)
     });
+    // What comes after is newer than all that there was, also where a clock was ahead: it is what is sought next time.
+    let latest_ms = listing.backups.iter().map(|b| b.last_at_ms).max();
     let about = About {
         commit,
         schema_version: last.schema_version,
+        created_at: latest_ms.map_or(0, |latest| latest.div_euclid(1000) + 1),
         ..base.about().clone()
     };
     begin(&about, records, options)?;
@@ -209,7 +212,8 @@ fn vacant(options: &DbOptions) -> Result<(), RestoreError> {
     }
 }
 
-/// Begins the database of these records, and of one that says where it comes from.
+/// Begins the database of these records, and of one that says where it comes from. Its commits have later times than
+/// what it is made of.
 fn begin(
     about: &About,
     records: impl Iterator<Item = Result<Record, CoreError>>,
@@ -218,7 +222,7 @@ fn begin(
     let now = options.now();
     let origin = Origin::new(storage_core::new_store_id()?, about.commit, now);
     let about = About {
-        created_at: now,
+        created_at: now.max(about.created_at),
         ..about.clone()
     };
     storage_core::begin(&about, with(origin.record()?, records), options)

@@ -6,6 +6,7 @@
 )]
 
 mod browsing;
+mod clock_ahead;
 mod differences;
 mod exchange;
 mod kept;
