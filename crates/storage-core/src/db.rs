@@ -25,8 +25,8 @@ use crate::index::IndexReader;
 use crate::index::merged::MergedIndex;
 use crate::progress::{Meter, Observer};
 use crate::report::OpeningReport;
-use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, lock};
 use crate::tree::TreeId;
 use crate::trees::audit_log::HeadSealer;
 use crate::view::Read;
@@ -109,6 +109,7 @@ impl Db {
         inner.cache.clear();
         inner.window_mut().clear();
         inner.set_counts(&digests);
+        lock(&inner.sequencer).digests = digests;
         inner.last_commit.store(through, Ordering::Release);
         Ok(through)
     }

@@ -33,8 +33,7 @@ mod write;
 
 pub use about::About;
 use index::BlockIndex;
-pub use write::write;
-pub(crate) use write::write_if;
+pub use write::{write, write_if};
 
 pub(crate) type Blake2b256 = Blake2b<U32>;
 

@@ -93,6 +93,13 @@ impl Digests {
         self.0.get_mut(usize::from(tree))
     }
 
+    /// Whether both are of the same records, however many empty trees either ends with.
+    pub fn are_same(&self, other: &Self) -> bool {
+        let trees = self.0.len().max(other.0.len());
+        let at = |of: &Self, tree: usize| of.0.get(tree).copied().unwrap_or_default();
+        (0..trees).all(|tree| at(self, tree) == at(other, tree))
+    }
+
     /// All of them, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &TreeDigest> {
         self.0.iter()

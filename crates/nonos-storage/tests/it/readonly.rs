@@ -42,6 +42,39 @@ fn it_shows_everything_and_changes_no_byte() -> TestResult {
     Ok(())
 }
 
+/// The files that it reads are overwritten: what it still makes of them is whole, or an error.
+#[test]
+fn a_backup_of_a_view_beside_a_purge_is_whole_or_refused() -> TestResult {
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    populate(&storage)?;
+    let contents = Contents::of(&storage)?;
+    let view = NodeStorage::open_readonly(disk.config.clone())?;
+    let file = disk.directory.root().join("of-a-view.nonos");
+    view.export_backup(&file)?;
+    fs::remove_file(&file)?;
+    storage.purge()?;
+    let exported = view.export_backup(&file);
+    assert_eq!(exported.is_ok(), file.exists());
+    if let Err(error) = exported {
+        assert_eq!(code(Err::<(), _>(error)), Ok(ErrorCode::Corrupt));
+        view.refresh()?;
+        view.export_backup(&file)?;
+    }
+    let restored = StorageConfig {
+        path: disk.directory.root().join("restored.sled"),
+        ..disk.config.clone()
+    };
+    NodeStorage::restore_backup(&file, restored.clone())?;
+    let restored = NodeStorage::open(restored)?;
+    let mut found = Contents::of(&restored)?;
+    // The purge is audited.
+    found.audit.truncate(contents.audit.len());
+    found.sizes = contents.sizes;
+    assert_eq!(found, contents);
+    Ok(())
+}
+
 #[test]
 fn every_method_that_writes_is_refused() -> TestResult {
     let disk = OnDisk::new()?;

@@ -8,7 +8,6 @@ use storage_journal::digest::Digests;
 use super::inner::Durable;
 use super::{Db, recovery};
 use crate::error::CoreError;
-use crate::tree::TreeId;
 
 impl Db {
     /// Writes a checkpoint of what the index holds, while no commit is made. In difference to
@@ -57,9 +56,7 @@ impl Db {
         let meter = RefCell::new(inner.meter("write a checkpoint", inner.len()));
         let records = records.map(|record| meter.borrow_mut().step().and(record));
         let accept = |digests: &Digests| {
-            let same = TreeId::ALL
-                .iter()
-                .all(|tree| digests.of(tree.number()) == expected.of(tree.number()));
+            let same = digests.are_same(&expected);
             same.then_some(()).ok_or(CoreError::Diverged)
         };
         let pulse = &mut || meter.borrow_mut().steps(0);

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use storage_journal::checkpoint::{self, About};
+use storage_journal::digest::Digests;
 use storage_journal::disk::RealDisk;
 use storage_journal::extract::{self, After, Extract};
 use storage_journal::{Exported, JournalError};
@@ -12,6 +13,7 @@ use storage_journal::{Exported, JournalError};
 use super::inner::{self, Durable, ReadOnly};
 use super::{Db, recovery};
 use crate::error::CoreError;
+use crate::sync::lock;
 
 impl Db {
     /// Writes the state at the last commit to a checkpoint file, beside the writers. Everything in it is
@@ -20,7 +22,8 @@ impl Db {
     /// # Errors
     ///
     /// [`CoreError::DiskFull`] if it would eat into the free-space reserve of the database's own disk,
-    /// [`CoreError::Journal`], [`CoreError::Closed`]: no file is left.
+    /// [`CoreError::Diverged`] if what a read-only view was reading was purged meanwhile, [`CoreError::Journal`],
+    /// [`CoreError::Closed`]: no file is left.
     pub fn export(&self, path: &Path) -> Result<Exported, CoreError> {
         let inner = &*self.inner;
         let _alone = inner.alone()?;
@@ -55,7 +58,14 @@ impl Db {
                 meter.step()?;
                 Ok::<_, CoreError>(record?)
             });
-            let size = checkpoint::write(&RealDisk, path, &about, records)?;
+            // A purge overwrites files that this view goes on reading.
+            let expected = lock(&inner.sequencer).digests.clone();
+            let accept = |written: &Digests| {
+                let same = written.are_same(&expected);
+                same.then_some(()).ok_or(CoreError::Diverged)
+            };
+            let pulse = &mut || Ok(());
+            let size = checkpoint::write_if(&RealDisk, path, &about, records, accept, pulse)?;
             return Ok(state.exported(size));
         }
         let turn = inner.take_turn()?;

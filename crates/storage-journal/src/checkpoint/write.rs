@@ -30,7 +30,11 @@ pub fn write<E: From<JournalError>>(
 }
 
 /// [`write`], if `accept` takes the digests of what was written; `pulse` is called while it is read back.
-pub(crate) fn write_if<E: From<JournalError>>(
+///
+/// # Errors
+///
+/// As [`write`], and those of `accept` and `pulse`. Nothing is left.
+pub fn write_if<E: From<JournalError>>(
     disk: &dyn Disk,
     path: &Path,
     about: &About,
