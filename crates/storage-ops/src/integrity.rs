@@ -355,9 +355,13 @@ impl Work<'_> {
             Err(CoreError::ReadOnly) => audit_log::verify(&self.db.view(), &store_id, None)?,
             Err(error) => return Err(error),
         };
+        let mut is_unreadable = false;
         for found in chain.findings {
             let finding = Finding::of_chain(&found);
+            let is_behind = std::mem::replace(&mut is_unreadable, finding.code == Code::Decode);
             match finding.code {
+                // What is missing may be the one before, which is there.
+                Code::AuditGap if is_behind => self.collected().add(finding),
                 // Looked at by itself it is wrong as well.
                 Code::Decode | Code::AuditTime => self.collected().add(finding),
                 Code::AuditGap | Code::AuditTruncated => self.collected().add_lack(finding),

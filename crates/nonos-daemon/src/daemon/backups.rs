@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Backups {
     pub(crate) settings: BackupSettings,
     pub(crate) data_dir: PathBuf,
     pub(crate) config_file: PathBuf,
+    /// Whether old backups are to be looked for: a full one was made, and it was not done since.
+    pub(crate) is_prune_due: AtomicBool,
 }
 
 /// Ships and drills until the database is closed. A drill takes as long as it takes: shipping goes on.
@@ -60,7 +63,10 @@ async fn ship(backups: Arc<Backups>) -> Result<(), CliError> {
         let backups = Arc::clone(&backups);
         shipped = turn(move || {
             let made = backups.ship(&mut shipped);
-            let failed = told(made, "no backup could be made; it is tried again");
+            let failed = told(
+                made,
+                "backing up, or removing old backups, failed; it is tried again",
+            );
             backups.node.note(|done| done.backup_failed = failed);
             shipped
         })
@@ -132,23 +138,22 @@ impl Backups {
             tracing::info!(commit, count, "backed up");
         }
         if made.iter().any(|backup| backup.kind == BackupKind::Full) {
+            self.is_prune_due.store(true, Ordering::Relaxed);
+        }
+        if self.is_prune_due.load(Ordering::Relaxed) {
             let keep = Keep {
                 last: settings.keep_last,
                 daily: settings.keep_daily,
             };
             let store_id = Some(storage.store_id().0);
             // What was made is a backup, whatever becomes of the old ones.
-            match NodeStorage::prune_backups(target, store_id, keep, false) {
-                Ok(removed) => {
-                    for name in removed.iter().map(Backup::name) {
-                        tracing::info!(name, "removed an old backup");
-                    }
-                }
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(error, "old backups could not be removed");
-                }
+            for name in NodeStorage::prune_backups(target, store_id, keep, false)?
+                .iter()
+                .map(Backup::name)
+            {
+                tracing::info!(name, "removed an old backup");
             }
+            self.is_prune_due.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

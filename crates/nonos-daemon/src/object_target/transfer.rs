@@ -27,6 +27,9 @@ use super::source::Source;
 /// The parts of one object, by the protocol of S3.
 const MAX_PARTS: u64 = 10_000;
 
+/// What is written in one piece is shorter, in bytes.
+const LONGEST_NOTE: usize = 64 * 1024;
+
 /// A bucket, and what its operations may take.
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -157,19 +160,24 @@ impl Bucket {
     }
 
     /// Puts a few bytes in the place of what is there, and reads them back. What is read then may be what another
-    /// program put there meanwhile, or what was there before: it is put once more, and only what is new is removed.
+    /// program put there meanwhile, or what was there before: it is put once more, and then what was there is put back.
     pub(super) async fn write(&self, at: &Path, bytes: Vec<u8>) -> Result<(), Fault> {
-        let is_new = self
-            .read(at, 1)
-            .await
-            .is_err_and(|fault| fault.is_missing());
+        let before = self.read(at, LONGEST_NOTE).await;
         let put = self.put_and_read(at, &bytes).await;
         if !matches!(put, Err(Fault::Differs)) {
             return put;
         }
         let again = self.put_and_read(at, &bytes).await;
-        if is_new && matches!(again, Err(Fault::Differs)) {
-            self.discard(at).await;
+        if matches!(again, Err(Fault::Differs)) {
+            match before {
+                Ok(before) if before.len() < LONGEST_NOTE => {
+                    if let Err(fault) = self.put_and_read(at, &before).await {
+                        tracing::warn!(%fault, object = %at, "what was there could not be put back");
+                    }
+                }
+                Err(fault) if fault.is_missing() => self.discard(at).await,
+                _ => {}
+            }
         }
         again
     }

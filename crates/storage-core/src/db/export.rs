@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use storage_journal::checkpoint::{self, About};
 use storage_journal::digest::Digests;
@@ -11,8 +12,10 @@ use storage_journal::extract::{self, After, Extract};
 use storage_journal::{Exported, JournalError};
 
 use super::inner::{self, Durable, ReadOnly};
+use super::reserve::Reserve;
 use super::{Db, recovery};
 use crate::error::CoreError;
+use crate::size;
 use crate::sync::lock;
 
 impl Db {
@@ -52,6 +55,10 @@ impl Db {
         };
         if let Some(view) = &inner.merged {
             let state = view.index.state();
+            if is_on_the_same_disk(path, &view.directory) {
+                let reserve = Reserve::new(Arc::clone(&view.disk), view.directory.clone());
+                reserve.room_for(size::of(&view.directory)?)?;
+            }
             view.make_durable()?;
             let about = about(state.through(), state.store_id());
             let records = state.records().map(|record| {

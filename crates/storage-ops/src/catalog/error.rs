@@ -35,7 +35,7 @@ pub enum CatalogError {
     },
     /// With so many readers its note would be longer than notes may be. Nothing was uploaded.
     #[error(
-        "its note would have {len} bytes, and may have {MAX_NOTE_LEN}: it is encrypted to too many"
+        "its note would have {len} bytes, of {MAX_NOTE_LEN} at most: it is encrypted to too many"
     )]
     TooManyReaders {
         /// The length of the note.

@@ -50,24 +50,24 @@ pub(crate) fn find<'a>(
         && let Some(last) = chain.last()
     {
         // What it speaks of may be what is wanted: an older state is not given in its place.
-        let of_this = |name: &&String| {
-            let file = name.strip_suffix(note::ENDING).unwrap_or(name);
-            note::is_of_backup(file) && same_store(file, last)
-        };
-        if let Some(name) = listing.unreadable.iter().find(of_this) {
+        let mut unreadable = listing.unreadable.iter();
+        if let Some(name) = unreadable.find(|name| may_be_newest(name, last, &listing.backups)) {
             let (name, what) = (name.clone(), "its note cannot be read".to_owned());
             return Err(CatalogError::Invalid { name, what });
         }
         let is_newer = |b: &&Backup| {
-            b.kind == Kind::Increment
-                && b.last_at_ms > last.last_at_ms
-                && b.store_id == last.store_id
+            let is_behind = b.is_of_history(last) && b.commit > last.commit;
+            b.store_id == last.store_id && (is_behind || b.last_at_ms > last.last_at_ms)
         };
-        let mut newer = listing.backups.iter().filter(is_newer);
+        let increments = listing.backups.iter().filter(|b| b.kind == Kind::Increment);
+        let mut newer = increments.filter(is_newer);
         let without_base = |b: &&Backup| chain_to(&listing.backups, b).is_none();
-        if *wanted == Wanted::Newest
-            && let Some(newer) = newer.find(without_base)
-        {
+        // Its first commits may be of the time that is wanted.
+        let is_wanted = match wanted {
+            Wanted::At(time_ms) => last.last_at_ms < *time_ms,
+            _ => true,
+        };
+        if is_wanted && let Some(newer) = newer.find(without_base) {
             return Err(CatalogError::invalid(newer, BASE_MISSING));
         }
     }
@@ -86,10 +86,30 @@ pub(super) fn same_place(file: &str, backup: &Backup) -> bool {
     directory(file) == directory(&backup.name())
 }
 
-/// Whether a file lies where the backups of this one's database do, of whatever history.
-fn same_store(file: &str, backup: &Backup) -> bool {
+/// Whether a note that cannot be read may speak of a newer state of the database than `last` is: of its history, or of
+/// one of which nothing else is there.
+fn may_be_newest(note: &str, last: &Backup, backups: &[Backup]) -> bool {
+    let file = note.strip_suffix(note::ENDING).unwrap_or(note);
     let store = |name: &str| name.split_once('/').map(|(of, _)| of.to_owned());
-    store(file) == store(&backup.name())
+    if !note::is_of_backup(file) || store(file) != store(&last.name()) {
+        return false;
+    }
+    let mut fulls = backups.iter().filter(|b| b.kind == Kind::Full);
+    let is_alone = !fulls.any(|full| same_place(file, full));
+    is_alone || same_place(file, last) && !is_superseded(file, backups)
+}
+
+/// Whether a file lies before two full backups of its history, which list: nobody makes it any more, or needs it.
+pub(super) fn is_superseded(file: &str, backups: &[Backup]) -> bool {
+    // Names begin with a commit, of twenty digits.
+    let commit = file
+        .rsplit_once('/')
+        .and_then(|(_, name)| name.split_once('-'));
+    let commit = commit.map_or("", |(commit, _)| commit);
+    let is_number = commit.len() == 20 && commit.bytes().all(|b| b.is_ascii_digit());
+    let fulls = backups.iter().filter(|b| b.kind == Kind::Full);
+    let is_newer = |b: &&Backup| *commit < *format!("{:020}", b.commit) && same_place(file, b);
+    is_number && note::is_of_backup(file) && fulls.filter(is_newer).count() >= 2
 }
 
 /// The newest backup that can be restored.

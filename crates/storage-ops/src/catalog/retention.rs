@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
 
-use super::find::same_place;
+use super::find::{is_superseded, same_place};
 use super::{Backup, CatalogError, Kind, Listing, chain, list, list_in, note};
 use crate::target::Target;
 
@@ -61,7 +61,10 @@ pub fn prune(
         for full in fulls {
             kept.extend(chain(&backups, full, None).iter().map(|b| b.name()));
         }
-        let is_here = |name: &str| of_history.iter().any(|b| same_place(name, b));
+        let is_here = |name: &str| {
+            let file = name.strip_suffix(note::ENDING).unwrap_or(name);
+            of_history.iter().any(|b| same_place(file, b)) && !is_superseded(file, &backups)
+        };
         if let Some(name) = unreadable.iter().find(|name| is_here(name)) {
             // What hangs on nothing that lists may hang on what that one speaks of.
             tracing::warn!(
@@ -75,8 +78,10 @@ pub fn prune(
             kept.extend(names.filter(|name| !reached.contains(name)));
         }
     }
-    let (_, removed): (Vec<Backup>, Vec<Backup>) =
-        backups.into_iter().partition(|b| kept.contains(&b.name()));
+    let (_, removed): (Vec<Backup>, Vec<Backup>) = backups
+        .iter()
+        .cloned()
+        .partition(|b| kept.contains(&b.name()));
     if is_dry {
         return Ok(removed);
     }
@@ -85,7 +90,11 @@ pub fn prune(
         target.remove(&backup.note_name())?;
         target.remove(&backup.name())?;
     }
-    remove_leftovers(target, &format!("{}/", HEXLOWER.encode(&store_id)))?;
+    remove_leftovers(
+        target,
+        &format!("{}/", HEXLOWER.encode(&store_id)),
+        &backups,
+    )?;
     Ok(removed)
 }
 
@@ -113,30 +122,21 @@ fn kept_of<'a>(
     kept
 }
 
-/// Removes files without a note that lie before two full backups that have one: nobody is making them any more.
-fn remove_leftovers(target: &dyn Target, prefix: &str) -> Result<(), CatalogError> {
+/// Removes files without a note that can be read which lie before two full ones of these backups: nobody is making them
+/// any more.
+fn remove_leftovers(
+    target: &dyn Target,
+    prefix: &str,
+    backups: &[Backup],
+) -> Result<(), CatalogError> {
     let names: BTreeSet<String> = target.list(prefix)?.into_iter().collect();
-    let listed = list_in(target, prefix)?.backups;
+    let listing = list_in(target, prefix)?;
+    let notes: BTreeSet<_> = listing.backups.iter().map(Backup::note_name).collect();
     for name in &names {
-        let Some((directory, file)) = name.rsplit_once('/') else {
-            continue;
-        };
-        // Names begin with a commit, of twenty digits.
-        let commit = file.split_once('-').map_or("", |(commit, _)| commit);
-        let is_number = commit.len() == 20 && commit.bytes().all(|b| b.is_ascii_digit());
-        let is_ours = is_number && note::is_of_backup(name);
-        if !is_ours || names.contains(&format!("{name}{}", note::ENDING)) {
-            continue;
-        }
-        let fulls = listed.iter().filter(|b| b.kind == Kind::Full);
-        let newer = fulls.filter(|b| {
-            let is_beside = b
-                .name()
-                .rsplit_once('/')
-                .is_some_and(|(of, _)| of == directory);
-            is_beside && *commit < *format!("{:020}", b.commit)
-        });
-        if newer.count() >= 2 {
+        let file = name.strip_suffix(note::ENDING).unwrap_or(name);
+        let note = format!("{file}{}", note::ENDING);
+        let is_listed = notes.contains(&note);
+        if !is_listed && is_superseded(file, backups) {
             target.remove(name)?;
         }
     }

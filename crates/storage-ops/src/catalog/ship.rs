@@ -242,10 +242,14 @@ fn refuse_plain(full: &Checkpoint) -> Result<(), CatalogError> {
     }
 }
 
+/// Bytes that a note may grow by, or be longer for an increment.
+const NOTE_MARGIN: usize = 256;
+
 /// The file first: without its note it is no backup.
 fn publish(target: &dyn Target, backup: &Backup, file: &Path) -> Result<(), CatalogError> {
     let note = backup.encode();
-    if note.len() > MAX_NOTE_LEN {
+    // What is noted later, and increments have more to say.
+    if note.len() > MAX_NOTE_LEN - NOTE_MARGIN {
         return Err(CatalogError::TooManyReaders { len: note.len() });
     }
     target.upload(&backup.name(), file, &backup.hash)?;

@@ -4,9 +4,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use storage_core::CoreError;
 use storage_core::history::{RealDisk, hash_of};
 
@@ -17,9 +17,6 @@ const PART: &str = ".part";
 
 /// Nobody writes a file for so long.
 const ABANDONED: Duration = Duration::from_hours(24);
-
-/// How many files this process began to write.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A directory of backups, for its owner only.
 #[derive(Clone, Debug)]
@@ -59,13 +56,12 @@ impl Directory {
         make(directory)?;
         let mut part = path.as_os_str().to_owned();
         // Two may note something of the same backup at once: neither writes into the file of the other.
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        part.push(format!(".{}-{number}{PART}", std::process::id()));
+        let random = storage_core::new_store_id().map_err(io::Error::other)?;
+        part.push(format!(".{}{PART}", HEXLOWER.encode(&random)));
         let part = PathBuf::from(part);
         remove_if_there(&part)?;
         let published = fill(&part).and_then(|()| {
             fs::rename(&part, path)?;
-            remove_abandoned(directory);
             File::open(directory)?.sync_all()
         });
         if published.is_err() {
@@ -86,9 +82,12 @@ impl Directory {
             } else if let Ok(relative) = entry.path().strip_prefix(&self.path)
                 && let Some(name) = relative.to_str()
                 && is_name(name)
-                && !name.ends_with(PART)
             {
-                found.push(name.to_owned());
+                if name.ends_with(PART) {
+                    remove_if_abandoned(&entry);
+                } else {
+                    found.push(name.to_owned());
+                }
             }
         }
         Ok(())
@@ -222,19 +221,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<File> {
 }
 
 /// Removes what was being written when a program was killed. What cannot be removed stays: it does not list.
-fn remove_abandoned(directory: &Path) {
-    let files = fs::read_dir(directory).into_iter().flatten().flatten();
-    let is_abandoned = |file: &fs::DirEntry| {
-        let modified = file.metadata().and_then(|found| found.modified());
-        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
-        let is_part = file
-            .file_name()
-            .as_encoded_bytes()
-            .ends_with(PART.as_bytes());
-        is_part && age.is_some_and(|age| age > ABANDONED)
-    };
-    for file in files.filter(is_abandoned) {
-        let _removed = fs::remove_file(file.path());
+fn remove_if_abandoned(part: &fs::DirEntry) {
+    let modified = part.metadata().and_then(|found| found.modified());
+    let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+    if age.is_some_and(|age| age > ABANDONED) {
+        let _removed = fs::remove_file(part.path());
     }
 }
 

@@ -115,6 +115,32 @@ fn pruning_keeps_what_may_go_on_from_a_backup_whose_note_cannot_be_read() -> Tes
     Ok(())
 }
 
+/// Nothing newer can hang on it then, and nobody can read it.
+#[test]
+fn a_note_that_cannot_be_read_goes_once_two_full_backups_are_newer() -> TestResult {
+    let node = Damaged::new(2)?;
+    let backups = list(&node.target)?.backups;
+    node.damage(&backups[1])?;
+    for _ in 0..2 {
+        let refused = newest(&list(&node.target)?);
+        assert!(
+            matches!(refused, Err(CatalogError::Invalid { .. })),
+            "{refused:?}"
+        );
+        node.back_up(false)?;
+    }
+    let last = newest(&list(&node.target)?)?;
+    assert_eq!(last.kind, BackupKind::Full);
+    let keep = Keep { last: 1, daily: 0 };
+    let removed = prune_backups(&node.target, Some(node.db.store_id()), keep, false)?;
+    assert_eq!(removed.len(), 3, "{removed:?}");
+    let mut left = node.target.list("")?;
+    left.sort();
+    assert_eq!(left, [last.name(), format!("{}.json", last.name())]);
+    node.db.shutdown()?;
+    Ok(())
+}
+
 #[test]
 fn an_older_state_is_not_given_where_the_newest_lacks_something() -> TestResult {
     let node = Damaged::new(0)?;

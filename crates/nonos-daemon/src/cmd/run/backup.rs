@@ -1,6 +1,7 @@
 //! The backups that a daemon makes.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nonos_daemon::settings::Settings;
@@ -78,6 +79,7 @@ impl Daemon<'_> {
             settings: settings.backup.clone(),
             data_dir: places.data_dir,
             config_file: places.config,
+            is_prune_due: AtomicBool::new(true),
         }))
     }
 }
