@@ -71,6 +71,9 @@ pub(crate) type Fault = (storage_ops::FindingCode, String);
 /// Tells what is wrong with a record: shown a tree, a key and a framed value.
 pub(crate) type EnvelopeCheck = Box<dyn Fn(TreeId, &[u8], &[u8]) -> Option<Fault> + Sync>;
 
+/// Opens a sealed record: shown a tree, a key and the sealed bytes.
+pub(crate) type Opener<'a> = Box<dyn Fn(TreeId, &[u8], &[u8]) -> NonosResult<Vec<u8>> + 'a>;
+
 /// What applies to a secret now.
 enum Way {
     Plain,
@@ -159,7 +162,7 @@ impl Secrets {
         let Some((way, stored)) = self.read(view, || secrets::get(view, name))? else {
             return Ok(None);
         };
-        held::open(way, TreeId::Secrets, &key, stored).map(Some)
+        held::open(&way, TreeId::Secrets, &key, stored).map(Some)
     }
 
     /// Removes a secret; whether it was there.
@@ -213,25 +216,30 @@ impl Secrets {
         }
     }
 
-    /// A sealed record, opened.
-    pub(crate) fn opened(
-        &self,
-        view: &dyn Read,
-        tree: TreeId,
-        key: &[u8],
-        record: &[u8],
-    ) -> NonosResult<Vec<u8>> {
-        let way = self.way(view)?;
-        let stored = Stored::Sealed(record.to_vec());
+    /// Who opens sealed records. While it lives no keys are set or changed, so that it takes no lock: whoever
+    /// changes keys may wait for the scan that calls it.
+    pub(crate) fn opener(&self, view: &dyn Read) -> NonosResult<Opener<'_>> {
         #[cfg(feature = "encrypted-storage")]
-        {
-            let opened = held::open(way, tree, key, stored)?;
-            Ok(Vec::clone(&opened))
-        }
-        #[cfg(not(feature = "encrypted-storage"))]
-        match (way, stored, tree, key) {
-            (Way::Plain, ..) => Err(CryptoError::FeatureDisabled.into()),
-        }
+        let alone = self.alone();
+        let way = match self.way(view) {
+            // Nothing may be sealed.
+            Err(NonosError::Encryption(error)) => Err(error),
+            way => Ok(way?),
+        };
+        Ok(Box::new(move |tree, key, record| {
+            let way = way.as_ref().map_err(Clone::clone)?;
+            let stored = Stored::Sealed(record.to_vec());
+            #[cfg(feature = "encrypted-storage")]
+            {
+                let _alone = &alone;
+                let opened = held::open(way, tree, key, stored)?;
+                Ok(Vec::clone(&opened))
+            }
+            #[cfg(not(feature = "encrypted-storage"))]
+            match (way, stored, tree, key) {
+                (Way::Plain, ..) => Err(CryptoError::FeatureDisabled.into()),
+            }
+        }))
     }
 
     /// Nobody looks at sealed records without the feature.

@@ -63,10 +63,9 @@ impl NodeStorage {
     /// `SERIALIZATION` for a secret that the keys in use do not open, for a config value that is a map or absent, whose type is not known; `CORRUPT`, `IO`,
     /// `POISONED`: no new file is there.
     pub fn export_first_implementation(&self, path: impl AsRef<Path>) -> NonosResult<Exported> {
-        let exported =
-            storage_schema::export_old_backup(&self.db, path.as_ref(), &|tree, key, record| {
-                Ok(self.secrets.opened(&self.db.view(), tree, key, record)?)
-            });
+        let open = self.done(self.secrets.opener(&self.db.view()))?;
+        let unseal = |tree, key: &[u8], record: &[u8]| Ok(open(tree, key, record)?);
+        let exported = storage_schema::export_old_backup(&self.db, path.as_ref(), &unseal);
         self.done(exported.map_err(StorageError::from))
     }
 }

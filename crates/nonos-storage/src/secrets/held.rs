@@ -218,7 +218,7 @@ impl Sealing {
 
 /// What a stored value is, opened where it is sealed.
 pub(super) fn open(
-    way: Way,
+    way: &Way,
     tree: TreeId,
     key: &[u8],
     stored: Stored<Vec<u8>>,

@@ -79,7 +79,7 @@ impl Secrets {
                 return Ok(None);
             };
             let tree = TreeId::Identity;
-            let opened = held::open(way, tree, identity::ENCRYPTED_KEY, stored)?;
+            let opened = held::open(&way, tree, identity::ENCRYPTED_KEY, stored)?;
             Ok(Some(opened.to_vec()))
         }
         #[cfg(not(feature = "encrypted-storage"))]

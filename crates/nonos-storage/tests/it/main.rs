@@ -38,6 +38,8 @@ mod secrets_anchor;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_audit;
 #[cfg(feature = "encrypted-storage")]
+mod secrets_changing;
+#[cfg(feature = "encrypted-storage")]
 mod secrets_cut;
 #[cfg(feature = "encrypted-storage")]
 mod secrets_disk;
