@@ -253,6 +253,9 @@ pub enum CoreError {
     /// `update` was called inside the closure of another `update` of the same thread.
     #[error("a write inside the closure of update")]
     Reentrant,
+    /// The audit log was vouched for, and nobody holds the keys that do so again. Nothing was written.
+    #[error("the audit log would begin where nobody vouches for it: the right keys are not set")]
+    NotVouchedFor,
     /// There is no record of that name.
     #[error("there is no {tree} {name:?}")]
     NoSuch {
@@ -287,6 +290,7 @@ impl CoreError {
             | Self::Name { .. }
             | Self::Reentrant => ErrorCode::InvalidArgument,
             Self::NoSuch { .. } => ErrorCode::NotFound,
+            Self::NotVouchedFor => ErrorCode::KeyRequired,
             Self::Serialization { .. } => ErrorCode::Serialization,
             Self::WrongType { .. } => ErrorCode::WrongType,
             Self::Corrupt { .. } | Self::IndexDamaged { .. } | Self::Diverged => ErrorCode::Corrupt,

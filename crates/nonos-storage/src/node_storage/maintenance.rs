@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use storage_core::{Activity, CoreError, Space, TreeId};
 use storage_ops::{
-    DATA_TREES, Finding, Integrity, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions,
+    DATA_TREES, Finding, Integrity, PruneError, Pruned, Retention, TreeSizes, Upkeep, VerifyOptions,
 };
 
 use super::NodeStorage;
@@ -182,7 +182,7 @@ impl NodeStorage {
     /// # Errors
     ///
     /// [`NonosError::Encryption`](crate::NonosError::Encryption) for the audit log of a sealed store without
-    /// the keys that vouch for its new beginning: nothing was removed.
+    /// the keys that vouch for its new beginning: nothing was removed, or some of the oldest if they were refused since.
     /// `INVALID_ARGUMENT` for another tree, or a time before 1970: nothing was removed. `CORRUPT`,
     /// `POISONED`, `IO`, `DISK_FULL`: some of the oldest may be gone; calling again finishes.
     pub fn prune(&self, tree: TreeId, retention: &Retention, dry_run: bool) -> NonosResult<Pruned> {
@@ -191,6 +191,10 @@ impl NodeStorage {
         }
         let now_ms = clock::now_ms();
         let pruned = storage_ops::prune(&self.db, tree, retention, now_ms, dry_run);
+        if let Err(PruneError::Core(CoreError::NotVouchedFor)) = pruned {
+            // Keys that were refused since: what is wrong with them says more.
+            self.done(self.secrets.vouches(&self.db.view()))?;
+        }
         self.done(pruned.map_err(StorageError::from))
     }
 

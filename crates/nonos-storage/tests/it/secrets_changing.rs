@@ -5,9 +5,13 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use nonos_storage::{ErrorCode, Retention, TreeId};
+
 use crate::TestResult;
-use crate::sealed_disk::{full, on};
+use crate::on_disk::OnDisk;
+use crate::sealed_disk::{all_secrets, full, on, outcome};
 use crate::secrets_rekey::sealed_to_1;
+use crate::watched::Watched as _;
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -45,5 +49,31 @@ fn exports_and_changes_of_keys_do_not_wait_for_each_other_for_ever() -> TestResu
     for thread in [exports, changes] {
         thread.join().map_err(|_panic| "a thread panicked")??;
     }
+    Ok(())
+}
+
+/// A key that is refused while the log is being pruned: nobody vouches for its new beginning, and the right
+/// key would be locked out.
+#[test]
+fn pruning_beside_a_refused_key_changes_nothing() -> TestResult {
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    storage.set_encryption_keys(full(1))?;
+    for number in 0..5 {
+        storage.keep_secret(&format!("s{number}"), b"x")?;
+    }
+    let before = all_secrets(&storage)?;
+    // After the facade looked whether somebody vouches for the log.
+    assert_eq!(outcome(&storage.set_encryption_keys(full(2))), "WrongKey");
+    let keep = Retention::default().keep_last(1);
+    let entries = storage.load_audit_log(usize::MAX)?.len();
+    let pruned = storage_ops::prune(storage.core(), TreeId::AuditLog, &keep, 0, false);
+    let code = pruned.map_err(|error| error.code());
+    assert_eq!(code, Err(ErrorCode::KeyRequired));
+    assert_eq!(storage.load_audit_log(usize::MAX)?.len(), entries);
+    storage.set_encryption_keys(full(1))?;
+    assert_eq!(all_secrets(&storage)?, before);
+    assert!(storage.prune(TreeId::AuditLog, &keep, false)?.records > 0);
+    assert_eq!(storage.verify_audit_log(None)?.faults, 0);
     Ok(())
 }

@@ -36,7 +36,7 @@ pub enum ErrorCode {
     Poisoned,
     /// A backup file is damaged or not one.
     BackupInvalid,
-    /// It is encrypted, and the key that opens it was not given.
+    /// It is encrypted, or was vouched for, and the key that is needed was not given.
     KeyRequired,
     /// An exchange of two databases was interrupted, or what is beside the path says that there was a database.
     IncompleteSwap,

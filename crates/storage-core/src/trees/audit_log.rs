@@ -147,6 +147,7 @@ pub fn adopt(view: &dyn Read, commit: &mut Commit, count: usize) -> Result<bool,
 ///
 /// # Errors
 ///
+/// [`CoreError::NotVouchedFor`] where somebody vouched for the head and nobody does for the new one,
 /// [`CoreError::Corrupt`] for one that is not chained, and errors of the index.
 pub fn forget_oldest(
     view: &dyn Read,
@@ -168,9 +169,16 @@ pub fn forget_oldest(
     })?;
     head.first_seq = link.seq + 1;
     head.before = link.hash;
+    let was_sealed = head.sealed.is_some();
     head::store(commit, &head)?;
     let details = Some(format!("{} entries", keys.len()));
-    append(view, commit, now_ms, TreeId::AuditLog, "prune", details)
+    append(view, commit, now_ms, TreeId::AuditLog, "prune", details)?;
+    // An old seal says of another beginning: with it the right keys are refused for ever.
+    let head = self::head(&commit.over(view))?;
+    if was_sealed && !head.is_some_and(|head| head.is_sealed()) {
+        return Err(CoreError::NotVouchedFor);
+    }
+    Ok(())
 }
 
 /// An entry, and what follows it in its value.
