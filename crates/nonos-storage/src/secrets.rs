@@ -335,6 +335,16 @@ pub(crate) fn put_schema_value(commit: &mut Commit, key: &[u8], body: &[u8]) -> 
     Ok(())
 }
 
+/// Notes that files hold what is sealed, or sealed anew, since. Always later than what was noted before: a purge
+/// that is under way takes back only what it found.
+#[cfg(feature = "encrypted-storage")]
+pub(crate) fn note_purge(view: &dyn Read, commit: &mut Commit, now_ms: i64) -> NonosResult<()> {
+    let old = schema_value(&commit.over(view), PURGE_NEEDED)?;
+    let old = old.and_then(|old| Some(i64::from_be_bytes(old.try_into().ok()?)));
+    let since = old.map_or(now_ms, |old| now_ms.max(old.saturating_add(1)));
+    put_schema_value(commit, PURGE_NEEDED, &since.to_be_bytes())
+}
+
 /// An audit entry of this module's.
 pub(crate) fn audit(
     view: &dyn Read,

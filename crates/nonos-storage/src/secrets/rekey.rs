@@ -20,7 +20,7 @@ use super::anchor::Seen;
 use super::held::{Held, Keys, Sealing};
 use super::set::tag;
 use super::sums::{self, Changed};
-use super::{KEYRING, PURGE_NEEDED, Secrets, Way, audit, put_schema_value};
+use super::{KEYRING, Secrets, Way, audit, note_purge, put_schema_value};
 use crate::error::{NonosError, NonosResult};
 
 /// How far changing the keys is.
@@ -93,7 +93,7 @@ impl Secrets {
             of_this
                 .sums
                 .put(commit, keys, sum, counter.saturating_add(1))?;
-            put_schema_value(commit, PURGE_NEEDED, &now_ms.to_be_bytes())?;
+            note_purge(view, commit, now_ms)?;
             let sealer = Arc::clone(&of_this);
             commit.set_head_sealer(HeadSealer::new(move |head| tag(head, &sealer.active)));
             let details = format!("{} to {}", old.keys.active.key_id(), keys.key_id());
@@ -180,8 +180,8 @@ impl Secrets {
             put_schema_value(commit, KEYRING, &sealing.ring.settled().encode(keys)?)?;
             sealing.changed(view, commit, &[(TreeId::Schema, KEYRING.to_vec(), old)])?;
             if records > 0 {
-                // Also if somebody purged in between.
-                put_schema_value(commit, PURGE_NEEDED, &now_ms.to_be_bytes())?;
+                // Also if somebody purged in between, and never what was noted at the beginning.
+                note_purge(view, commit, now_ms.saturating_add(1))?;
             }
             let operation = if from.is_some() {
                 "rekey_finished"

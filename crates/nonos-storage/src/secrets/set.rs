@@ -12,9 +12,7 @@ use storage_crypto::{
 
 use super::anchor::{Anchor, Seen};
 use super::held::{Held, Keys, opened};
-use super::{
-    KEYRING, MANIFEST, PURGE_NEEDED, Secrets, audit, put_schema_value, schema_value, sums,
-};
+use super::{KEYRING, MANIFEST, Secrets, audit, note_purge, put_schema_value, schema_value, sums};
 use crate::error::{NonosError, NonosResult};
 
 /// No store was changed so often.
@@ -152,7 +150,7 @@ impl Secrets {
         let mut ring = Keyring::first(self.store_id, &keys.active, now);
         if sums::any_plain(view)? {
             // All of them can be sealed, or none is.
-            put_schema_value(commit, PURGE_NEEDED, &now_ms.to_be_bytes())?;
+            note_purge(view, commit, now_ms)?;
         } else {
             ring = ring.settled();
         }

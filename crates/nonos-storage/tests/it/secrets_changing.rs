@@ -1,11 +1,12 @@
 //! What runs beside a change of keys, and what a change leaves.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nonos_storage::{ErrorCode, Retention, TreeId};
+use nonos_storage::{ErrorCode, OpenOptions, Retention, TreeId};
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
@@ -75,5 +76,54 @@ fn pruning_beside_a_refused_key_changes_nothing() -> TestResult {
     assert_eq!(all_secrets(&storage)?, before);
     assert!(storage.prune(TreeId::AuditLog, &keep, false)?.records > 0);
     assert_eq!(storage.verify_audit_log(None)?.faults, 0);
+    Ok(())
+}
+
+/// A purge that began before the last record was sealed anew did not reach all of it.
+#[test]
+fn a_purge_beside_a_change_of_keys_does_not_say_that_none_is_needed() -> TestResult {
+    let disk = sealed_to_1()?;
+    let (is_purging, is_changed) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let opening = OpenOptions::new(disk.config.clone()).on_progress({
+        let (is_purging, is_changed) = (Arc::clone(&is_purging), Arc::clone(&is_changed));
+        move |progress| {
+            if progress.operation == "purge" {
+                is_purging.store(true, Ordering::Relaxed);
+                let began = Instant::now();
+                while !is_changed.load(Ordering::Relaxed) && began.elapsed() < LONG {
+                    thread::yield_now();
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    });
+    let storage = opening.open()?;
+    storage.set_encryption_keys(full(1))?;
+    thread::scope(|scope| -> TestResult {
+        let mut purging = None;
+        let changed = storage.rekey(full(2), &mut |_| {
+            if purging.is_none() {
+                purging = Some(scope.spawn(|| storage.purge()));
+                let began = Instant::now();
+                while !is_purging.load(Ordering::Relaxed) && began.elapsed() < LONG {
+                    thread::yield_now();
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        is_changed.store(true, Ordering::Relaxed);
+        let purged = purging.map(thread::ScopedJoinHandle::join);
+        purged
+            .ok_or("it told no progress")?
+            .map_err(|_panic| "the purge panicked")??;
+        changed?;
+        Ok(())
+    })?;
+    assert!(storage.secrets_status()?.purge_needed);
+    storage.purge()?;
+    assert!(!storage.secrets_status()?.purge_needed);
     Ok(())
 }
