@@ -248,7 +248,7 @@ mod keys {
         ///
         /// # Errors
         ///
-        /// `POISONED`, `IO`, `DISK_FULL`, `READ_ONLY`.
+        /// `NOT_FOUND` without an anchor, `READ_ONLY`: nothing was written. `POISONED`, `IO`, `DISK_FULL`.
         pub fn accept_rollback(&self) -> NonosResult<()> {
             self.done(self.secrets.accept_rollback(&self.db, clock::now_ms()))
         }

@@ -79,18 +79,19 @@ impl Anchor {
         Ok(())
     }
 
-    /// The counter that was written; 0 if there is no anchor.
-    pub(super) fn counter(&self) -> NonosResult<u64> {
-        Ok(read(&self.path)?.map_or(0, |anchor| anchor.counter))
+    /// The counter that was written of this store; 0 if there is no anchor, or that of another one.
+    pub(super) fn counter(&self, store_id: StoreId) -> NonosResult<u64> {
+        let anchor = read(&self.path)?.filter(|anchor| anchor.store_id == store_id);
+        Ok(anchor.map_or(0, |anchor| anchor.counter))
     }
 
-    /// Writes what the database says now, although it is older than what was written before.
-    pub(super) fn reset(&self, from: &dyn Read, store_id: StoreId) -> NonosResult<()> {
+    /// Writes what a commit said that is durable by now, although it is older than what was written before.
+    pub(super) fn reset(&self, seen: Option<&Seen>) -> NonosResult<()> {
         let written = self.written.lock();
         let mut written = written.unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = Seen::of(from, store_id)? {
+        if let Some(seen) = seen {
             *written = seen.counter;
-            return self.write(&seen);
+            return self.write(seen);
         }
         *written = 0;
         match fs::remove_file(&self.path) {

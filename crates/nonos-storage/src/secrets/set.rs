@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use storage_core::trees::audit_log::{self, Head, HeadSealer};
-use storage_core::{Db, Durability, Read};
+use storage_core::{CoreError, Db, Durability, Read};
 use storage_crypto::keyring::{Keyring, State};
 use storage_crypto::{
     Access, CryptoError, EncryptionKeys, Kind, StoreId, head, manifest, parse_header,
@@ -73,7 +73,7 @@ impl Secrets {
             let view = db.view();
             let ring = schema_value(&view, KEYRING)?;
             let Some(ring) = ring else {
-                return Err(missing(&view)?.unwrap_or(storage_core::CoreError::ReadOnly.into()));
+                return Err(missing(&view)?.unwrap_or(CoreError::ReadOnly.into()));
             };
             self.check(&view, &ring, &keys)?;
             *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held::Keys(keys);
@@ -191,14 +191,21 @@ impl Secrets {
 
     /// Takes the database as it is, although the anchor says that there was a newer state.
     pub(crate) fn accept_rollback(&self, db: &Db, now_ms: i64) -> NonosResult<()> {
-        let Some(anchor) = &self.anchor else {
-            return Ok(());
-        };
-        db.update(Durability::Durable, |view, commit| {
-            audit(view, commit, now_ms, "accept_rollback", None)
+        if db.is_read_only() {
+            return Err(CoreError::ReadOnly.into());
+        }
+        let anchor = self.anchor.as_ref().ok_or_else(|| CoreError::NoSuch {
+            tree: "setting",
+            name: "anchor".to_owned(),
         })?;
-        anchor.reset(&db.view(), self.store_id)?;
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        let ((seen, mut held), _) = db.update(Durability::Durable, |view, commit| {
+            audit(view, commit, now_ms, "accept_rollback", None)?;
+            let seen = Seen::of(&commit.over(view), self.store_id)?;
+            // Until the anchor is written nobody changes a secret.
+            let held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+            Ok::<_, NonosError>((seen, held))
+        })?;
+        anchor.reset(seen.as_ref())?;
         if matches!(*held, Held::Refused(CryptoError::RolledBack { .. })) {
             *held = Held::Nothing;
         }
@@ -211,11 +218,12 @@ impl Secrets {
         let stored = schema_value(from, MANIFEST)?;
         let stored = stored.and_then(|stored| manifest::counter(&stored).ok());
         let anchored = match &self.anchor {
-            Some(anchor) => anchor.counter()?,
-            None => 0,
+            Some(anchor) => Some(anchor.counter(self.store_id)?),
+            None => None,
         };
-        let believed = |counter: &u64| *counter < MAX_BELIEVED;
-        Ok(stored.filter(believed).unwrap_or(0).max(anchored))
+        let found = [stored, anchored].into_iter().flatten();
+        let highest = found.filter(|counter| *counter < MAX_BELIEVED).max();
+        Ok(highest.unwrap_or(0))
     }
 
     /// Makes keyring and manifest anew from the records, all of which these keys must vouch for.
@@ -224,7 +232,7 @@ impl Secrets {
         let keys = Arc::new(Keys::new(keys));
         let store_id = self.store_id;
         let of_this = Arc::clone(&keys);
-        let ((counter, mut guard), _) = db.update(Durability::Durable, |view, commit| {
+        let ((counter, seen, mut guard), _) = db.update(Durability::Durable, |view, commit| {
             let sealer = Arc::clone(&of_this);
             commit.set_head_sealer(HeadSealer::new(move |head| tag(head, &sealer.active)));
             if let Some(ring) = schema_value(view, KEYRING)?
@@ -267,13 +275,14 @@ impl Secrets {
             of_this.sums.put(commit, &of_this.active, sum, counter)?;
             let details = Some(of_this.active.key_id().to_string());
             audit(view, commit, now_ms, "repair_keyring", details)?;
+            let seen = Seen::of(&commit.over(view), store_id)?;
             let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
-            Ok::<_, NonosError>((counter, guard))
+            Ok::<_, NonosError>((counter, seen, guard))
         })?;
         *guard = Held::Keys(keys);
-        drop(guard);
+        // Until the anchor is written nobody changes a secret.
         if let Some(anchor) = &self.anchor {
-            anchor.reset(&db.view(), self.store_id)?;
+            anchor.reset(seen.as_ref())?;
         }
         Ok(counter)
     }

@@ -257,3 +257,51 @@ fn the_anchor_follows_a_change_of_keys_that_was_cancelled() -> TestResult {
     }
     Ok(())
 }
+
+/// A counter that no store comes to is somebody's who has written the file.
+#[test]
+fn repairing_believes_no_absurd_anchor_and_none_of_another_store() -> TestResult {
+    for (from, to) in [
+        ("counter = ", "counter = 18446744073709551615"),
+        ("store-id = ", "store-id = 000102030405060708090a0b0c0d0e0f"),
+    ] {
+        let anchored = Anchored::new()?;
+        let storage = anchored.open()?;
+        storage.set_encryption_keys(full(1))?;
+        storage.keep_secret("a", b"1")?;
+        let before = storage.secrets_status()?.counter;
+        storage.close()?;
+        let text = fs::read_to_string(anchored.anchor())?;
+        let text = text.replace(&format!("counter = {before}"), "counter = 1000000");
+        let line = text.lines().find(|line| line.starts_with(from));
+        let text = text.replace(line.ok_or("no such line")?, to);
+        fs::write(anchored.anchor(), text)?;
+        let storage = anchored.open()?;
+        assert_eq!(outcome(&storage.set_encryption_keys(full(1))), "RolledBack");
+        let counter = storage.repair_keyring(full(1))?.counter;
+        assert_eq!(counter, before + 1, "{to}");
+        assert_eq!(anchored.counter()?, Some(counter), "{to}");
+        storage.keep_secret("a", b"2")?;
+        assert_eq!(anchored.counter()?, Some(counter + 1), "{to}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rollback_is_accepted_only_where_an_anchor_can_be_written() -> TestResult {
+    let anchored = Anchored::new()?;
+    let storage = anchored.open()?;
+    storage.set_encryption_keys(full(1))?;
+    let options = OpenOptions::new(anchored.disk.config.clone());
+    let view = options.anchor(anchored.anchor()).open_readonly()?;
+    assert_eq!(outcome(&view.accept_rollback()), "READ_ONLY");
+    let view = NodeStorage::open_readonly(anchored.disk.config.clone())?;
+    assert_eq!(outcome(&view.accept_rollback()), "READ_ONLY");
+    storage.close()?;
+    let storage = anchored.disk.open()?;
+    storage.set_encryption_keys(full(1))?;
+    let entries = storage.load_audit_log(usize::MAX)?.len();
+    assert_eq!(outcome(&storage.accept_rollback()), "NOT_FOUND");
+    assert_eq!(storage.load_audit_log(usize::MAX)?.len(), entries);
+    Ok(())
+}
