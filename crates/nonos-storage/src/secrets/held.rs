@@ -1,6 +1,6 @@
 //! The keys that a handle holds, and sealing and opening with them.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use storage_core::trees::secrets::Stored;
 use storage_core::{Commit, CoreError, Read, TreeId};
@@ -29,7 +29,7 @@ pub(super) enum Held {
 pub(super) struct Keys {
     pub(super) active: EncryptionKeys,
     /// Those before, while the keys are being changed.
-    pub(super) previous: std::sync::OnceLock<Arc<Keys>>,
+    previous: Mutex<Option<Arc<Keys>>>,
     pub(super) sums: Sums,
 }
 
@@ -37,9 +37,21 @@ impl Keys {
     pub(super) fn new(active: EncryptionKeys) -> Self {
         Self {
             active,
-            previous: std::sync::OnceLock::new(),
+            previous: Mutex::default(),
             sums: Sums::default(),
         }
+    }
+
+    pub(super) fn set_previous(&self, keys: Option<Arc<Keys>>) {
+        let previous = self.previous.lock();
+        *previous.unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// The keys before, if they are those that the keyring names.
+    fn previous(&self, ring: &Keyring) -> Option<Arc<Keys>> {
+        let previous = self.previous.lock();
+        let previous = previous.unwrap_or_else(PoisonError::into_inner).clone();
+        previous.filter(|previous| ring.from() == Some(previous.active.key_id()))
     }
 }
 
@@ -47,6 +59,8 @@ impl Keys {
 #[derive(Debug)]
 pub(super) struct Sealing {
     pub(super) keys: Arc<Keys>,
+    /// Those before, if they are known and still needed.
+    previous: Option<Arc<Keys>>,
     pub(super) ring: Keyring,
     pub(super) store_id: StoreId,
 }
@@ -91,6 +105,7 @@ impl Secrets {
                 let ring = opened(&ring, &keys.active, store_id)?;
                 Ok(Way::Sealed(Sealing {
                     keys: Arc::clone(keys),
+                    previous: keys.previous(&ring),
                     ring,
                     store_id,
                 }))
@@ -197,7 +212,7 @@ impl Sealing {
         if active.key_id() == key_id {
             return Ok(active);
         }
-        match self.keys.previous.get() {
+        match &self.previous {
             Some(previous) if previous.active.key_id() == key_id => Ok(&previous.active),
             _ if self.ring.from() == Some(key_id) => Err(CryptoError::KeyRequired {
                 key_id: Some(key_id),

@@ -103,7 +103,7 @@ impl Secrets {
             let guard = self.held.write().unwrap_or_else(PoisonError::into_inner);
             Ok((old, seen, guard))
         })?;
-        new.previous.set(old.keys).ok();
+        new.set_previous(Some(old.keys));
         *guard = Held::Keys(new);
         drop(guard);
         self.anchored(seen.as_ref())?;
@@ -125,8 +125,8 @@ impl Secrets {
         if old.access() != Access::Full {
             return Err(CryptoError::SecretKeyRequired.into());
         }
-        // Set before, it is the same one.
-        sealing.keys.previous.set(Arc::new(Keys::new(old))).ok();
+        let old = Arc::new(Keys::new(old));
+        sealing.keys.set_previous(Some(old));
         Ok(())
     }
 
@@ -197,6 +197,8 @@ impl Secrets {
             )?;
             self.seen(&commit.over(view))
         })?;
+        // They are wiped with the last read that needs them.
+        sealing.keys.set_previous(None);
         self.anchored(seen.as_ref())?;
         Ok(RekeyReport {
             records,

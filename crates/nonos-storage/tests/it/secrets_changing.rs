@@ -7,10 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nonos_storage::{ErrorCode, OpenOptions, Retention, TreeId};
+use storage_core::Durability;
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
-use crate::sealed_disk::{all_secrets, full, on, outcome};
+use crate::sealed_disk::{all_secrets, full, on, outcome, put_sealed, secret_record};
 use crate::secrets_rekey::sealed_to_1;
 use crate::watched::Watched as _;
 
@@ -125,5 +126,24 @@ fn a_purge_beside_a_change_of_keys_does_not_say_that_none_is_needed() -> TestRes
     assert!(storage.secrets_status()?.purge_needed);
     storage.purge()?;
     assert!(!storage.secrets_status()?.purge_needed);
+    Ok(())
+}
+
+/// After the change they open nothing any more, as after opening the database again.
+#[test]
+fn the_keys_before_are_not_accepted_after_the_change() -> TestResult {
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    storage.set_encryption_keys(full(1))?;
+    storage.keep_secret("a", b"1")?;
+    let old = secret_record(storage.core(), "a")?;
+    storage.rekey(full(2), &mut on)?;
+    storage.core().update(Durability::Durable, |_, commit| {
+        put_sealed(commit, "a", &old)
+    })?;
+    assert_eq!(outcome(&storage.load_secret("a")), "WrongKey");
+    let storage = disk.reopen(storage)?;
+    storage.set_encryption_keys(full(2)).err();
+    assert_ne!(outcome(&storage.load_secret("a")), "ok");
     Ok(())
 }
