@@ -69,7 +69,7 @@ pub(crate) struct Secrets {
 pub(crate) type Fault = (storage_ops::FindingCode, String);
 
 /// Tells what is wrong with a record: shown a tree, a key and a framed value.
-pub(crate) type EnvelopeCheck = Box<dyn Fn(TreeId, &[u8], &[u8]) -> Option<Fault> + Sync>;
+pub(crate) type EnvelopeCheck<'a> = Box<dyn Fn(TreeId, &[u8], &[u8]) -> Option<Fault> + Sync + 'a>;
 
 /// Opens a sealed record: shown a tree, a key and the sealed bytes.
 pub(crate) type Opener<'a> = Box<dyn Fn(TreeId, &[u8], &[u8]) -> NonosResult<Vec<u8>> + 'a>;
@@ -249,7 +249,7 @@ impl Secrets {
         clippy::unnecessary_wraps,
         reason = "the one of the feature looks at the keys"
     )]
-    pub(crate) fn envelope(&self, _view: &dyn Read, _deep: bool) -> NonosResult<EnvelopeCheck> {
+    pub(crate) fn envelope(&self, _db: &Db, _deep: bool) -> NonosResult<EnvelopeCheck<'_>> {
         Ok(Box::new(|_, _, _| None))
     }
 

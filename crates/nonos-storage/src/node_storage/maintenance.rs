@@ -328,7 +328,7 @@ impl NodeStorage {
         options.max_listed = max_findings;
         options.is_deep = deep;
         options.bytes_per_second = bytes_per_second;
-        let envelope = self.secrets.envelope(&self.db.view(), deep)?;
+        let envelope = self.secrets.envelope(&self.db, deep)?;
         options.envelope = Some(&*envelope);
         self.done(storage_ops::verify(&self.db, &options))
     }

@@ -1,6 +1,6 @@
 //! The keys that a handle holds, and sealing and opening with them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use storage_core::trees::secrets::Stored;
 use storage_core::{Commit, CoreError, Read, TreeId};
@@ -70,6 +70,16 @@ impl Secrets {
     pub(super) fn way(&self, from: &dyn Read) -> NonosResult<Way> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         self.way_of(&held, from)
+    }
+
+    /// [`way`](Self::way), unless keys are being exchanged: it waits for nobody.
+    pub(super) fn try_way(&self, from: &dyn Read) -> Option<NonosResult<Way>> {
+        let held = match self.held.try_read() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.way_of(&held, from))
     }
 
     /// What applies to a record, and the record. Keys are not exchanged in between: otherwise the record

@@ -1,12 +1,13 @@
 //! What runs beside a change of keys, and what a change leaves.
 
+use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nonos_storage::{ErrorCode, OpenOptions, Retention, TreeId};
+use nonos_storage::{ErrorCode, NonosError, OpenOptions, Retention, TreeId};
 use storage_core::Durability;
 
 use crate::TestResult;
@@ -145,5 +146,43 @@ fn the_keys_before_are_not_accepted_after_the_change() -> TestResult {
     let storage = disk.reopen(storage)?;
     storage.set_encryption_keys(full(2)).err();
     assert_ne!(outcome(&storage.load_secret("a")), "ok");
+    Ok(())
+}
+
+/// Records are sealed anew while they are read.
+#[test]
+fn verifying_beside_changes_of_keys_finds_nothing() -> TestResult {
+    let disk = sealed_to_1()?;
+    let storage = disk.open()?;
+    storage.set_encryption_keys(full(1))?;
+    let (done, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
+    let slowly = NonZero::new(2_000_000).ok_or("no rate")?;
+    thread::scope(|scope| -> TestResult {
+        let verifying = scope.spawn(|| {
+            let mut all = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                all.extend(storage.scrub(slowly)?.findings);
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok::<_, NonosError>(all)
+        });
+        let changed = (2..12).try_for_each(|keys| {
+            storage.rekey(full(keys), &mut |_| {
+                thread::sleep(Duration::from_millis(2));
+                ControlFlow::Continue(())
+            })?;
+            Ok::<_, NonosError>(())
+        });
+        done.store(true, Ordering::Relaxed);
+        let found = verifying.join().map_err(|_panic| "it panicked")??;
+        changed?;
+        let codes: Vec<_> = found
+            .iter()
+            .map(|found| (found.code, &found.detail))
+            .collect();
+        assert!(codes.is_empty(), "{}: {:?}", codes.len(), codes.first());
+        Ok(())
+    })?;
+    assert!(rounds.load(Ordering::Relaxed) > 0);
     Ok(())
 }
