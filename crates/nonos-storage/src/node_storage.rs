@@ -156,19 +156,25 @@ impl NodeStorage {
         let data_path = config.check()?;
         let mut options = options(&config, data_path.clone());
         options.observer = how.observer;
+        let secrets = secrets_of(&config, false)?;
+        #[cfg(feature = "encrypted-storage")]
+        let secrets = secrets.with_anchor(how.anchor).looked();
         let db = Db::open_readonly(&options)?;
         let schema = storage_schema::load(&db).map_err(StorageError::from)?;
-        let secrets = secrets_of(&config, false)?;
         Ok(Self::with(db, schema, config, data_path, (false, secrets)))
     }
 
     /// Goes on to the state that the writer has now, if this is open for reading only; returns the
-    /// number of the last commit.
+    /// number of the last commit. Where keys are set, that state is proved as they were: if it is not sound, or older
+    /// than the [anchor](OpenOptions) says, calls on secrets return that from then on, until keys are set that fit.
     ///
     /// # Errors
     ///
     /// `CORRUPT`, `IO`: the state stays as it was. `POISONED` after closing.
     pub fn refresh(&self) -> NonosResult<u64> {
+        #[cfg(feature = "encrypted-storage")]
+        return self.done(self.secrets.refresh(&self.db));
+        #[cfg(not(feature = "encrypted-storage"))]
         self.done(self.db.refresh())
     }
 

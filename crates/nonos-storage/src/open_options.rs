@@ -105,7 +105,8 @@ impl OpenOptions {
 
     /// Keeps the counter of sealed secrets in the file `path` as well, outside of the database: then
     /// [`set_encryption_keys`](NodeStorage::set_encryption_keys) finds out that the whole database was
-    /// put back to an older state. Written after each change of a secret.
+    /// put back to an older state. Written after each change of a secret; read only, where the database is
+    /// [opened for reading](Self::open_readonly), and then before the database is.
     #[cfg(feature = "encrypted-storage")]
     #[must_use]
     pub fn anchor(mut self, path: impl Into<std::path::PathBuf>) -> Self {
@@ -114,7 +115,7 @@ impl OpenOptions {
     }
 
     /// Opens for reading, without a lock and without a write, as [`NodeStorage::open_readonly`] does. Of what was
-    /// said only who watches the progress counts: nothing is waited for, migrated or sealed, and no anchor is read.
+    /// said only who watches the progress and the anchor count: nothing is waited for, migrated or sealed.
     ///
     /// # Errors
     ///

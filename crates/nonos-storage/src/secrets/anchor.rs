@@ -28,6 +28,16 @@ const FIRST_LINE: &str = "nsec-anchor 1";
 pub(super) struct Anchor {
     path: PathBuf,
     written: Mutex<u64>,
+    known: Mutex<Known>,
+}
+
+/// What a database is compared with.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// The file as it is then.
+    File,
+    /// What it said before the database was read, for who reads beside a writer: since then it may have gone on.
+    Before(Option<Seen>),
 }
 
 /// What a database's manifest says of itself.
@@ -43,12 +53,30 @@ impl Anchor {
         Self {
             path,
             written: Mutex::new(0),
+            known: Mutex::new(Known::File),
+        }
+    }
+
+    /// What to compare with that is read after this. A file that cannot be read is told when it is.
+    pub(super) fn look(&self) -> Known {
+        read(&self.path).map_or(Known::File, Known::Before)
+    }
+
+    /// Compares with this from now on.
+    pub(super) fn know(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn known(&self) -> NonosResult<Option<Seen>> {
+        match &*self.known.lock().unwrap_or_else(PoisonError::into_inner) {
+            Known::File => read(&self.path),
+            Known::Before(seen) => Ok(seen.clone()),
         }
     }
 
     /// Whether the database is not older than the anchor says.
     pub(super) fn check(&self, from: &dyn Read, store_id: StoreId) -> NonosResult<()> {
-        let Some(anchor) = read(&self.path)? else {
+        let Some(anchor) = self.known()? else {
             return Ok(());
         };
         let database = Seen::of(from, store_id)?;

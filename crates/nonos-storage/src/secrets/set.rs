@@ -7,7 +7,7 @@ use storage_core::trees::audit_log::{self, Head, HeadSealer};
 use storage_core::{CoreError, Db, Durability, Read};
 use storage_crypto::keyring::{Keyring, State};
 use storage_crypto::{
-    Access, CryptoError, EncryptionKeys, Kind, StoreId, head, manifest, parse_header,
+    Access, CryptoError, EncryptionKeys, KeyId, Kind, StoreId, head, manifest, parse_header,
 };
 
 use super::anchor::{Anchor, Seen};
@@ -25,6 +25,40 @@ impl Secrets {
             anchor: anchor.map(Anchor::new),
             ..self
         }
+    }
+
+    /// Looks at the anchor before the database is opened for reading only.
+    pub(crate) fn looked(self) -> Self {
+        if let Some(anchor) = &self.anchor {
+            anchor.know(anchor.look());
+        }
+        self
+    }
+
+    /// Goes on to the state that a writer has now, and proves that one as well. What is wrong with it latches.
+    pub(crate) fn refresh(&self, db: &Db) -> NonosResult<u64> {
+        if !db.is_read_only() {
+            return Ok(db.refresh()?);
+        }
+        let _alone = self.alone();
+        let known = self.anchor.as_ref().map(Anchor::look);
+        let number = db.refresh()?;
+        if let (Some(anchor), Some(known)) = (&self.anchor, known) {
+            anchor.know(known);
+        }
+        let keys = match &*self.held.read().unwrap_or_else(PoisonError::into_inner) {
+            Held::Keys(keys) => Arc::clone(keys),
+            Held::Nothing | Held::Refused(_) => return Ok(number),
+        };
+        let view = db.view();
+        let proved = schema_value(&view, KEYRING).and_then(|ring| {
+            let ring = ring.ok_or(CryptoError::KeyringMissing)?;
+            self.check(&view, &ring, &keys)
+        });
+        if let Err(error) = proved {
+            self.refuse(&error, keys.active.key_id());
+        }
+        Ok(number)
     }
 
     /// Lets the keys that are set vouch for the audit log.
@@ -47,15 +81,8 @@ impl Secrets {
         let key_id = keys.key_id();
         let done = self.try_set(db, Arc::new(Keys::new(keys)), now_ms);
         if let Err(error) = &done {
-            let error = match error {
-                NonosError::Encryption(error) => error.clone(),
-                // Nobody knows whether they are right.
-                _ => CryptoError::KeyRequired {
-                    key_id: Some(key_id),
-                },
-            };
-            let is_wrong = matches!(error, CryptoError::WrongKey { .. });
-            *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held::Refused(error);
+            self.refuse(error, key_id);
+            let is_wrong = matches!(error, NonosError::Encryption(CryptoError::WrongKey { .. }));
             if is_wrong && !db.is_read_only() {
                 let told = db.update(Durability::Durable, |view, commit| {
                     audit(view, commit, now_ms, "wrong_key", Some(key_id.to_string()))
@@ -66,6 +93,18 @@ impl Secrets {
             }
         }
         done
+    }
+
+    /// Returns this from every call on secrets.
+    fn refuse(&self, error: &NonosError, key_id: KeyId) {
+        let error = match error {
+            NonosError::Encryption(error) => error.clone(),
+            // Nobody knows whether they are right.
+            _ => CryptoError::KeyRequired {
+                key_id: Some(key_id),
+            },
+        };
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Held::Refused(error);
     }
 
     fn try_set(&self, db: &Db, keys: Arc<Keys>, now_ms: i64) -> NonosResult<()> {

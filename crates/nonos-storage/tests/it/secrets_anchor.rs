@@ -305,3 +305,39 @@ fn a_rollback_is_accepted_only_where_an_anchor_can_be_written() -> TestResult {
     assert_eq!(storage.load_audit_log(usize::MAX)?.len(), entries);
     Ok(())
 }
+
+/// Who only reads a database that was put back notices it as well, also where that happens while it is open.
+#[test]
+fn a_view_of_a_database_that_was_put_back_is_refused() -> TestResult {
+    let anchored = Anchored::new()?;
+    let view = || {
+        let options = OpenOptions::new(anchored.disk.config.clone());
+        options.anchor(anchored.anchor()).open_readonly()
+    };
+    let storage = anchored.open()?;
+    storage.set_encryption_keys(full(1))?;
+    storage.keep_secret("a", b"older")?;
+    storage.close()?;
+    let kept = anchored.keep()?;
+    let storage = anchored.open()?;
+    storage.set_encryption_keys(full(1))?;
+    storage.keep_secret("a", b"newer")?;
+    // Beside a writer that goes on, it is not.
+    let of_then = view()?;
+    storage.keep_secret("a", b"newest")?;
+    of_then.set_encryption_keys(full(1))?;
+    assert_eq!(of_then.load_secret("a")?.as_deref(), Some(&b"newer"[..]));
+    of_then.refresh()?;
+    assert_eq!(of_then.load_secret("a")?.as_deref(), Some(&b"newest"[..]));
+    storage.close()?;
+    anchored.put_back(&kept)?;
+    let rolled_back = view()?;
+    assert_eq!(
+        outcome(&rolled_back.set_encryption_keys(full(1))),
+        "RolledBack"
+    );
+    assert_eq!(outcome(&rolled_back.load_secret("a")), "RolledBack");
+    of_then.refresh()?;
+    assert_eq!(outcome(&of_then.load_secret("a")), "RolledBack");
+    Ok(())
+}
