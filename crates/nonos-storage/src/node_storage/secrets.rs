@@ -60,14 +60,21 @@ impl NodeStorage {
 
     /// Checks that the audit log is the one that was written: no entry changed, removed or moved, none
     /// of the newest cut off. `known` is the number and hash of an entry that were noted before, as
-    /// [`ChainReport`] has them.
+    /// [`ChainReport`] has them. Where keys are set, also that somebody with them vouched for its head.
     ///
     /// # Errors
     ///
     /// `POISONED` after closing, `IO`. What is wrong with the log is in the report.
     pub fn verify_audit_log(&self, known: Option<(u64, [u8; 32])>) -> NonosResult<ChainReport> {
-        let store_id = self.db.store_id();
-        self.done(audit_log::verify(&self.db.view(), &store_id, known))
+        let (store_id, view) = (self.db.store_id(), self.db.view());
+        #[cfg_attr(
+            not(feature = "encrypted-storage"),
+            expect(unused_mut, reason = "who has no keys adds nothing")
+        )]
+        let mut report = self.done(audit_log::verify(&view, &store_id, known))?;
+        #[cfg(feature = "encrypted-storage")]
+        self.done(self.secrets.check_head(&view, &mut report))?;
+        Ok(report)
     }
 
     /// One durable commit of an operation on secrets, and the anchor after it.

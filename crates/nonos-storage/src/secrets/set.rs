@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use storage_core::trees::audit_log::{self, Head, HeadSealer};
+use storage_core::trees::audit_log::{self, ChainReport, Head, HeadSealer, SealedHead};
 use storage_core::{CoreError, Db, Durability, Read};
 use storage_crypto::keyring::{Keyring, State};
 use storage_crypto::{
@@ -157,9 +157,7 @@ impl Secrets {
             keys.sums.proved(from, &keys.active)?;
             let head = audit_log::head(from)?.ok_or(CryptoError::Unauthenticated)?;
             let sealed = head.sealed.ok_or(CryptoError::Unauthenticated)?;
-            let newest = (sealed.len.saturating_sub(1), &sealed.hash);
-            let oldest = (sealed.first_seq, &sealed.before);
-            head::check(&keys.active, newest, oldest, &sealed.tag)?;
+            has_tag(&sealed, &keys.active)?;
             // What came since without keys is vouched for next: it must not be another past.
             let follows = head.is_sealed() || audit_log::follows_its_seal(from, &head)?;
             if head.is_adopting() || !follows {
@@ -170,6 +168,23 @@ impl Secrets {
             anchor.check(from, self.store_id)?;
         }
         Ok(ring)
+    }
+
+    /// Checks the tag of the audit log's head, where keys are held that can.
+    pub(crate) fn check_head(&self, from: &dyn Read, report: &mut ChainReport) -> NonosResult<()> {
+        // Head and keys are exchanged together.
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        if let Held::Keys(keys) = &*held
+            && keys.active.access() != Access::Public
+        {
+            let head = match audit_log::head(from) {
+                Err(CoreError::Corrupt { .. }) => None,
+                head => head?,
+            };
+            let sealed = head.and_then(|head| head.sealed);
+            report.note_tag(sealed.is_some_and(|sealed| has_tag(&sealed, &keys.active).is_ok()));
+        }
+        Ok(())
     }
 
     /// Begins a keyring, in the commit.
@@ -334,6 +349,13 @@ fn missing(from: &dyn Read) -> NonosResult<Option<NonosError>> {
         || audit_log::head(from)?.is_some_and(|head| head.sealed.is_some())
         || super::any_sealed(from)?;
     Ok(was_sealed.then(|| CryptoError::KeyringMissing.into()))
+}
+
+/// Whether a head was vouched for with these keys.
+fn has_tag(sealed: &SealedHead, keys: &EncryptionKeys) -> Result<(), CryptoError> {
+    let newest = (sealed.len.saturating_sub(1), &sealed.hash);
+    let oldest = (sealed.first_seq, &sealed.before);
+    head::check(keys, newest, oldest, &sealed.tag)
 }
 
 /// The tag of a head under these keys.

@@ -8,12 +8,12 @@
 use std::ops::Bound;
 
 use nonos_storage::{ChainFault, TreeId};
-use storage_core::{Commit, CoreError, Encoding, Order, Read, View};
+use storage_core::{Commit, CoreError, Durability, Encoding, Order, Read, View};
 use storage_testkit::damage::copy;
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
-use crate::sealed_disk::{HEAD, body, edit, full, outcome, put};
+use crate::sealed_disk::{HEAD, body, edit, full, outcome, public, put, writer};
 use crate::secrets_audit::{Stored, TREE, chained, history, stored};
 use crate::watched::Watched as _;
 
@@ -289,5 +289,37 @@ fn a_tail_that_was_cut_off_with_its_head_is_told_by_a_note() -> TestResult {
         .map(|finding| finding.fault)
         .collect();
     assert_eq!(faults, [ChainFault::OtherHistory]);
+    Ok(())
+}
+
+/// A head that nobody vouched for, put there while the keys are held: the chain alone does not tell.
+#[test]
+fn a_forged_tag_of_the_head_is_a_fault_where_keys_are_held() -> TestResult {
+    let disk = history()?;
+    let storage = disk.open()?;
+    assert_eq!(storage.verify_audit_log(None)?.faults, 0);
+    for (keys, expected) in [
+        (full(1), vec![ChainFault::Tag]),
+        (writer(1), vec![ChainFault::Tag]),
+        (public(1), vec![]),
+    ] {
+        let is_told = !expected.is_empty();
+        storage.set_encryption_keys(keys)?;
+        let report = storage.verify_audit_log(None)?;
+        assert_eq!((report.faults, report.tag_checked), (0, is_told));
+        let mut head = body(&storage.core().view(), TreeId::Schema, HEAD)?;
+        let sealed = head.clone();
+        *head.last_mut().ok_or("no head")? ^= 1;
+        let put_head = |head: &[u8]| {
+            storage.core().update(Durability::Durable, |_, commit| {
+                put(commit, TreeId::Schema, HEAD, Encoding::Raw, head)
+            })
+        };
+        put_head(&head)?;
+        let report = storage.verify_audit_log(None)?;
+        let faults: Vec<_> = report.findings.iter().map(|of| of.fault).collect();
+        assert_eq!((faults, report.tag_checked), (expected, is_told));
+        put_head(&sealed)?;
+    }
     Ok(())
 }

@@ -28,6 +28,8 @@ pub struct ChainReport {
     pub hash: [u8; 32],
     /// How many entries after the last one that somebody with the keys vouched for.
     pub unsealed: u64,
+    /// Whether the tag of the last head that was vouched for was checked, for which the keys are needed.
+    pub tag_checked: bool,
     /// Faults in all.
     pub faults: u64,
     /// The first 100 of them.
@@ -74,6 +76,8 @@ pub enum ChainFault {
     NoHead,
     /// The head that was known before, or the one that was vouched for, is not in this chain.
     OtherHistory,
+    /// Nobody with the keys of this store vouched for the head.
+    Tag,
 }
 
 impl fmt::Display for ChainFault {
@@ -94,6 +98,7 @@ impl fmt::Display for ChainFault {
             }
             Self::NoHead => f.write_str("there are entries, but no head of the chain"),
             Self::OtherHistory => f.write_str("the known head is not in this chain"),
+            Self::Tag => f.write_str("nobody with the keys of this store vouched for the head"),
         }
     }
 }
@@ -234,6 +239,14 @@ fn parts(key: &[u8], frame: &[u8]) -> Option<(i64, Vec<u8>, Vec<u8>)> {
 }
 
 impl ChainReport {
+    /// Adds what who has the keys found of the head's tag.
+    pub fn note_tag(&mut self, is_right: bool) {
+        self.tag_checked = true;
+        if !is_right {
+            self.fault(None, ChainFault::Tag);
+        }
+    }
+
     fn fault(&mut self, timestamp: Option<i64>, fault: ChainFault) {
         self.faults += 1;
         if self.findings.len() < MAX_LISTED {
