@@ -74,6 +74,18 @@ impl Anchor {
         }
     }
 
+    /// Says that the file of a store that is sealed already is not there, to who begins it anew.
+    pub(super) fn warn_if_missing(&self) -> NonosResult<()> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*known, Known::File) && read(&self.path)?.is_none() {
+            tracing::warn!(
+                anchor = %self.path.display(),
+                "there is no anchor: whether the database was put back to an older state cannot be told"
+            );
+        }
+        Ok(())
+    }
+
     /// Whether the database is not older than the anchor says.
     pub(super) fn check(&self, from: &dyn Read, store_id: StoreId) -> NonosResult<()> {
         let Some(anchor) = self.known()? else {

@@ -165,6 +165,7 @@ impl Secrets {
             }
         }
         if let Some(anchor) = &self.anchor {
+            anchor.warn_if_missing()?;
             anchor.check(from, self.store_id)?;
         }
         Ok(ring)

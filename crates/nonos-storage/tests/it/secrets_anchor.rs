@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nonos_storage::{CryptoError, NodeStorage, NonosError, NonosResult, OpenOptions};
 use storage_testkit::damage::copy;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::TestResult;
 use crate::on_disk::OnDisk;
@@ -339,5 +343,48 @@ fn a_view_of_a_database_that_was_put_back_is_refused() -> TestResult {
     assert_eq!(outcome(&rolled_back.load_secret("a")), "RolledBack");
     of_then.refresh()?;
     assert_eq!(outcome(&of_then.load_secret("a")), "RolledBack");
+    Ok(())
+}
+
+/// Hears what is said of the anchor.
+#[derive(Clone, Default)]
+struct Listener(Arc<AtomicU32>);
+
+impl Subscriber for Listener {
+    fn enabled(&self, about: &Metadata<'_>) -> bool {
+        about.is_event() && *about.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let is_of_it = event.metadata().fields().field("anchor").is_some();
+        self.0.fetch_add(u32::from(is_of_it), Ordering::Relaxed);
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_missing_anchor_of_a_sealed_store_is_said_once() -> TestResult {
+    let anchored = Anchored::new()?;
+    let said = |expected: u32, case: &str| -> TestResult {
+        let listener = Listener::default();
+        let storage = anchored.open()?;
+        let set = || storage.set_encryption_keys(full(1));
+        tracing::subscriber::with_default(listener.clone(), set)?;
+        assert_eq!(listener.0.load(Ordering::Relaxed), expected, "{case}");
+        Ok(storage.close()?)
+    };
+    said(0, "a new store")?;
+    said(0, "the anchor is there")?;
+    fs::remove_file(anchored.anchor())?;
+    said(1, "it was removed")?;
+    said(0, "it is there again")?;
     Ok(())
 }
