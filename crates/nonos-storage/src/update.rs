@@ -55,7 +55,8 @@ impl Update<'_> {
 
     pub fn load_encrypted_key(&self) -> NonosResult<Option<Vec<u8>>> {
         let from = self.commit.over(self.view);
-        self.secrets.load_identity(&from)
+        let key = self.secrets.load_identity(&from)?;
+        Ok(key.map(|key| Vec::clone(&key)))
     }
 
     pub fn store_peer(&mut self, peer_id: &str, info: &StoredPeerInfo) -> NonosResult<()> {

@@ -10,6 +10,8 @@
 //! The checksum is bound to tree and key, so that a value in the wrong place is an error and not
 //! another record.
 
+use std::fmt;
+
 use crate::error::CoreError;
 use crate::tree::TreeId;
 
@@ -90,7 +92,6 @@ pub enum FrameError {
 }
 
 /// What a frame says about its body.
-#[derive(Debug)]
 pub struct Frame {
     /// The body's encoding.
     pub encoding: Encoding,
@@ -98,6 +99,17 @@ pub struct Frame {
     pub record_version: u8,
     /// The body, expanded.
     pub body: Vec<u8>,
+}
+
+/// Says how long the body is, not what it is: it may be a secret.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("encoding", &self.encoding)
+            .field("record_version", &self.record_version)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
 }
 
 /// Frames `body`; compresses it where `compress` is set and that saves at least an eighth.

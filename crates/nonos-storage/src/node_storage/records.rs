@@ -54,7 +54,8 @@ impl NodeStorage {
     /// As [`load_node_id`](Self::load_node_id), and
     /// [`NonosError::Encryption`](crate::NonosError::Encryption) as [`load_secret`](Self::load_secret).
     pub fn load_encrypted_key(&self) -> NonosResult<Option<Vec<u8>>> {
-        self.done(self.secrets.load_identity(&self.db.view()))
+        let key = self.done(self.secrets.load_identity(&self.db.view()))?;
+        Ok(key.map(|key| Vec::clone(&key)))
     }
 }
 

@@ -168,6 +168,15 @@ mod keys {
             self.done(self.secrets.load(&self.db.view(), key))
         }
 
+        /// [`load_encrypted_key`](Self::load_encrypted_key) into memory that is wiped when dropped.
+        ///
+        /// # Errors
+        ///
+        /// As there.
+        pub fn load_encrypted_key_zeroizing(&self) -> NonosResult<Option<Zeroizing<Vec<u8>>>> {
+            self.done(self.secrets.load_identity(&self.db.view()))
+        }
+
         /// Seals every secret anew to `new`, in commits of 64, beside readers and writers. The new keys
         /// are in use from the first commit on. Files still hold what was sealed to the old keys until
         /// [`purge`](Self::purge).

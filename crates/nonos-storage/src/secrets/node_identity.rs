@@ -72,24 +72,26 @@ impl Secrets {
     }
 
     /// The node's key, as it was given.
+    #[cfg(feature = "encrypted-storage")]
+    pub(crate) fn load_identity(
+        &self,
+        view: &dyn Read,
+    ) -> NonosResult<Option<storage_crypto::Zeroizing<Vec<u8>>>> {
+        let Some((way, stored)) = self.read(view, || identity::encrypted_key(view))? else {
+            return Ok(None);
+        };
+        let tree = TreeId::Identity;
+        held::open(&way, tree, identity::ENCRYPTED_KEY, stored).map(Some)
+    }
+
+    /// The node's key, as it was given.
+    #[cfg(not(feature = "encrypted-storage"))]
     pub(crate) fn load_identity(&self, view: &dyn Read) -> NonosResult<Option<Vec<u8>>> {
-        #[cfg(feature = "encrypted-storage")]
-        {
-            let Some((way, stored)) = self.read(view, || identity::encrypted_key(view))? else {
-                return Ok(None);
-            };
-            let tree = TreeId::Identity;
-            let opened = held::open(&way, tree, identity::ENCRYPTED_KEY, stored)?;
-            Ok(Some(opened.to_vec()))
-        }
-        #[cfg(not(feature = "encrypted-storage"))]
-        {
-            let Way::Plain = self.way(view)?;
-            match identity::encrypted_key(view)? {
-                Some(Stored::Sealed(_)) => Err(CryptoError::FeatureDisabled.into()),
-                Some(Stored::Plain(key)) => Ok(Some(key)),
-                None => Ok(None),
-            }
+        let Way::Plain = self.way(view)?;
+        match identity::encrypted_key(view)? {
+            Some(Stored::Sealed(_)) => Err(CryptoError::FeatureDisabled.into()),
+            Some(Stored::Plain(key)) => Ok(Some(key)),
+            None => Ok(None),
         }
     }
 }

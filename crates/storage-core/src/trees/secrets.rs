@@ -1,6 +1,8 @@
 //! `secrets`: bytes by name, sealed by who has the keys or as they are given. Changes are audited by
 //! name, never by value.
 
+use std::fmt;
+
 use crate::codec;
 use crate::commit::Commit;
 use crate::error::CoreError;
@@ -14,13 +16,23 @@ use crate::view::{Order, Read};
 pub const MAX_SECRET_LEN: usize = 64 * 1024;
 
 /// Bytes of a sensitive record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a record is sealed, or it is not")]
 pub enum Stored<T> {
     /// As they were given.
     Plain(T),
     /// Sealed.
     Sealed(T),
+}
+
+/// Says how it is kept, never what it is.
+impl<T> fmt::Debug for Stored<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain(..)",
+            Self::Sealed(_) => "Sealed(..)",
+        })
+    }
 }
 
 impl<T: AsRef<[u8]>> Stored<T> {
@@ -164,4 +176,22 @@ pub(crate) fn names_of(from: &dyn Read, tree: TreeId) -> Result<Vec<String>, Cor
         Ok(true)
     })?;
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_a_record_or_its_frame_shows_its_bytes() -> Result<(), CoreError> {
+        let value = b"correct horse".to_vec();
+        let stored = Stored::Plain(value.clone());
+        assert_eq!(format!("{stored:?}"), "Plain(..)");
+        let framed = stored.frame(TreeId::Secrets, b"a")?;
+        let frame = frame::open(TreeId::Secrets, b"a", &framed).ok();
+        let text = format!("{frame:?}");
+        let (bytes, end) = (format!("{value:?}"), "body: 13 bytes");
+        assert!(text.contains(end) && !text.contains(&bytes), "{text}");
+        Ok(())
+    }
 }
