@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nonos_storage::{
-    CoreError, ErrorCode, NodeStorage, NonosError, OpenOptions, StorageConfig, holder,
-};
+use nonos_daemon::settings::Settings;
+use nonos_storage::{CoreError, ErrorCode, NodeStorage, NonosError, OpenOptions, holder};
 
 use crate::admin::{self, Writer};
 use crate::args::Args;
@@ -43,17 +42,27 @@ pub(crate) mod verify;
 pub(crate) mod version;
 pub(crate) mod wipe;
 
-/// A database as a verb reads it: without a lock, beside a daemon as well.
-pub(crate) fn view(config: &StorageConfig) -> Result<NodeStorage, CliError> {
-    viewed(&config.path, OpenOptions::new(config.clone()))
+/// The node's database as a verb reads it: without a lock, beside a daemon as well.
+pub(crate) fn view(settings: &Settings) -> Result<NodeStorage, CliError> {
+    of_node(settings, OpenOptions::new(settings.storage.clone()))
 }
 
 /// [`view`] for long work: its progress is shown, and a signal cancels it.
-pub(crate) fn long_view(args: &Args, config: &StorageConfig) -> Result<NodeStorage, CliError> {
-    viewed(&config.path, progress::cancellable(args, config.clone())?)
+pub(crate) fn long_view(args: &Args, settings: &Settings) -> Result<NodeStorage, CliError> {
+    of_node(
+        settings,
+        progress::cancellable(args, settings.storage.clone())?,
+    )
 }
 
-fn viewed(path: &Path, how: OpenOptions) -> Result<NodeStorage, CliError> {
+fn of_node(settings: &Settings, how: OpenOptions) -> Result<NodeStorage, CliError> {
+    #[cfg(feature = "encrypted-storage")]
+    let how = crate::keys::guarded(how, settings);
+    viewed(&settings.storage.path, how)
+}
+
+/// A database that may be another one than the node's.
+pub(crate) fn viewed(path: &Path, how: OpenOptions) -> Result<NodeStorage, CliError> {
     match how.open_readonly() {
         Err(NonosError::Storage(error)) if error.code() == ErrorCode::NotFound => {
             let path = path.to_owned();

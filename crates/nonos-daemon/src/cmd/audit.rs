@@ -84,7 +84,7 @@ pub(crate) fn audit(args: &Args, what: &AuditVerb) -> Result<(), CliError> {
 }
 
 fn view(args: &Args) -> Result<NodeStorage, CliError> {
-    cmd::view(&Places::of(args)?.load()?.storage)
+    cmd::view(&Places::of(args)?.load()?)
 }
 
 fn entry(entry: AuditLogEntry) -> Entry {

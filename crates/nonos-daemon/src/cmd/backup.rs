@@ -190,7 +190,7 @@ impl<'a> Of<'a> {
         is_incremental: bool,
         keys: BackupKeys,
     ) -> Result<Backups, CliError> {
-        let storage = cmd::long_view(self.args, &self.settings.storage)?;
+        let storage = cmd::long_view(self.args, self.settings)?;
         targets::as_owner(self.args, self.settings, to)?;
         refuse_plain_secrets(&storage, &keys)?;
         // What is in it is looked at as well: an increment holds what was removed since.

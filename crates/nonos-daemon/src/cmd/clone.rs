@@ -107,7 +107,7 @@ fn make(args: &Args, to: &Path) -> Result<Cloned, CliError> {
             let copy = new.join(name);
             copy_file(from, &copy).map_err(|e| io(&copy, e))?;
         }
-        let storage = cmd::long_view(args, &settings.storage)?;
+        let storage = cmd::long_view(args, &settings)?;
         let file = new.join("clone.nonos");
         storage.export_backup(&file)?;
         let config = StorageConfig {

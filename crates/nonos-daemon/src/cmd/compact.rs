@@ -53,7 +53,7 @@ pub(crate) fn compact(args: &Args, purge: bool, look: DryRun) -> Result<(), CliE
 
 fn foresee(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     let settings = Places::of(args)?.load()?;
-    let storage = cmd::view(&settings.storage)?;
+    let storage = cmd::view(&settings)?;
     #[cfg(feature = "encrypted-storage")]
     let is_unclean = storage.secrets_status()?.purge_needed;
     #[cfg(not(feature = "encrypted-storage"))]
@@ -83,7 +83,8 @@ fn entries(storage: &NodeStorage) -> Result<u64, CliError> {
 
 fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     let places = Places::of(args)?;
-    let config = places.load()?.storage;
+    let settings = places.load()?;
+    let config = settings.storage.clone();
     if crate::cmd::schema::version(&config)?.is_none() {
         return Err(CliError::NoDatabase { path: config.path });
     }
@@ -104,10 +105,10 @@ fn work(args: &Args, purge: bool) -> Result<Compacted, CliError> {
     };
     let size = |writer: &Writer| match writer {
         Writer::Own(storage) => Ok::<_, CliError>(storage.size_on_disk()?),
-        Writer::Daemon(_) => Ok(cmd::view(&config)?.size_on_disk()?),
+        Writer::Daemon(_) => Ok(cmd::view(&settings)?.size_on_disk()?),
     };
     let size_before_bytes = size(&writer)?;
-    let entries = entries(&cmd::view(&config)?)?;
+    let entries = entries(&cmd::view(&settings)?)?;
     let done: CompactionReport = writer.compact(purge)?;
     let compacted = Compacted {
         database: config.path.clone(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use comfy_table::Table;
 use nonos_daemon::settings::Settings;
 use nonos_storage::{
-    NodeStorage, NonosError, Record, Selection, StorageConfig, StorageError, TreeId,
+    NodeStorage, NonosError, OpenOptions, Record, Selection, StorageConfig, StorageError, TreeId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -60,7 +60,7 @@ pub(crate) fn diff(args: &Args, what: &DiffArgs) -> Result<(), CliError> {
 
 fn compare(args: &Args, what: &DiffArgs) -> Result<Diff, CliError> {
     let settings = Places::of(args)?.load()?;
-    let this = cmd::view(&settings.storage)?;
+    let this = cmd::view(&settings)?;
     let other = expand_home(&what.other)?;
     let trees: Vec<TreeId> = match what.tree {
         Some(tree) => vec![tree],
@@ -89,10 +89,11 @@ fn compare(args: &Args, what: &DiffArgs) -> Result<Diff, CliError> {
     } else {
         other
     };
-    let other = cmd::view(&StorageConfig {
+    let config = StorageConfig {
         path,
         ..settings.storage.clone()
-    })?;
+    };
+    let other = cmd::viewed(&config.path, OpenOptions::new(config.clone()))?;
     compare(&other)
 }
 

@@ -256,7 +256,7 @@ fn leftovers(path: &Path, found: &mut Vec<Finding>) {
 #[cfg(feature = "encrypted-storage")]
 fn key_files(args: &Args, settings: &Settings, found: &mut Vec<Finding>) {
     let file = &settings.secrets.key_file;
-    let active = cmd::view(&settings.storage)
+    let active = cmd::view(settings)
         .and_then(|storage| Ok(storage.secrets_status()?.active))
         .unwrap_or_default();
     match (keys::examine(args, settings), active) {
@@ -299,7 +299,7 @@ fn key_files(_args: &Args, _settings: &Settings, _found: &mut Vec<Finding>) {}
 
 /// What the database says of itself, read beside a daemon.
 fn database(settings: &Settings, examined: &mut Examined, found: &mut Vec<Finding>) {
-    let storage = match cmd::view(&settings.storage) {
+    let storage = match cmd::view(settings) {
         Ok(storage) => storage,
         Err(error) => {
             let fix = error.remedy();

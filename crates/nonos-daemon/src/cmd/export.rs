@@ -71,7 +71,7 @@ pub(crate) fn export(
 
 fn write(args: &Args, file: &Path) -> Result<Written, CliError> {
     let settings = Places::of(args)?.load()?;
-    let storage = cmd::view(&settings.storage)?;
+    let storage = cmd::view(&settings)?;
     if file.exists() {
         confirm(args, &format!("replacing {}", file.display()))?;
     }

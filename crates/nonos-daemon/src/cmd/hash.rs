@@ -40,7 +40,7 @@ pub(crate) fn hash(args: &Args, tree: Option<TreeId>) -> Result<(), CliError> {
 }
 
 fn hashes(args: &Args, tree: Option<TreeId>) -> Result<Hashes, CliError> {
-    let storage = cmd::view(&Places::of(args)?.load()?.storage)?;
+    let storage = cmd::view(&Places::of(args)?.load()?)?;
     // The tree `schema` is about the database, not the node: a restored one notes there where it comes from.
     let trees: Vec<TreeId> = match tree {
         Some(tree) => vec![tree],

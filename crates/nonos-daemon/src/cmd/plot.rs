@@ -44,7 +44,7 @@ pub(crate) fn plot(args: &Args, field: &str, since: i64) -> Result<(), CliError>
 }
 
 fn read(args: &Args, field: &str, since: i64) -> Result<Plot, CliError> {
-    let storage = cmd::view(&Places::of(args)?.load()?.storage)?;
+    let storage = cmd::view(&Places::of(args)?.load()?)?;
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let from = now.saturating_sub(since).max(0);
     let key = |time: i64| {

@@ -57,7 +57,7 @@ fn work(
     let places = Places::of(args)?;
     let settings = places.load()?;
     // What would be removed is what then is: it is looked at beside a daemon as well.
-    let view = cmd::view(&settings.storage)?;
+    let view = cmd::view(&settings)?;
     let mut retention = Retention::default();
     let mut cutoff = None;
     if let Some(age) = limits.older_than_secs {
@@ -107,6 +107,8 @@ fn work(
 /// The database, if no daemon has it.
 fn open(args: &Args, settings: &Settings, tree: TreeId) -> Result<NodeStorage, CliError> {
     let opening = progress::cancellable(args, settings.storage.clone())?;
+    #[cfg(feature = "encrypted-storage")]
+    let opening = crate::keys::guarded(opening, settings);
     let storage = opening.migrate(false).open()?;
     // So that the chain's new beginning is vouched for.
     #[cfg(feature = "encrypted-storage")]

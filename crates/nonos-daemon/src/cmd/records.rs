@@ -161,7 +161,7 @@ fn finish(report: Report, listed: Result<Listed, CliError>) -> Result<(), CliErr
 }
 
 fn view(args: &Args) -> Result<NodeStorage, CliError> {
-    cmd::view(&Places::of(args)?.load()?.storage)
+    cmd::view(&Places::of(args)?.load()?)
 }
 
 fn trees(args: &Args) -> Result<Trees, CliError> {

@@ -207,7 +207,8 @@ fn stage(
 
 /// Every record of it is sound.
 pub(crate) fn verify(args: &Args, config: &StorageConfig) -> Result<(), CliError> {
-    let storage = cmd::long_view(args, config)?;
+    let how = progress::cancellable(args, config.clone())?;
+    let storage = cmd::viewed(&config.path, how)?;
     if storage.verify_integrity_with(None, 1, true)?.errors > 0 {
         return Err(CliError::Findings {
             what: "records in the backup are not as they were written: nothing was changed",

@@ -119,7 +119,7 @@ pub(crate) fn secrets(args: &Args, what: &SecretsVerb) -> Result<(), CliError> {
 /// The read-only view, beside a daemon as well, with its keys set where they are needed.
 fn view(args: &Args, with_keys: bool) -> Result<NodeStorage, CliError> {
     let settings = Places::of(args)?.load()?;
-    let storage = cmd::view(&settings.storage)?;
+    let storage = cmd::view(&settings)?;
     if with_keys && storage.secrets_status()?.active.is_some() {
         keys::unlock(args, &settings, &storage)?;
     }

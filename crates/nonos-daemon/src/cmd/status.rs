@@ -71,7 +71,7 @@ fn read(args: &Args) -> Result<Status, CliError> {
     let settings = places.load()?;
     let config = &settings.storage;
     let outlook = cmd::schema::outlook(args, false)?.1;
-    let storage = match cmd::view(config) {
+    let storage = match cmd::view(&settings) {
         Err(CliError::Storage(NonosError::Storage(error)))
             if error.code() == ErrorCode::MigrationNeeded
                 && (outlook.is_interrupted || outlook.version < CURRENT_SCHEMA_VERSION) =>

@@ -79,7 +79,7 @@ fn read(
     let is_held = holder(&settings.storage.path)
         .map_err(NonosError::from)?
         .is_some();
-    let storage = cmd::long_view(args, &settings.storage)?;
+    let storage = cmd::long_view(args, &settings)?;
     let mut verified = Verified {
         database: storage.data_path().to_owned(),
         depth: match depth {

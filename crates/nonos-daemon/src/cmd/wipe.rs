@@ -57,7 +57,7 @@ fn work(
     }
     let places = Places::of(args)?;
     let settings = places.load()?;
-    let view = cmd::view(&settings.storage)?;
+    let view = cmd::view(&settings)?;
     let counted = view.tree_sizes()?.by_tree();
     view.close()?;
     let mut wiped = Wiped {
@@ -105,6 +105,8 @@ fn of_trees(trees: &[TreeId], records: impl Fn(TreeId) -> u64) -> Vec<Tree> {
 /// The database, if no daemon has it, with the keys where sealed records go.
 fn open(args: &Args, settings: &Settings, trees: &[TreeId]) -> Result<NodeStorage, CliError> {
     let opening = progress::cancellable(args, settings.storage.clone())?;
+    #[cfg(feature = "encrypted-storage")]
+    let opening = crate::keys::guarded(opening, settings);
     let storage = opening.migrate(false).open()?;
     #[cfg(feature = "encrypted-storage")]
     if (trees.contains(&TreeId::Secrets) || trees.contains(&TreeId::Identity))

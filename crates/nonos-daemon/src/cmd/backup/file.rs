@@ -66,7 +66,7 @@ pub(super) fn create(
             },
         });
     }
-    let storage = cmd::long_view(of.args, &of.settings.storage)?;
+    let storage = cmd::long_view(of.args, of.settings)?;
     if !is_redacted {
         refuse_plain_secrets(&storage, &keys)?;
     }

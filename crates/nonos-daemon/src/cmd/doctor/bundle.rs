@@ -52,7 +52,7 @@ pub(super) fn write(
         add("config.toml", &without_credentials(&config))?;
     }
     if let Ok(settings) = places.load()
-        && let Ok(storage) = cmd::view(&settings.storage)
+        && let Ok(storage) = cmd::view(&settings)
     {
         if let Ok(schema) = storage.schema_info() {
             add("schema.json", &pretty(&json!(schema)))?;

@@ -29,7 +29,7 @@ pub(super) fn write(
     tree: Option<TreeId>,
     file: &Path,
 ) -> Result<Written, CliError> {
-    let storage = cmd::view(&Places::of(args)?.load()?.storage)?;
+    let storage = cmd::view(&Places::of(args)?.load()?)?;
     if matches!(tree, Some(TreeId::Secrets | TreeId::Identity)) {
         return Err(CliError::Usage {
             what: "secrets are not exported: `nonos secrets get` writes one to a file",
