@@ -1,21 +1,28 @@
 //! `nonos audit`: what was done to sensitive records, and whether the log of it is whole.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use comfy_table::Table;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+#[cfg(feature = "encrypted-storage")]
+use nonos_daemon::settings::Settings;
+#[cfg(feature = "encrypted-storage")]
+use nonos_storage::{Access, NonosError};
 use nonos_storage::{AuditLogEntry, ChainReport, NodeStorage};
 use serde::Serialize;
 
 use crate::args::{Args, AuditVerb};
 use crate::cmd;
 use crate::error::CliError;
-use crate::output::{Report, push_line, rfc3339_ms, write_new_file};
+use crate::output::{self, Report, push_line, rfc3339_ms, write_new_file};
 use crate::places::Places;
 
 const NOTE: &str = "
 note it elsewhere: `nonos audit verify --since NUMBER --head HASH` finds out later whether this
 log goes on from it";
+
+const FIX: &str = "nonos audit verify as the node's user, or with --key-file FILE or --key-fd N";
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -43,6 +50,9 @@ pub(crate) struct Chain {
     unsealed: u64,
     faults: u64,
     findings: Vec<Finding>,
+    /// Why the tag of the head was not checked, if it should be.
+    #[serde(skip)]
+    unchecked: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,18 +77,56 @@ pub(crate) fn audit(args: &Args, what: &AuditVerb) -> Result<(), CliError> {
         }
         AuditVerb::Verify { since, head } => {
             let report = Report::start("nonos.audit-verify/1", args.output);
+            let refused = RefCell::new(None);
             let judge = |chain: &Chain| {
                 let what = "the audit log is not the one that was written";
                 let error = (chain.faults > 0).then_some(CliError::Findings { what });
-                (error, Vec::new())
+                let error = error.or_else(|| refused.take());
+                let unchecked = chain.unchecked.iter();
+                let findings = unchecked.map(|why| {
+                    let detail = format!("tag not checked: {why}");
+                    output::Finding::warning("TAG_NOT_CHECKED", detail, FIX)
+                });
+                (error, findings.collect())
             };
-            report.judged(verify(args, *since, head.as_deref()), judge, verified)
+            let checked = verify(args, *since, head.as_deref(), &refused);
+            report.judged(checked, judge, verified)
         }
         AuditVerb::Export { file } => {
             let report = Report::start("nonos.audit-export/1", args.output);
             report.finish(export(args, file), |done| {
                 format!("{} entries are in {}", done.entries, done.file.display())
             })
+        }
+    }
+}
+
+/// Sets the keys, if there are any; otherwise says why nobody can tell whose head it is. Keys that are refused, as they
+/// are where the head is not theirs, are an error of the verb's: the chain is looked at all the same.
+#[cfg(feature = "encrypted-storage")]
+fn unlock(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+    refused: &RefCell<Option<CliError>>,
+) -> Result<Option<&'static str>, CliError> {
+    if storage.secrets_status()?.active.is_none() {
+        return Ok(None);
+    }
+    let none = "there is no key here that proves it";
+    // Root does not read what another user's node trusts.
+    if crate::keys::is_of_node(args, settings) {
+        return Ok(Some(none));
+    }
+    match crate::keys::unlock_if_there(args, settings, storage) {
+        Err(error @ CliError::Storage(NonosError::Encryption(_))) => {
+            refused.replace(Some(error));
+            Ok(Some("the key here is refused"))
+        }
+        // Keys that only seal prove nothing.
+        there => {
+            let proves = there? && storage.secrets_status()?.access != Some(Access::Public);
+            Ok((!proves).then_some(none))
         }
     }
 }
@@ -120,7 +168,12 @@ fn table(entries: &Entries) -> String {
     table.to_string()
 }
 
-fn verify(args: &Args, since: Option<u64>, head: Option<&str>) -> Result<Chain, CliError> {
+fn verify(
+    args: &Args,
+    since: Option<u64>,
+    head: Option<&str>,
+    refused: &RefCell<Option<CliError>>,
+) -> Result<Chain, CliError> {
     let known = match (since, head) {
         (Some(number), Some(head)) => {
             let hash = unhex(head).ok_or(CliError::Head)?;
@@ -128,8 +181,15 @@ fn verify(args: &Args, since: Option<u64>, head: Option<&str>) -> Result<Chain, 
         }
         _ => None,
     };
-    let report: ChainReport = view(args)?.verify_audit_log(known)?;
+    let settings = Places::of(args)?.load()?;
+    let storage = cmd::view(&settings)?;
+    #[cfg(feature = "encrypted-storage")]
+    let unchecked = unlock(args, &settings, &storage, refused)?;
+    #[cfg(not(feature = "encrypted-storage"))]
+    let (unchecked, _) = (None, refused);
+    let report: ChainReport = storage.verify_audit_log(known)?;
     Ok(Chain {
+        unchecked,
         entries: report.entries,
         first: report.first_seq,
         next: report.len,
@@ -162,6 +222,9 @@ fn verified(chain: &Chain) -> String {
                 "the newest {unsealed} entries were written without keys: nobody vouches for them"
             ),
         );
+    }
+    if let Some(why) = &chain.unchecked {
+        push_line(&mut text, format_args!("tag not checked: {why}"));
     }
     for finding in &chain.findings {
         let time = finding.time.as_deref().unwrap_or("the whole");

@@ -244,6 +244,28 @@ fn the_audit_log_is_shown_checked_and_written_out() -> TestResult {
     assert_eq!(found.status.code(), Some(7));
     assert!(String::from_utf8_lossy(&found.stdout).contains("not in this chain"));
 
+    // Who has no key cannot tell whether the head is one that somebody vouched for.
+    let tells = |unchecked: bool| -> TestResult {
+        let told = node.output(&["audit", "verify"])?;
+        assert_eq!(told.status.code(), Some(0));
+        let text = String::from_utf8(told.stdout)?;
+        assert_eq!(text.contains("tag not checked"), unchecked, "{text}");
+        let checked = node.json(&["audit", "verify", "-o", "json"], 0)?;
+        let findings = checked["findings"].as_array().map_or(0, Vec::len);
+        assert_eq!(findings, usize::from(unchecked), "{checked}");
+        Ok(())
+    };
+    let (key, away) = (node.path("storage.key"), node.path("away.key"));
+    tells(false)?;
+    fs::rename(&key, &away)?;
+    tells(true)?;
+    // One that is refused ends it, and the chain is told all the same.
+    let other = key.display().to_string();
+    node.json(&["secrets", "key", "new", &other, "-o", "json"], 0)?;
+    let refused = node.json(&["audit", "verify", "-o", "json"], 9)?;
+    assert_eq!(refused["data"]["faults"], 0, "{refused}");
+    fs::rename(&away, &key)?;
+
     let file = node.path("audit.ndjson").display().to_string();
     node.json(&["audit", "export", &file, "-o", "json"], 0)?;
     let lines = fs::read_to_string(&file)?;
