@@ -22,7 +22,7 @@ mod writer;
 pub(crate) use writer::Writer;
 
 /// Longer lines are none: a secret of 64 KiB fits.
-pub(crate) const MAX_LINE: u64 = 256 * 1024;
+pub(crate) const MAX_LINE: usize = 256 * 1024;
 
 /// How long a verb that can do without an answer waits for one: a daemon that hangs holds up no reading.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -356,13 +356,17 @@ fn ask_within(
     let mut stream = UnixStream::connect(socket).map_err(io)?;
     stream.set_read_timeout(patience).map_err(io)?;
     stream.set_write_timeout(patience).map_err(io)?;
-    let line = serde_json::to_vec(request).unwrap_or_default();
+    // As long as it may be from the start: growing would leave copies of a secret.
+    let mut line = Vec::with_capacity(MAX_LINE);
+    let written = serde_json::to_writer(&mut line, request);
     #[cfg(feature = "encrypted-storage")]
     let line = nonos_storage::Zeroizing::new(line);
+    written.map_err(|error| io(error.into()))?;
     stream.write_all(&line).map_err(io)?;
     stream.write_all(b"\n").map_err(io)?;
     let mut answer = String::new();
-    let read = BufReader::new(stream).take(MAX_LINE).read_line(&mut answer);
+    let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
+    let read = BufReader::new(stream).take(most).read_line(&mut answer);
     if read.map_err(io)? == 0 {
         return Err(CliError::DaemonEnded);
     }

@@ -287,7 +287,7 @@ pub(crate) fn ensure_identity(storage: &NodeStorage) -> Result<(), CliError> {
     if let Some(id) = storage.load_node_id()? {
         if is_full {
             // Whoever has the whole keys and cannot read it must not run with it.
-            storage.load_encrypted_key()?;
+            storage.load_encrypted_key_zeroizing()?;
         }
         tracing::debug!(%id, "the node has its identity");
         return Ok(());

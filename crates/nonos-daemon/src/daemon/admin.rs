@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::node::{Node, Phase};
@@ -66,6 +67,25 @@ impl Drop for Admin {
     }
 }
 
+#[cfg(feature = "encrypted-storage")]
+type Line = nonos_storage::Zeroizing<Vec<u8>>;
+#[cfg(not(feature = "encrypted-storage"))]
+type Line = Vec<u8>;
+
+/// What was asked for, read to one place that never grows: growing, or a buffer in between, would leave copies.
+async fn read_line(from: &mut OwnedReadHalf) -> io::Result<Line> {
+    let mut line = Line::from(Vec::with_capacity(MAX_LINE));
+    while line.len() < MAX_LINE && !line.ends_with(b"\n") {
+        let left = MAX_LINE - line.len();
+        let into: &mut Vec<u8> = &mut line;
+        let mut from = (&mut *from).take(u64::try_from(left).unwrap_or(u64::MAX));
+        if from.read_buf(into).await? == 0 {
+            break;
+        }
+    }
+    Ok(line)
+}
+
 async fn answer(stream: UnixStream, node: Arc<Node>) -> io::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     let asking = stream.peer_cred()?.uid();
@@ -73,10 +93,9 @@ async fn answer(stream: UnixStream, node: Arc<Node>) -> io::Result<()> {
         tracing::warn!(user = asking, "another user asked, and was refused");
         return Ok(());
     }
-    let (read, mut write) = stream.into_split();
-    let mut line = Vec::new();
-    let mut read = BufReader::new(read.take(MAX_LINE));
-    if read.read_until(b'\n', &mut line).await? == 0 {
+    let (mut read, mut write) = stream.into_split();
+    let line = read_line(&mut read).await?;
+    if line.is_empty() {
         // It only looked whether somebody is here.
         return Ok(());
     }
@@ -84,11 +103,8 @@ async fn answer(stream: UnixStream, node: Arc<Node>) -> io::Result<()> {
         return Ok(());
     };
     let done = tokio::task::spawn_blocking(move || {
-        let answer = carry_out(&storage, &node, &line);
-        // It may have held a secret.
-        #[cfg(feature = "encrypted-storage")]
-        drop(nonos_storage::Zeroizing::new(line));
-        answer
+        // The line is wiped with this: it may have held a secret.
+        carry_out(&storage, &node, &line)
     });
     let done = done.await.map_err(io::Error::other)?;
     let mut text = serde_json::to_vec(&done).unwrap_or_default();
