@@ -15,7 +15,7 @@ use nonos_daemon::settings::Settings;
 use nonos_storage::key_text::{self, About, Strength};
 use nonos_storage::{
     Access, CryptoError, EncryptionKeys, KeyFileError, KeyId, NodeIdentity, NodeStorage,
-    NonosError, Zeroizing, read_key_file, read_private, write_key_file,
+    NonosError, Zeroizing, read_key_file, read_private, sync_key_file, write_key_file,
 };
 
 use crate::args::Args;
@@ -223,6 +223,9 @@ pub(crate) fn unlock_if_there(
     if is_other && !storage.is_read_only() && next.as_deref().is_some_and(Path::exists) {
         finish_rotation(args, settings, storage, loaded)?;
     } else {
+        if let (None, Source::File(file)) = (active, Source::of(args, settings)) {
+            sync_key_file(&file)?;
+        }
         storage.set_encryption_keys(loaded.keys)?;
     }
     Ok(true)

@@ -187,6 +187,18 @@ fn write_and_read_back(new: &Path, path: &Path, text: &str) -> Result<(), KeyFil
         .map_err(|e| io_error("write", path, e))
 }
 
+/// Makes a key file durable that somebody else put there: before anything is sealed to its key.
+///
+/// # Errors
+///
+/// [`KeyFileError::Io`].
+pub fn sync_key_file(path: &Path) -> Result<(), KeyFileError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| File::open(directory_of(path))?.sync_all())
+        .map_err(|e| io_error("sync", path, e))
+}
+
 /// Overwrites a key file once, and removes it. A file system that copies on writing, and a flash device,
 /// may keep what it held.
 ///

@@ -37,7 +37,8 @@ pub use config::StorageConfig;
 pub use error::{ConfigError, NonosError, NonosResult, StorageError};
 #[cfg(feature = "encrypted-storage")]
 pub use key_files::{
-    KeyFileError, destroy_key_file, read_key_file, read_private, read_text, write_key_file,
+    KeyFileError, destroy_key_file, read_key_file, read_private, read_text, sync_key_file,
+    write_key_file,
 };
 pub use node_storage::NodeStorage;
 pub use open_options::OpenOptions;

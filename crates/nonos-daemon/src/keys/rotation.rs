@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use nonos_daemon::settings::Settings;
-use nonos_storage::{NodeStorage, read_key_file};
+use nonos_storage::{NodeStorage, read_key_file, sync_key_file};
 
 use super::{Loaded, Source, parse};
 use crate::args::Args;
@@ -46,6 +46,8 @@ pub(crate) fn finish_rotation(
     };
     let next = with_ending(&key_file, ".next");
     let text = read_key_file(&next, &settings.storage.path)?;
+    // Whoever wrote it: nothing is sealed to a key that a power cut takes away.
+    sync_key_file(&next)?;
     let new = parse(args, &text, old.passphrase)?.keys;
     let old = old.keys;
     let (old_id, new_id) = (old.key_id(), new.key_id());
