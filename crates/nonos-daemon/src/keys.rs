@@ -30,7 +30,7 @@ mod rotation;
 
 use passphrase::{Passphrase, read_descriptor};
 pub(crate) use passphrase::{new_passphrase, passphrase, read_value};
-pub(crate) use rotation::{finish_rotation, next_of};
+pub(crate) use rotation::{Rotated, finish_rotation, kept_of, next_of, resume_rotation};
 
 /// The name of the service manager's credential.
 const CREDENTIAL: &str = "nonos-storage-key";
@@ -217,13 +217,16 @@ pub(crate) fn unlock_if_there(
     let Some(loaded) = load(args, settings)? else {
         return Ok(false);
     };
-    let active = storage.secrets_status()?.active;
-    let is_other = active.is_some_and(|active| active != loaded.keys.key_id());
+    let status = storage.secrets_status()?;
+    let own = loaded.keys.key_id();
+    let is_other = status.active.is_some_and(|active| active != own);
     let next = next_of(args, settings);
     if is_other && !storage.is_read_only() && next.as_deref().is_some_and(Path::exists) {
         finish_rotation(args, settings, storage, loaded)?;
+    } else if let Some(kept) = kept_of(args, settings, &status, own) {
+        resume_rotation(args, settings, storage, loaded, kept)?;
     } else {
-        if let (None, Source::File(file)) = (active, Source::of(args, settings)) {
+        if let (None, Source::File(file)) = (status.active, Source::of(args, settings)) {
             sync_key_file(&file)?;
         }
         storage.set_encryption_keys(loaded.keys)?;

@@ -1,12 +1,12 @@
 //! The key after a rotation, and what is left of the one before.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use nonos_daemon::settings::Settings;
-use nonos_storage::{NodeStorage, read_key_file, sync_key_file};
+use nonos_storage::{KeyId, NodeStorage, SecretsStatus, read_key_file, sync_key_file};
 
 use super::{Loaded, Source, parse};
 use crate::args::Args;
@@ -30,6 +30,55 @@ pub(crate) struct Rotated {
     /// Where the old one is now.
     pub(crate) old: PathBuf,
     pub(crate) records: u64,
+}
+
+/// Where the key before is, if `own` is the one that everything is being sealed to: the change ended once, and a backup
+/// from its midst was restored.
+pub(crate) fn kept_of(
+    args: &Args,
+    settings: &Settings,
+    status: &SecretsStatus,
+    own: KeyId,
+) -> Option<PathBuf> {
+    let Source::File(key_file) = Source::of(args, settings) else {
+        return None;
+    };
+    let from = status.previous.filter(|_| status.active == Some(own))?;
+    let kept = with_ending(&key_file, &format!(".{from}"));
+    kept.exists().then_some(kept)
+}
+
+/// Goes on with sealing everything to the keys in the key file, with those before from the file `kept`. Who only reads
+/// holds both.
+pub(crate) fn resume_rotation(
+    args: &Args,
+    settings: &Settings,
+    storage: &NodeStorage,
+    new: Loaded,
+    kept: PathBuf,
+) -> Result<Rotated, CliError> {
+    let Source::File(key_file) = Source::of(args, settings) else {
+        return Err(CliError::KeysNotInFile);
+    };
+    let text = read_key_file(&kept, &settings.storage.path)?;
+    let old = parse(args, &text, new.passphrase)?.keys;
+    storage.set_encryption_keys(new.keys)?;
+    let records = if storage.is_read_only() {
+        storage.set_previous_keys(old)?;
+        0
+    } else {
+        let show = progress::rekeying(args);
+        let mut watch = |done: nonos_storage::RekeyProgress| {
+            show(done);
+            ControlFlow::Continue(())
+        };
+        storage.resume_rekey(old, &mut watch)?.records
+    };
+    Ok(Rotated {
+        key_file,
+        old: kept,
+        records,
+    })
 }
 
 /// Seals everything to the keys in the file beside the key file, which holds `old`, and puts that file in
@@ -68,18 +117,18 @@ pub(crate) fn finish_rotation(
         storage.set_encryption_keys(old)?;
         storage.rekey(new, &mut watch)?.records
     };
-    let kept = with_ending(&key_file, &format!(".{old_id}"));
     let io = |action, path: &Path, source| CliError::Io {
         action,
         path: path.to_owned(),
         source,
     };
     // A second name first: the old key is at no moment without one.
-    match std::fs::hard_link(&key_file, &kept) {
+    let kept = with_ending(&key_file, &format!(".{old_id}"));
+    match fs::hard_link(&key_file, &kept) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(io("create", &kept, e)),
         _ => {}
     }
-    std::fs::rename(&next, &key_file).map_err(|e| io("rename", &next, e))?;
+    fs::rename(&next, &key_file).map_err(|e| io("rename", &next, e))?;
     let directory = key_file.parent().unwrap_or(Path::new("."));
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(|e| io("sync", directory, e))?;

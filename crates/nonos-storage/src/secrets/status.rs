@@ -12,6 +12,8 @@ pub struct SecretsStatus {
     pub access: Option<Access>,
     /// The key that the store is sealed to; `None` if it is not.
     pub active: Option<KeyId>,
+    /// The key before, while keys are being changed; `None` while plain secrets are sealed.
+    pub previous: Option<KeyId>,
     /// Whether the keys are being changed, or plain secrets sealed.
     pub is_rekeying: bool,
     /// How often sealed secrets were changed; 0 if the store is not sealed.
@@ -55,6 +57,7 @@ impl super::Secrets {
         let ring = schema_value(from, KEYRING)?;
         let ring = ring.map(|ring| Keyring::parse(&ring)).transpose()?;
         let active = ring.map(|ring| ring.active.id());
+        let previous = ring.and_then(|ring| ring.from());
         let manifest = schema_value(from, MANIFEST)?;
         let counter = manifest.map_or(Ok(0), |stored| manifest::counter(&stored))?;
         let mut counts = SecretCounts::default();
@@ -84,6 +87,7 @@ impl super::Secrets {
             mode: self.mode,
             access,
             active,
+            previous,
             is_rekeying: ring.is_some_and(|ring| ring.state != State::Active),
             counter,
             counts,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nonos_storage::{Access, CryptoError, destroy_key_file};
+use nonos_storage::{Access, CryptoError, KeyId, NodeStorage, destroy_key_file};
 use serde::Serialize;
 
 use super::view;
@@ -37,10 +37,14 @@ pub(super) fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Ro
             "destroying the old key: backups made before, and copies of the database, become unreadable",
         )?;
     }
-    let active = storage.secrets_status()?.active;
-    let key_id = active.map(|id| id.to_string());
+    let status = storage.secrets_status()?;
+    let active = status.active;
     let old = keys::load(args, &settings)?
         .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;
+    if let Some(kept) = keys::kept_of(args, &settings, &status, old.keys.key_id()) {
+        let rotated = keys::resume_rotation(args, &settings, &storage, old, kept)?;
+        return finished(storage, rotated, status.previous, destroy_old);
+    }
     if !next.exists() {
         // What is wrong with the keys in use is said before new ones are made.
         if old.keys.access() != Access::Full {
@@ -50,10 +54,25 @@ pub(super) fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Ro
             let got = old.keys.key_id();
             return Err(keys::encryption(CryptoError::WrongKey { expected, got }));
         }
+        if let (Some(from), Some(to)) = (status.previous, active) {
+            // A third key would open nothing of it.
+            let from = Some(from);
+            return Err(keys::encryption(CryptoError::RekeyInProgress { from, to }));
+        }
         let store_id = Some(storage.store_id());
         keys::create(&next, &settings, store_id, old.protection())?;
     }
     let rotated = keys::finish_rotation(args, &settings, &storage, old)?;
+    finished(storage, rotated, active, destroy_old)
+}
+
+/// Rids the files of what was sealed to the old keys, and destroys these where that is asked for.
+fn finished(
+    storage: NodeStorage,
+    rotated: keys::Rotated,
+    from: Option<KeyId>,
+    destroy_old: bool,
+) -> Result<Rotation, CliError> {
     storage.purge()?;
     let new_key_id = storage.secrets_status()?.active.map(|id| id.to_string());
     storage.close()?;
@@ -61,7 +80,7 @@ pub(super) fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Ro
         destroy_key_file(&rotated.old)?;
     }
     Ok(Rotation {
-        key_id,
+        key_id: from.map(|id| id.to_string()),
         new_key_id,
         key_file: rotated.key_file,
         old_key_file: (!destroy_old).then_some(rotated.old),

@@ -1,7 +1,11 @@
 //! Rotation of the key.
 
 use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::Stdio;
+
+use nonos_storage::{EncryptionKeys, NodeStorage, StorageConfig, key_text};
 
 use super::{SECRET, with_a_secret};
 use crate::program::{Node, TestResult};
@@ -105,5 +109,63 @@ fn a_rotated_key_file_keeps_its_passphrase() -> TestResult {
     let status = ["--passphrase-fd", "0", "secrets", "status"];
     let status = node.fed(&status, b"tractor beam\n")?;
     assert!(String::from_utf8(status.stdout)?.contains("access     full"));
+    Ok(())
+}
+
+fn keys(file: &Path) -> Result<EncryptionKeys, Box<dyn std::error::Error>> {
+    let (keys, _) = key_text::read(&fs::read_to_string(file)?, None)?;
+    Ok(keys)
+}
+
+/// The rotation ended since: its keys are in the key file, and those before in the file that is kept.
+#[test]
+fn a_backup_from_the_midst_of_a_rotation_is_gone_on_with() -> TestResult {
+    let node = with_a_secret()?;
+    let (key, next) = (node.path("storage.key"), node.path("storage.key.next"));
+    let before = node.key_id()?;
+    let new = next.display().to_string();
+    node.json(&["secrets", "key", "new", &new, "-o", "json"], 0)?;
+    let config = StorageConfig {
+        path: node.path("data.sled"),
+        ..StorageConfig::default()
+    };
+    let storage = NodeStorage::open(config)?;
+    storage.set_encryption_keys(keys(&key)?)?;
+    let stopped = storage.rekey(keys(&next)?, &mut |_| ControlFlow::Break(()));
+    assert!(stopped.is_err());
+    storage.close()?;
+    node.json(&["backup", "create", "-o", "json"], 0)?;
+    let rotated = node.json(&["secrets", "rotate", "-o", "json"], 0)?;
+    let after = rotated["data"]["new_key_id"].clone();
+
+    let put_back = || -> TestResult {
+        node.json(&["restore", "--yes", "-o", "json"], 0)?;
+        let status = node.json(&["secrets", "status", "-o", "json"], 0)?;
+        assert_eq!(status["data"]["changing"], true, "{status}");
+        Ok(())
+    };
+    put_back()?;
+    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
+    let put = node.put("more", b"x")?;
+    assert_eq!(put.status.code(), Some(0), "{put:?}");
+    let status = node.json(&["secrets", "status", "-o", "json"], 0)?;
+    assert_eq!(status["data"]["changing"], false, "{status}");
+
+    // The hint says that this goes on: it makes no third key.
+    put_back()?;
+    let rotated = node.json(&["secrets", "rotate", "-o", "json"], 0)?;
+    let data = &rotated["data"];
+    assert_eq!(
+        (&data["key_id"], &data["new_key_id"]),
+        (&before.clone().into(), &after)
+    );
+    assert!(!next.exists());
+    assert_eq!(node.get("wallet_key")?.stdout, SECRET);
+
+    // Without the old key there is none either.
+    put_back()?;
+    fs::remove_file(node.path(&format!("storage.key.{before}")))?;
+    node.json(&["secrets", "rotate", "-o", "json"], 9)?;
+    assert!(!next.exists());
     Ok(())
 }
