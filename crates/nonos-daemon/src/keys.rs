@@ -86,13 +86,14 @@ pub(crate) struct Loaded {
     pub(crate) keys: EncryptionKeys,
     pub(crate) about: About,
     passphrase: Passphrase,
+    strength: Option<Strength>,
 }
 
 impl Loaded {
     /// How a new key file in place of this one is protected.
     pub(crate) fn protection(&self) -> Option<(&str, Strength)> {
         let passphrase = self.passphrase.0.as_deref()?;
-        Some((passphrase, Strength::Normal))
+        Some((passphrase, self.strength?))
     }
 }
 
@@ -176,9 +177,9 @@ pub(crate) fn left_of_gone(args: &Args, settings: &Settings) -> Result<Option<Pa
 
 /// Asks for a passphrase if the file needs one and none is known.
 fn parse(args: &Args, text: &str, known: Passphrase) -> Result<Loaded, CliError> {
-    let is_protected = key_text::is_protected(text).map_err(encryption)?;
+    let strength = key_text::strength(text).map_err(encryption)?;
     let passphrase = match known.0 {
-        _ if !is_protected => None,
+        _ if strength.is_none() => None,
         Some(known) => Some(known),
         None => Some(passphrase(args, "passphrase of the key file: ")?),
     };
@@ -188,6 +189,7 @@ fn parse(args: &Args, text: &str, known: Passphrase) -> Result<Loaded, CliError>
         keys,
         about,
         passphrase: Passphrase(passphrase),
+        strength,
     })
 }
 

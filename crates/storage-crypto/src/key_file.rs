@@ -174,13 +174,37 @@ fn read_lines(
 ///
 /// [`CryptoError::Malformed`], [`CryptoError::UnsupportedVersion`].
 pub fn is_protected(text: &str) -> Result<bool, CryptoError> {
+    Ok(protection(text)?.1)
+}
+
+/// How hard the passphrase of a key file is to guess; `None` if it needs none.
+///
+/// # Errors
+///
+/// As of [`is_protected`].
+pub fn strength(text: &str) -> Result<Option<Strength>, CryptoError> {
+    let (mut lines, is_protected) = protection(text)?;
+    if !is_protected {
+        return Ok(None);
+    }
+    let kdf = Kdf::parse(lines.value("kdf")?)?;
+    let is_strong = kdf.is_harder_than(&Strength::Normal.params());
+    Ok(Some(if is_strong {
+        Strength::Strong
+    } else {
+        Strength::Normal
+    }))
+}
+
+/// The lines after the one that says whether a passphrase is needed, and whether.
+fn protection(text: &str) -> Result<(Lines<'_>, bool), CryptoError> {
     let mut lines = Lines::of(text)?;
     for name in ["type", "key-id", "created", "store-id", "public"] {
         lines.value(name)?;
     }
     match lines.value("protection")? {
-        "none" => Ok(false),
-        "argon2id" => Ok(true),
+        "none" => Ok((lines, false)),
+        "argon2id" => Ok((lines, true)),
         _ => Err(MALFORMED),
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nonos_daemon::settings::Settings;
@@ -29,6 +30,8 @@ pub(crate) struct Rotated {
     pub(crate) key_file: PathBuf,
     /// Where the old one is now.
     pub(crate) old: PathBuf,
+    /// Files that had its name before.
+    pub(crate) others: Vec<PathBuf>,
     pub(crate) records: u64,
 }
 
@@ -77,6 +80,7 @@ pub(crate) fn resume_rotation(
     Ok(Rotated {
         key_file,
         old: kept,
+        others: Vec::new(),
         records,
     })
 }
@@ -123,11 +127,8 @@ pub(crate) fn finish_rotation(
         source,
     };
     // A second name first: the old key is at no moment without one.
-    let kept = with_ending(&key_file, &format!(".{old_id}"));
-    match fs::hard_link(&key_file, &kept) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(io("create", &kept, e)),
-        _ => {}
-    }
+    let (kept, others) = linked(&key_file, &format!(".{old_id}"))
+        .map_err(|(path, source)| io("create", &path, source))?;
     fs::rename(&next, &key_file).map_err(|e| io("rename", &next, e))?;
     let directory = key_file.parent().unwrap_or(Path::new("."));
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
@@ -136,6 +137,34 @@ pub(crate) fn finish_rotation(
     Ok(Rotated {
         key_file,
         old: kept,
+        others,
         records,
     })
+}
+
+/// Links a file under a name with this ending, or the next that is free; returns also the files that have such names
+/// and are others.
+fn linked(file: &Path, ending: &str) -> Result<(PathBuf, Vec<PathBuf>), (PathBuf, io::Error)> {
+    let mut others = Vec::new();
+    loop {
+        let mut name = with_ending(file, ending);
+        if !others.is_empty() {
+            name = with_ending(&name, &format!(".{}", others.len()));
+        }
+        let made = match fs::hard_link(file, &name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => is_same(file, &name),
+            made => made.map(|()| true),
+        };
+        match made {
+            Ok(true) => return Ok((name, others)),
+            Ok(false) => others.push(name),
+            Err(source) => return Err((name, source)),
+        }
+    }
+}
+
+/// Whether both are names of one file: an interrupted rotation left the second.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (fs::metadata(one)?, fs::symlink_metadata(other)?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }

@@ -30,6 +30,11 @@ impl Kdf {
         }
     }
 
+    pub(super) fn is_harder_than(&self, other: &Self) -> bool {
+        let cost = |kdf: &Self| u64::from(kdf.memory_kib) * u64::from(kdf.passes);
+        cost(self) > cost(other)
+    }
+
     pub(super) fn salt_mut(&mut self) -> &mut [u8; 16] {
         &mut self.salt
     }

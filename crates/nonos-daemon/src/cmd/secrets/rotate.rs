@@ -77,7 +77,9 @@ fn finished(
     let new_key_id = storage.secrets_status()?.active.map(|id| id.to_string());
     storage.close()?;
     if destroy_old {
-        destroy_key_file(&rotated.old)?;
+        for file in rotated.others.iter().chain([&rotated.old]) {
+            destroy_key_file(file)?;
+        }
     }
     Ok(Rotation {
         key_id: from.map(|id| id.to_string()),

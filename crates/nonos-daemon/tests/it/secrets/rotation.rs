@@ -1,7 +1,9 @@
 //! Rotation of the key.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -167,5 +169,64 @@ fn a_backup_from_the_midst_of_a_rotation_is_gone_on_with() -> TestResult {
     fs::remove_file(node.path(&format!("storage.key.{before}")))?;
     node.json(&["secrets", "rotate", "-o", "json"], 9)?;
     assert!(!next.exists());
+    Ok(())
+}
+
+/// A file that has the name of the old key already.
+#[test]
+fn a_rotation_destroys_the_old_key_and_not_another_file_in_its_place() -> TestResult {
+    let node = with_a_secret()?;
+    let other = |id: &str| -> std::io::Result<std::path::PathBuf> {
+        let other = node.path(&format!("storage.key.{id}"));
+        fs::write(&other, "somebody's")?;
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o600))?;
+        Ok(other)
+    };
+    let (id, old) = (node.key_id()?, fs::read(node.path("storage.key"))?);
+    let taken = other(&id)?;
+    let rotated = node.json(&["secrets", "rotate", "-o", "json"], 0)?;
+    let kept = rotated["data"]["old_key_file"].as_str().ok_or("no file")?;
+    assert_eq!(fs::read(kept)?, old);
+    assert_eq!(fs::read(taken)?, b"somebody's");
+
+    let taken = other(&node.key_id()?)?;
+    let mut open = File::open(node.path("storage.key"))?;
+    node.json(
+        &["secrets", "rotate", "--destroy-old", "--yes", "-o", "json"],
+        0,
+    )?;
+    let mut left = Vec::new();
+    open.read_to_end(&mut left)?;
+    assert!(left.iter().all(|byte| *byte == 0), "the old key is there");
+    assert!(!taken.exists());
+    Ok(())
+}
+
+#[test]
+fn a_rotated_key_file_is_as_hard_to_guess_as_before() -> TestResult {
+    let node = with_a_secret()?;
+    let copy = node.path("strong.key").display().to_string();
+    let protect = [
+        "--passphrase-fd",
+        "0",
+        "secrets",
+        "key",
+        "protect",
+        "--strong",
+    ];
+    let made = node.fed(&[&protect[..], &[&copy]].concat(), b"tractor beam\n")?;
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    fs::rename(&copy, node.path("storage.key"))?;
+    let kdf = || -> Result<String, Box<dyn std::error::Error>> {
+        let text = fs::read_to_string(node.path("storage.key"))?;
+        let line = text.lines().find(|line| line.starts_with("kdf = "));
+        let cost = line.and_then(|line| line.split(" salt").next());
+        Ok(cost.ok_or("not protected")?.to_owned())
+    };
+    let before = kdf()?;
+    let rotate = ["--passphrase-fd", "0", "secrets", "rotate"];
+    let rotated = node.fed(&rotate, b"tractor beam\n")?;
+    assert_eq!(rotated.status.code(), Some(0), "{rotated:?}");
+    assert_eq!(kdf()?, before);
     Ok(())
 }
