@@ -178,11 +178,11 @@ impl Secrets {
         if let Held::Keys(keys) = &*held
             && keys.active.access() != Access::Public
         {
-            let head = match audit_log::head(from) {
+            let newest = match audit_log::head(from) {
                 Err(CoreError::Corrupt { .. }) => None,
-                head => head?,
+                found => found?,
             };
-            let sealed = head.and_then(|head| head.sealed);
+            let sealed = newest.and_then(|head| head.sealed);
             report.note_tag(sealed.is_some_and(|sealed| has_tag(&sealed, &keys.active).is_ok()));
         }
         Ok(())
