@@ -10,7 +10,7 @@ use storage_core::trees::claims::StoredClaim;
 use storage_core::trees::epochs::StoredEpochSummary;
 use storage_core::trees::metrics::StoredMetrics;
 use storage_core::trees::peers::StoredPeerInfo;
-use storage_core::{Db, SimulatedHome, TreeId, bincode};
+use storage_core::{CoreError, Db, SimulatedHome, TreeId, bincode};
 use storage_ops::{FindingCode, VerifyOptions};
 use storage_schema::{MigrateOptions, SchemaError, open_with};
 
@@ -22,6 +22,8 @@ const SCHEMA_KEY: &[u8] = b"__schema_version__";
 const SCHEMA: [u8; 21] = [
     2, 0, 0, 0, 0x80, 0x0e, 0x80, 0x69, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
+/// What a block of the index begins with (`storage-core/src/index/packed.rs`).
+const BLOCK: &[u8] = b"\xfePACKED\x01";
 
 pub(crate) fn run(data: &[u8]) {
     let read = Input::of(data).and_then(|mut input| {
@@ -75,6 +77,8 @@ fn migrates(tree: TreeId, key: &[u8], value: &[u8], allow_quarantine: bool) {
             assert!(!allow_quarantine, "it was to be set aside");
             return;
         }
+        // It begins as a block of the index does, which no value of the first implementation can: a damaged one.
+        Err(SchemaError::Core(CoreError::Corrupt { .. })) if value.starts_with(BLOCK) => return,
         // The record of the schema itself was replaced, by one of another version or of none.
         Err(_) if tree == TreeId::Schema => return,
         Err(error) => panic!("{error:?}"),
