@@ -141,6 +141,15 @@ impl From<NonosError> for CliError {
 }
 
 impl CliError {
+    /// Whether the database is older than the anchor says.
+    #[cfg(feature = "encrypted-storage")]
+    pub(crate) fn is_rollback(&self) -> bool {
+        matches!(
+            self,
+            Self::Storage(NonosError::Encryption(CryptoError::RolledBack { .. }))
+        )
+    }
+
     /// The stable name of what happened.
     pub(crate) fn code(&self) -> &str {
         match self {

@@ -22,6 +22,7 @@ use crate::args::Args;
 use crate::cmd;
 use crate::cmd::restore::{exists, with_ending};
 use crate::error::CliError;
+use crate::output::chain;
 use crate::places::Places;
 use crate::progress;
 
@@ -30,7 +31,9 @@ mod rotation;
 
 use passphrase::{Passphrase, read_descriptor};
 pub(crate) use passphrase::{new_passphrase, passphrase, read_value};
-pub(crate) use rotation::{Rotated, finish_rotation, kept_of, next_of, resume_rotation};
+pub(crate) use rotation::{
+    Rotated, finish_rotation, kept_of, next_of, resume_rotation, says_it_holds,
+};
 
 /// The name of the service manager's credential.
 const CREDENTIAL: &str = "nonos-storage-key";
@@ -225,15 +228,31 @@ pub(crate) fn unlock_if_there(
     let next = next_of(args, settings);
     if is_other && !storage.is_read_only() && next.as_deref().is_some_and(Path::exists) {
         finish_rotation(args, settings, storage, loaded)?;
-    } else if let Some(kept) = kept_of(args, settings, &status, own) {
-        resume_rotation(args, settings, storage, loaded, kept)?;
-    } else {
-        if let (None, Source::File(file)) = (status.active, Source::of(args, settings)) {
-            sync_key_file(&file)?;
+        return Ok(true);
+    }
+    match kept_of(args, settings, &status, &loaded) {
+        Ok(Some(kept)) => resume_rotation(args, settings, storage, loaded, kept).map(drop)?,
+        kept => {
+            if let Err(error) = kept {
+                // The keys in use open what is sealed to them by now.
+                let error = chain(&error);
+                tracing::warn!(error, "the change of keys cannot be gone on with");
+            }
+            if status.active.is_none() {
+                make_durable(args, settings)?;
+            }
+            storage.set_encryption_keys(loaded.keys)?;
         }
-        storage.set_encryption_keys(loaded.keys)?;
     }
     Ok(true)
+}
+
+/// Before anything is sealed to the keys of a file.
+pub(crate) fn make_durable(args: &Args, settings: &Settings) -> Result<(), CliError> {
+    match Source::of(args, settings) {
+        Source::File(file) => Ok(sync_key_file(&file)?),
+        Source::Descriptor(_) | Source::Credential(_) => Ok(()),
+    }
 }
 
 /// Makes a key file of new keys, with a passphrase if one is given.

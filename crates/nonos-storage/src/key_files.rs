@@ -187,16 +187,23 @@ fn write_and_read_back(new: &Path, path: &Path, text: &str) -> Result<(), KeyFil
         .map_err(|e| io_error("write", path, e))
 }
 
-/// Makes a key file durable that somebody else put there: before anything is sealed to its key.
+/// Makes a key file durable that somebody else put there: before anything is sealed to its key. Where a file system
+/// does not sync, or the directory cannot be read, nothing more can be done.
 ///
 /// # Errors
 ///
 /// [`KeyFileError::Io`].
 pub fn sync_key_file(path: &Path) -> Result<(), KeyFileError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| File::open(directory_of(path))?.sync_all())
-        .map_err(|e| io_error("sync", path, e))
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    let sync = |path: &Path| File::open(path)?.sync_all();
+    let synced = sync(path).and_then(|()| match sync(directory_of(path)) {
+        Err(e) if e.kind() == PermissionDenied => Ok(()),
+        synced => synced,
+    });
+    match synced {
+        Err(e) if matches!(e.kind(), InvalidInput | ReadOnlyFilesystem | Unsupported) => Ok(()),
+        synced => synced.map_err(|e| io_error("sync", path, e)),
+    }
 }
 
 /// Overwrites a key file once, and removes it. A file system that copies on writing, and a flash device,

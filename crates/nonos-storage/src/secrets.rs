@@ -256,13 +256,29 @@ impl Secrets {
     /// Notes that no file holds anything of the past, if nothing is `needed` that was not before.
     pub(crate) fn purged(db: &Db, now_ms: i64, needed: Option<&[u8]>) -> NonosResult<()> {
         db.update(Durability::Durable, |view, commit| {
-            // What was sealed meanwhile is in the files again.
-            if schema_value(view, PURGE_NEEDED)?.as_deref() == needed {
+            // What was sealed meanwhile is in the files again, and more of it comes while keys are changed.
+            let is_same = schema_value(view, PURGE_NEEDED)?.as_deref() == needed;
+            if is_same && !Self::is_rekeying(view)? {
                 commit.remove(view, TreeId::Schema, PURGE_NEEDED.to_vec())?;
             }
             audit(view, commit, now_ms, "purge", None)
         })?;
         Ok(())
+    }
+
+    /// Whether records are being sealed to other keys.
+    #[cfg(feature = "encrypted-storage")]
+    fn is_rekeying(from: &dyn Read) -> NonosResult<bool> {
+        use storage_crypto::keyring::{Keyring, State};
+        let ring = schema_value(from, KEYRING)?;
+        let ring = ring.map(|ring| Keyring::parse(&ring)).transpose()?;
+        Ok(ring.is_some_and(|ring| ring.state != State::Active))
+    }
+
+    #[cfg(not(feature = "encrypted-storage"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the one of the feature reads")]
+    fn is_rekeying(_from: &dyn Read) -> NonosResult<bool> {
+        Ok(false)
     }
 
     #[cfg(not(feature = "encrypted-storage"))]

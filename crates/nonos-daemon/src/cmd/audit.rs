@@ -8,7 +8,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 #[cfg(feature = "encrypted-storage")]
 use nonos_daemon::settings::Settings;
 #[cfg(feature = "encrypted-storage")]
-use nonos_storage::{Access, NonosError};
+use nonos_storage::{Access, CryptoError, NonosError};
 use nonos_storage::{AuditLogEntry, ChainReport, NodeStorage};
 use serde::Serialize;
 
@@ -119,6 +119,13 @@ fn unlock(
         return Ok(Some(none));
     }
     match crate::keys::unlock_if_there(args, settings, storage) {
+        // They are neither right nor wrong.
+        Err(
+            CliError::KeyFile(_)
+            | CliError::Storage(NonosError::Encryption(
+                CryptoError::PassphraseRequired | CryptoError::RekeyInProgress { .. },
+            )),
+        ) => Ok(Some("the key here cannot be used now")),
         Err(error @ CliError::Storage(NonosError::Encryption(_))) => {
             refused.replace(Some(error));
             Ok(Some("the key here is refused"))

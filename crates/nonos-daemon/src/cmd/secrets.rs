@@ -14,7 +14,7 @@ use crate::cmd;
 use crate::cmd::migrate::confirm;
 use crate::error::CliError;
 use crate::keys;
-use crate::output::{Report, push_line};
+use crate::output::{Report, chain, push_line};
 use crate::places::Places;
 
 pub(crate) mod key;
@@ -251,8 +251,17 @@ fn status(args: &Args) -> Result<Status, CliError> {
     let settings = Places::of(args)?.load()?;
     let storage = view(args, false)?;
     // Without a key file the status is that of the store.
-    if storage.secrets_status()?.active.is_some() {
-        keys::unlock_if_there(args, &settings, &storage)?;
+    let of_store = storage.secrets_status()?;
+    if of_store.active.is_some() {
+        match keys::unlock_if_there(args, &settings, &storage) {
+            // It is looked at before it is taken as it is.
+            Err(error) if error.is_rollback() => {
+                let error = chain(&error);
+                tracing::warn!(error, "the keys are not set");
+                return Ok(told(&of_store));
+            }
+            unlocked => drop(unlocked?),
+        }
     }
     Ok(told(&storage.secrets_status()?))
 }
@@ -344,6 +353,7 @@ fn repair_keyring(args: &Args, dry_run: bool) -> Result<Status, CliError> {
     let (storage, settings) = keys::open_locked(args)?;
     let given = keys::load(args, &settings)?
         .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;
+    keys::make_durable(args, &settings)?;
     confirm(
         args,
         "making the records of the keys anew: whether a secret was removed cannot be told",

@@ -105,7 +105,19 @@ fn read(
     if depth == Depth::Deep && storage.secrets_status()?.active.is_some() {
         // Root does not read what another user's node trusts.
         let is_known = !crate::keys::is_of_node(args, &settings)
-            && crate::keys::unlock_if_there(args, &settings, &storage)?;
+            && match crate::keys::unlock_if_there(args, &settings, &storage) {
+                Err(error) if error.is_rollback() => {
+                    // Whether its records are sound is asked before it is taken as it is.
+                    verified.warnings += 1;
+                    verified.findings.push(output::Finding::warning(
+                        "ROLLED_BACK",
+                        output::chain(&error),
+                        "nonos secrets accept-rollback, if it was put back on purpose",
+                    ));
+                    false
+                }
+                unlocked => unlocked?,
+            };
         // Keys that only seal open nothing.
         let access = storage.secrets_status()?.access;
         verified.secrets_checked = is_known && access == Some(nonos_storage::Access::Full);

@@ -11,7 +11,7 @@ use crate::args::Args;
 use crate::error::CliError;
 
 /// The passphrase that opened a key file, if one did.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Passphrase(pub(super) Option<Zeroizing<String>>);
 
 impl std::fmt::Debug for Passphrase {

@@ -7,7 +7,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nonos_daemon::settings::Settings;
-use nonos_storage::{KeyId, NodeStorage, SecretsStatus, read_key_file, sync_key_file};
+use nonos_storage::{
+    Access, EncryptionKeys, KeyId, NodeStorage, SecretsStatus, read_key_file, read_private,
+    sync_key_file,
+};
 
 use super::{Loaded, Source, parse};
 use crate::args::Args;
@@ -35,36 +38,82 @@ pub(crate) struct Rotated {
     pub(crate) records: u64,
 }
 
-/// Where the key before is, if `own` is the one that everything is being sealed to: the change ended once, and a backup
-/// from its midst was restored.
+/// The key before, of files that are kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    file: PathBuf,
+    keys: EncryptionKeys,
+    /// Further files that had its name before.
+    others: Vec<PathBuf>,
+}
+
+/// The key before, if it is here and `own` are the keys that everything is being sealed to: the change ended once, and a
+/// backup from its midst was restored.
 pub(crate) fn kept_of(
     args: &Args,
     settings: &Settings,
     status: &SecretsStatus,
-    own: KeyId,
-) -> Option<PathBuf> {
-    let Source::File(key_file) = Source::of(args, settings) else {
-        return None;
+    own: &Loaded,
+) -> Result<Option<Kept>, CliError> {
+    let is_own = status.active == Some(own.keys.key_id()) && own.keys.access() == Access::Full;
+    let (Source::File(key_file), Some(from)) = (
+        Source::of(args, settings),
+        status.previous.filter(|_| is_own),
+    ) else {
+        return Ok(None);
     };
-    let from = status.previous.filter(|_| status.active == Some(own))?;
-    let kept = with_ending(&key_file, &format!(".{from}"));
-    kept.exists().then_some(kept)
+    let names = (0..).map(|number| kept_name(&key_file, from, number));
+    let mut names: Vec<_> = names.take_while(|name| name.exists()).collect();
+    let mut failed = None;
+    for number in 0..names.len() {
+        let Some(file) = names.get(number) else { break };
+        let read = read_key_file(file, &settings.storage.path)
+            .map_err(CliError::from)
+            .and_then(|text| Ok(parse(args, &text, own.passphrase.clone())?.keys));
+        match read {
+            Ok(keys) if keys.key_id() == from => {
+                let file = names.remove(number);
+                let others = names;
+                return Ok(Some(Kept { file, keys, others }));
+            }
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(None), Err)
 }
 
-/// Goes on with sealing everything to the keys in the key file, with those before from the file `kept`. Who only reads
+/// The names that an old key file is kept under, the first that is free of them.
+fn kept_name(key_file: &Path, of: KeyId, number: usize) -> PathBuf {
+    let name = with_ending(key_file, &format!(".{of}"));
+    match number {
+        0 => name,
+        number => with_ending(&name, &format!(".{number}")),
+    }
+}
+
+/// Whether a file says that it holds this key.
+pub(crate) fn says_it_holds(file: &Path, key: KeyId) -> bool {
+    let line = format!("key-id = {key}");
+    read_private(file).is_ok_and(|text| text.lines().any(|of| of == line))
+}
+
+/// Goes on with sealing everything to the keys in the key file, with those before, which are `kept`. Who only reads
 /// holds both.
 pub(crate) fn resume_rotation(
     args: &Args,
     settings: &Settings,
     storage: &NodeStorage,
     new: Loaded,
-    kept: PathBuf,
+    kept: Kept,
 ) -> Result<Rotated, CliError> {
     let Source::File(key_file) = Source::of(args, settings) else {
         return Err(CliError::KeysNotInFile);
     };
-    let text = read_key_file(&kept, &settings.storage.path)?;
-    let old = parse(args, &text, new.passphrase)?.keys;
+    if !storage.is_read_only() {
+        sync_key_file(&key_file)?;
+    }
+    let old = kept.keys;
     storage.set_encryption_keys(new.keys)?;
     let records = if storage.is_read_only() {
         storage.set_previous_keys(old)?;
@@ -79,8 +128,8 @@ pub(crate) fn resume_rotation(
     };
     Ok(Rotated {
         key_file,
-        old: kept,
-        others: Vec::new(),
+        old: kept.file,
+        others: kept.others,
         records,
     })
 }
@@ -127,8 +176,8 @@ pub(crate) fn finish_rotation(
         source,
     };
     // A second name first: the old key is at no moment without one.
-    let (kept, others) = linked(&key_file, &format!(".{old_id}"))
-        .map_err(|(path, source)| io("create", &path, source))?;
+    let (kept, others) =
+        linked(&key_file, old_id).map_err(|(path, source)| io("create", &path, source))?;
     fs::rename(&next, &key_file).map_err(|e| io("rename", &next, e))?;
     let directory = key_file.parent().unwrap_or(Path::new("."));
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
@@ -142,15 +191,12 @@ pub(crate) fn finish_rotation(
     })
 }
 
-/// Links a file under a name with this ending, or the next that is free; returns also the files that have such names
+/// Links the file of an old key under the first of its names that is free; returns also the files that have such names
 /// and are others.
-fn linked(file: &Path, ending: &str) -> Result<(PathBuf, Vec<PathBuf>), (PathBuf, io::Error)> {
+fn linked(file: &Path, key: KeyId) -> Result<(PathBuf, Vec<PathBuf>), (PathBuf, io::Error)> {
     let mut others = Vec::new();
     loop {
-        let mut name = with_ending(file, ending);
-        if !others.is_empty() {
-            name = with_ending(&name, &format!(".{}", others.len()));
-        }
+        let name = kept_name(file, key, others.len());
         let made = match fs::hard_link(file, &name) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => is_same(file, &name),
             made => made.map(|()| true),

@@ -316,6 +316,9 @@ fn a_database_that_was_put_back_is_noticed_and_accepted_on_purpose() -> TestResu
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(error.contains("accept-rollback"), "{error}");
     }
+    let verified = node.json(&["verify", "--deep", "-o", "json"], 0)?;
+    assert_eq!(verified["findings"][0]["code"], "ROLLED_BACK", "{verified}");
+    node.json(&["secrets", "status", "-o", "json"], 0)?;
     node.json(&["secrets", "accept-rollback", "-o", "json"], 10)?;
     node.json(&["secrets", "accept-rollback", "--yes", "-o", "json"], 0)?;
     assert_eq!(node.put("again", b"x")?.status.code(), Some(0));
@@ -351,6 +354,7 @@ fn a_key_file_with_a_passphrase_is_needed_with_it_at_every_start() -> TestResult
     assert!(text.contains("\nprotection = argon2id\n"), "{text}");
     let refused = node.output(&["secrets", "get", "wallet_key"])?;
     assert_eq!(refused.status.code(), Some(9));
+    node.json(&["audit", "verify", "-o", "json"], 0)?;
     let list = ["--passphrase-fd", "0", "secrets", "status"];
     let status = node.fed(&list, b"tractor beam\n")?;
     assert_eq!(status.status.code(), Some(0), "{status:?}");

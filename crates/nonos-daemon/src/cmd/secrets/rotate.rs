@@ -41,7 +41,7 @@ pub(super) fn rotate(args: &Args, destroy_old: bool, dry_run: bool) -> Result<Ro
     let active = status.active;
     let old = keys::load(args, &settings)?
         .ok_or_else(|| keys::encryption(CryptoError::KeyRequired { key_id: None }))?;
-    if let Some(kept) = keys::kept_of(args, &settings, &status, old.keys.key_id()) {
+    if let Some(kept) = keys::kept_of(args, &settings, &status, &old)? {
         let rotated = keys::resume_rotation(args, &settings, &storage, old, kept)?;
         return finished(storage, rotated, status.previous, destroy_old);
     }
@@ -77,9 +77,13 @@ fn finished(
     let new_key_id = storage.secrets_status()?.active.map(|id| id.to_string());
     storage.close()?;
     if destroy_old {
-        for file in rotated.others.iter().chain([&rotated.old]) {
-            destroy_key_file(file)?;
-        }
+        destroy_key_file(&rotated.old)?;
+        // What else has its name is somebody's, unless it says that it is a copy.
+        let is_copy = |file: &&PathBuf| from.is_some_and(|old| keys::says_it_holds(file, old));
+        let copies = rotated.others.iter().filter(is_copy);
+        copies
+            .map(|file| destroy_key_file(file))
+            .fold(Ok(()), Result::and)?;
     }
     Ok(Rotation {
         key_id: from.map(|id| id.to_string()),

@@ -189,7 +189,10 @@ fn a_rotation_destroys_the_old_key_and_not_another_file_in_its_place() -> TestRe
     assert_eq!(fs::read(kept)?, old);
     assert_eq!(fs::read(taken)?, b"somebody's");
 
-    let taken = other(&node.key_id()?)?;
+    let (id, copy) = (node.key_id()?, node.path("storage.key"));
+    let taken = other(&id)?;
+    let copied = node.path(&format!("storage.key.{id}.1"));
+    fs::copy(&copy, &copied)?;
     let mut open = File::open(node.path("storage.key"))?;
     node.json(
         &["secrets", "rotate", "--destroy-old", "--yes", "-o", "json"],
@@ -198,7 +201,8 @@ fn a_rotation_destroys_the_old_key_and_not_another_file_in_its_place() -> TestRe
     let mut left = Vec::new();
     open.read_to_end(&mut left)?;
     assert!(left.iter().all(|byte| *byte == 0), "the old key is there");
-    assert!(!taken.exists());
+    assert!(!copied.exists(), "a copy of the old key is there");
+    assert_eq!(fs::read(taken)?, b"somebody's");
     Ok(())
 }
 
