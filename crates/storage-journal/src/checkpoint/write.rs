@@ -29,11 +29,11 @@ pub fn write<E: From<JournalError>>(
     write_if(disk, path, about, records, |_| Ok(()), &mut || Ok(()))
 }
 
-/// [`write`], if `accept` takes the digests of what was written; `pulse` is called while it is read back.
+/// [`write()`], if `accept` takes the digests of what was written; `pulse` is called while it is read back.
 ///
 /// # Errors
 ///
-/// As [`write`], and those of `accept` and `pulse`. Nothing is left.
+/// As [`write()`], and those of `accept` and `pulse`. Nothing is left.
 pub fn write_if<E: From<JournalError>>(
     disk: &dyn Disk,
     path: &Path,
