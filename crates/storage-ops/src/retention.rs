@@ -103,8 +103,8 @@ pub fn prune(
 }
 
 /// The cutoff of records that are kept for `age` seconds. The clock of a board may jump: it is believed as
-/// far as the newest records of the tree go, and these once there are 60 that agree: of fewer the oldest is
-/// believed, so that nothing goes. `None` if there is no record to go by.
+/// far as the newest records of the tree go, and these once there are 60 that agree; of fewer the newest is
+/// believed. `None` if there is no record to go by.
 ///
 /// # Errors
 ///
@@ -129,7 +129,7 @@ pub fn cutoff(db: &Db, tree: TreeId, now: i64, age: i64) -> Result<Option<i64>, 
         }
         tree => return Err(PruneError::Tree { tree }),
     }
-    let believed = newest.get(AGREEING - 1).or(newest.last());
+    let believed = newest.get(AGREEING - 1).or(newest.first());
     let cutoff = believed.map(|believed| now.min(*believed).saturating_sub(age).max(0));
     Ok(cutoff)
 }

@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_hours(1);
 /// A moment after the start, when a node that comes back after long has had its first samples.
 const FIRST: Duration = Duration::from_mins(10);
 const DAY: i64 = 86_400;
+/// Fewer records do not tell a clock that is ahead from one that is right, and take no room.
+const ENOUGH: usize = 60;
 
 /// Prunes for as long as the daemon runs, if there are limits.
 pub(crate) async fn run(
@@ -43,8 +45,18 @@ fn limits(settings: &RetentionSettings) -> Vec<(TreeId, u32)> {
     limits.into_iter().filter(|(_, days)| *days > 0).collect()
 }
 
-/// A jump of the clock prunes nothing: the cutoff goes by the newest records.
+/// A jump of the clock prunes nothing: the cutoff goes by the newest records, where there are enough of them.
 fn prune(storage: &NodeStorage, tree: TreeId, days: u32) -> NonosResult<()> {
+    let sizes = storage.tree_sizes()?;
+    let records = match tree {
+        TreeId::Metrics => sizes.metrics,
+        TreeId::AuditLog => sizes.audit_log,
+        TreeId::Epochs => sizes.epochs,
+        _ => sizes.peers,
+    };
+    if records < ENOUGH {
+        return Ok(());
+    }
     let Some(cutoff) = storage.retention_cutoff(tree, i64::from(days) * DAY)? else {
         return Ok(());
     };
@@ -58,10 +70,31 @@ fn prune(storage: &NodeStorage, tree: TreeId, days: u32) -> NonosResult<()> {
 
 #[cfg(test)]
 mod tests {
-    use nonos_storage::StoredMetrics;
+    use nonos_storage::{StoredMetrics, StoredPeerInfo};
 
     use super::*;
     use crate::daemon::node::now;
+
+    /// A node that knows few peers, whose clock is ahead once it sees one of them.
+    #[test]
+    fn of_few_records_none_is_old_whatever_the_newest_says() -> NonosResult<()> {
+        for known in [1, 2, 40, 59] {
+            let storage = NodeStorage::in_memory()?;
+            for number in 0..known {
+                let ahead = if number == 0 { 2_000_000_000 } else { 0 };
+                let info = StoredPeerInfo {
+                    peer_id: format!("peer-{number}"),
+                    last_seen: 1_770_000_000 + number + ahead,
+                    ..Default::default()
+                };
+                storage.store_peer(&info.peer_id, &info)?;
+            }
+            prune(&storage, TreeId::Peers, 1)?;
+            let left = i64::try_from(storage.count_peers()?).unwrap_or_default();
+            assert_eq!(left, known);
+        }
+        Ok(())
+    }
 
     #[test]
     fn what_is_older_than_its_days_is_removed_and_nothing_without_a_limit() -> NonosResult<()> {

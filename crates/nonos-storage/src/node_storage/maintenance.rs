@@ -201,7 +201,8 @@ impl NodeStorage {
     /// The time before which records are older than `age_secs`, which is 0 or more: what [`Retention::older_than`]
     /// takes, in Unix seconds, 1970 at the earliest. The
     /// clock is believed as far as the newest records go, and these once 60 of them agree: a jump that fewer
-    /// records have seen removes nothing, and of fewer than 60 records nothing is old. `None` if the tree is empty.
+    /// records have seen removes nothing. Of a tree of fewer than 60 the newest is believed, whatever clock it is of:
+    /// what runs unattended leaves such a tree alone. `None` if the tree is empty.
     ///
     /// # Errors
     ///

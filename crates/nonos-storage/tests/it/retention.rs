@@ -167,28 +167,6 @@ fn a_jump_of_the_clock_prunes_nothing() -> TestResult {
     Ok(())
 }
 
-/// A node that knows few peers, whose clock is ahead once it sees one of them.
-#[test]
-fn of_few_records_none_is_old_whatever_the_newest_says() -> TestResult {
-    for known in [1, 2, 40, 59] {
-        let storage = NodeStorage::in_memory()?;
-        for n in 0..known {
-            let ahead = if n == 0 { 2_000_000_000 } else { 0 };
-            let info = StoredPeerInfo {
-                peer_id: format!("peer-{n}"),
-                last_seen: 1_770_000_000 + n + ahead,
-                ..Default::default()
-            };
-            storage.store_peer(&info.peer_id, &info)?;
-        }
-        let cutoff = storage.retention_cutoff(TreeId::Peers, 3600)?;
-        let limit = Retention::default().older_than(cutoff.ok_or("no cutoff")?);
-        let going = storage.prune(TreeId::Peers, &limit, false)?;
-        assert_eq!(going.records, 0, "of {known}");
-    }
-    Ok(())
-}
-
 #[test]
 fn what_is_kept_for_ever_and_times_before_1970_are_refused() -> TestResult {
     let storage = NodeStorage::in_memory()?;
