@@ -1,5 +1,6 @@
 //! `config.toml`, whole.
 
+use std::error::Error;
 use std::path::Path;
 
 use nonos_daemon::settings::{self, DOCUMENTED, Settings, SettingsError};
@@ -12,8 +13,12 @@ pub(crate) fn run(data: &[u8]) {
     let settings = match read(text) {
         Ok(settings) => settings,
         Err(error) => {
-            let told = error.to_string();
-            assert!(!told.contains(char::is_control), "{told:?}");
+            let mut told: Option<&dyn Error> = Some(&error);
+            while let Some(error) = told {
+                let line = error.to_string();
+                assert!(!line.contains(char::is_control), "{line:?}");
+                told = error.source();
+            }
             return;
         }
     };

@@ -1,5 +1,9 @@
 //! Settings read, refused, written.
 
+use std::error::Error;
+
+use storage_testkit::Random;
+
 use super::*;
 
 #[test]
@@ -9,6 +13,46 @@ fn the_documented_file_holds_the_defaults() -> Result<(), SettingsError> {
         Settings::default()
     );
     Ok(())
+}
+
+#[test]
+fn a_file_of_anything_is_read_or_refused_in_a_line() {
+    const PIECES: [&str; 16] = [
+        "[", "]", "=", "\"", "'''", "\n", "#", "0", "-1", "1e9", "true", "{", "é", "\0",
+        "= [1, 2]", "[server]",
+    ];
+    let (mut read, mut refused) = (0, 0);
+    for seed in 0..2000 {
+        let mut random = Random(seed);
+        let mut text = DOCUMENTED.to_owned();
+        for _ in 0..=random.below(3) {
+            let at = text.floor_char_boundary(random.index(text.len() + 1));
+            match random.below(8) {
+                0 => text.truncate(at),
+                1..=3 => {
+                    let end = text.floor_char_boundary((at + 40).min(text.len()));
+                    text.replace_range(at..end, "");
+                }
+                _ => text.insert_str(at, random.one_of(PIECES)),
+            }
+        }
+        match parse(&text, Path::new("config.toml")) {
+            Ok(_) => read += 1,
+            Err(error) => {
+                let mut told: Option<&dyn Error> = Some(&error);
+                while let Some(error) = told {
+                    let line = error.to_string();
+                    assert!(!line.contains(char::is_control), "{seed}: {line:?}");
+                    told = error.source();
+                }
+                refused += 1;
+            }
+        }
+    }
+    assert!(
+        read > 100 && refused > 100,
+        "{read} read, {refused} refused"
+    );
 }
 
 #[test]
