@@ -1,5 +1,7 @@
 //! Records to stored bytes and back: the one caller of postcard.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -90,10 +92,18 @@ pub(crate) fn encode<T: Serialize>(
 ///
 /// [`CoreError::Corrupt`].
 pub fn decode<T: DeserializeOwned>(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<T, CoreError> {
-    let body = open(tree, key, frame, Encoding::Postcard)?;
+    decode_body(tree, key, &open(tree, key, frame, Encoding::Postcard)?)
+}
+
+/// Decodes the body of a frame, to the last byte.
+pub(crate) fn decode_body<T: DeserializeOwned>(
+    tree: TreeId,
+    key: &[u8],
+    body: &[u8],
+) -> Result<T, CoreError> {
     let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
     let (record, rest) =
-        postcard::take_from_bytes(&body).map_err(|source| corrupt(DecodeError::Body { source }))?;
+        postcard::take_from_bytes(body).map_err(|source| corrupt(DecodeError::Body { source }))?;
     match rest.len() {
         0 => Ok(record),
         len => Err(corrupt(DecodeError::TrailingBytes { len })),
@@ -101,12 +111,12 @@ pub fn decode<T: DeserializeOwned>(tree: TreeId, key: &[u8], frame: &[u8]) -> Re
 }
 
 /// The body of a frame that must have this encoding and the current record version.
-pub(crate) fn open(
+pub(crate) fn open<'a>(
     tree: TreeId,
     key: &[u8],
-    frame: &[u8],
+    frame: &'a [u8],
     expected: Encoding,
-) -> Result<Vec<u8>, CoreError> {
+) -> Result<Cow<'a, [u8]>, CoreError> {
     let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
     let frame = open_any(tree, key, frame)?;
     if frame.encoding != expected {
@@ -117,9 +127,13 @@ pub(crate) fn open(
 }
 
 /// What a frame of the current record version holds, in whatever encoding.
-pub(crate) fn open_any(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Frame, CoreError> {
+pub(crate) fn open_any<'a>(
+    tree: TreeId,
+    key: &[u8],
+    frame: &'a [u8],
+) -> Result<Frame<Cow<'a, [u8]>>, CoreError> {
     let corrupt = |source: DecodeError| CoreError::corrupt(tree, key, source);
-    let frame = frame::open(tree, key, frame).map_err(|source| corrupt(source.into()))?;
+    let frame = frame::open_borrowed(tree, key, frame).map_err(|source| corrupt(source.into()))?;
     let (found, expected) = (frame.record_version, tree.record_version());
     if found != expected {
         return Err(corrupt(DecodeError::RecordVersion { found, expected }));

@@ -310,7 +310,7 @@ impl Work<'_> {
                     continue;
                 };
                 let framed = self.is_framed.unwrap_or(true);
-                let opened = frame::open(tree, &key, value);
+                let opened = frame::open_borrowed(tree, &key, value);
                 if let Ok(frame) = &opened {
                     self.record_version = self.record_version.max(frame.record_version.into());
                 }

@@ -208,7 +208,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
         }
     }
 
-    /// The record under `key`, from the cache of decoded records where it is there.
+    /// The record under `key`, from the cache of records where it is there.
     ///
     /// # Errors
     ///
@@ -216,7 +216,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
     /// that do not decode, and errors of the index.
     pub fn load(&self, db: &Db, key: &K::Borrowed) -> Result<Option<V>, CoreError> {
         let key = K::encode(key).map_err(|source| self.key_error(source))?;
-        db.load_cached(self.id, &key, |frame| codec::decode(self.id, &key, frame))
+        db.load_cached(self.id, &key, |body| {
+            codec::decode_body(self.id, &key, body)
+        })
     }
 
     /// The record under `key` as `from` sees it, for reading inside a commit.

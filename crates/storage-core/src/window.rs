@@ -21,6 +21,9 @@ pub(crate) type Sample = (i64, StoredMetrics);
 /// move gives up that part. The histories of the tests are short.
 const MAX_MOVED: usize = if cfg!(test) { 3 } else { 1024 };
 
+/// Samples that there is room for at once, in 32 MiB.
+const ROOM: usize = (32 << 20) / size_of::<Sample>();
+
 #[cfg(test)]
 mod tests;
 
@@ -186,13 +189,14 @@ impl Window {
         place.min(self.samples.len() - place) <= MAX_MOVED
     }
 
-    /// Room for more, which doubles, but not above the capacity.
+    /// Room for more: all of the capacity at once, as a page that nothing was put in takes no memory, and one that is
+    /// copied to a larger place takes it twice; doubled where that is very much.
     fn reserve(&mut self, more: usize) {
         let len = self.samples.len();
         if len + more > self.samples.capacity() {
             // One more: the oldest goes when the newest has come.
             let most = (self.capacity + 1).max(len + more);
-            let wanted = (2 * len).max(len + more).max(64).min(most);
+            let wanted = (2 * len).max(len + more).max(ROOM).min(most);
             self.samples.reserve_exact(wanted - len);
         }
     }

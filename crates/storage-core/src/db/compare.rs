@@ -77,7 +77,7 @@ pub(crate) fn heal(
             if right != found {
                 healed.records += 1;
                 if let Some((key, value)) = &found {
-                    healed.damaged += u64::from(frame::open(tree, key, value).is_err());
+                    healed.damaged += u64::from(frame::open_borrowed(tree, key, value).is_err());
                 }
                 bytes += right
                     .as_ref()

@@ -15,9 +15,11 @@ use super::reserve::Reserve;
 use super::{Db, compare, recovery};
 use crate::background::Background;
 use crate::cache::Found;
+use crate::codec;
 use crate::counters;
 use crate::error::CoreError;
 use crate::exchange;
+use crate::frame::Encoding;
 use crate::index::home::SledHome;
 use crate::index::memory::MemoryIndex;
 use crate::index::merged::MergedIndex;
@@ -210,12 +212,12 @@ impl Db {
         })
     }
 
-    /// A record by key: from the cache, or decoded by `decode` from the index.
-    pub(crate) fn load_cached<T: Clone + Send + Sync + 'static>(
+    /// A record by key: what `decode` makes of its body, which is in the cache or in the index.
+    pub(crate) fn load_cached<T>(
         &self,
         tree: TreeId,
         key: &[u8],
-        decode: impl FnOnce(&[u8]) -> Result<T, CoreError>,
+        decode: impl Fn(&[u8]) -> Result<T, CoreError>,
     ) -> Result<Option<T>, CoreError> {
         let inner = &self.inner;
         inner.index()?;
@@ -227,14 +229,15 @@ impl Db {
                 return Ok(None);
             };
             counters::add(&counters.read_bytes, key.len() + frame.len());
-            Ok::<_, CoreError>(Some((decode(&frame)?, frame.len())))
+            let body = codec::open(tree, key, &frame, Encoding::Postcard)?;
+            Ok::<_, CoreError>(Some((decode(&body)?, body.as_ref().into())))
         })?;
         counters::add(&counters.reads, 1);
         counters::add(&inner.activity.of(tree).reads, 1);
         match found {
-            Found::Hit(record) => {
+            Found::Hit(body) => {
                 counters::add(&counters.cache_hits, 1);
-                Ok(Some(record))
+                decode(&body).map(Some)
             }
             Found::Miss(record) => {
                 counters::add(&counters.cache_misses, 1);

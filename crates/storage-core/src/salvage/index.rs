@@ -68,7 +68,7 @@ impl Work<'_> {
             _ => count.sources.index.found += 1,
         }
         if self.is_framed.unwrap_or(true)
-            && let Err(error) = frame::open(tree, key, value)
+            && let Err(error) = frame::open_borrowed(tree, key, value)
         {
             count.quarantined += 1;
             return (self.tell)(&Damaged {
@@ -141,7 +141,7 @@ impl Work<'_> {
     }
 
     fn is_sound(&self, tree: TreeId, key: &[u8], value: &[u8]) -> bool {
-        !self.is_framed.unwrap_or(true) || frame::open(tree, key, value).is_ok()
+        !self.is_framed.unwrap_or(true) || frame::open_borrowed(tree, key, value).is_ok()
     }
 
     /// Of the records in doubt, takes those whose value the journal does not know as an older one.

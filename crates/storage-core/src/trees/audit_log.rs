@@ -121,7 +121,7 @@ pub fn adopt(view: &dyn Read, commit: &mut Commit, count: usize) -> Result<bool,
         Order::Ascending,
         &mut |key, frame| {
             let body = codec::open(TreeId::AuditLog, key, frame, Encoding::Postcard)?;
-            entries.push((key.to_vec(), body));
+            entries.push((key.to_vec(), body.into_owned()));
             Ok(entries.len() <= count)
         },
     )?;

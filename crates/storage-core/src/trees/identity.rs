@@ -95,7 +95,7 @@ pub fn node_id(from: &dyn Read) -> Result<Option<NodeId>, CoreError> {
     };
     let bytes = codec::open(TreeId::Identity, NODE_ID, &frame, Encoding::Raw)?;
     let len = bytes.len();
-    let id = bytes.try_into().ok().ok_or(DecodeError::NodeId { len });
+    let id = (*bytes).try_into().ok().ok_or(DecodeError::NodeId { len });
     let id = id.map_err(|source| CoreError::corrupt(TreeId::Identity, NODE_ID, source))?;
     Ok(Some(NodeId(id)))
 }

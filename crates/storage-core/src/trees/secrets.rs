@@ -62,8 +62,8 @@ impl<T: AsRef<[u8]>> Stored<T> {
 pub fn open(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Stored<Vec<u8>>, CoreError> {
     let frame = codec::open_any(tree, key, frame)?;
     match frame.encoding {
-        Encoding::Raw => Ok(Stored::Plain(frame.body)),
-        Encoding::Sealed => Ok(Stored::Sealed(frame.body)),
+        Encoding::Raw => Ok(Stored::Plain(frame.body.into_owned())),
+        Encoding::Sealed => Ok(Stored::Sealed(frame.body.into_owned())),
         found => {
             let expected = Encoding::Sealed;
             Err(CoreError::corrupt(

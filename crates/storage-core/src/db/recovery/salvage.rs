@@ -113,7 +113,7 @@ impl Place<'_> {
         for tree in TreeId::ALL {
             copy.scan(tree, &EVERYTHING, Order::Ascending, &mut |key, value| {
                 meter.step()?;
-                let sound = frame::open(tree, key, value);
+                let sound = frame::open_borrowed(tree, key, value);
                 sound.map_err(|source| CoreError::corrupt(tree, key, source))?;
                 Ok(true)
             })?;

@@ -231,11 +231,10 @@ pub fn follows_its_seal(from: &dyn Read, head: &Head) -> Result<bool, CoreError>
 
 /// The time, the bytes of the entry, and what follows them.
 fn parts(key: &[u8], frame: &[u8]) -> Option<(i64, Vec<u8>, Vec<u8>)> {
-    let mut body = codec::open(TreeId::AuditLog, key, frame, Encoding::Postcard).ok()?;
+    let body = codec::open(TreeId::AuditLog, key, frame, Encoding::Postcard).ok()?;
     let (entry, rest) = decode(key, &body).ok()?;
-    let rest = rest.to_vec();
-    body.truncate(body.len() - rest.len());
-    Some((entry.timestamp, body, rest))
+    let (bytes, rest) = body.split_at(body.len() - rest.len());
+    Some((entry.timestamp, bytes.to_vec(), rest.to_vec()))
 }
 
 impl ChainReport {
