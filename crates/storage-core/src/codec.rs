@@ -9,6 +9,9 @@ use crate::error::CoreError;
 use crate::frame::{self, Encoding, Frame, FrameError};
 use crate::tree::TreeId;
 
+/// Most bodies are not longer: there is room for them before they are made.
+const USUAL_LEN: usize = 250;
+
 /// Why a stored body is not a record of its tree.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,18 +75,13 @@ pub(crate) fn encode<T: Serialize>(
     record: &T,
     compress: bool,
 ) -> Result<Vec<u8>, CoreError> {
-    let body = postcard::to_allocvec(record).map_err(|source| CoreError::Serialization {
+    let frame = postcard::to_extend(record, frame::begin(USUAL_LEN));
+    let frame = frame.map_err(|source| CoreError::Serialization {
         tree,
         source: Box::new(source),
     })?;
-    frame::seal(
-        tree,
-        key,
-        Encoding::Postcard,
-        tree.record_version(),
-        &body,
-        compress,
-    )
+    let version = tree.record_version();
+    frame::finish(tree, key, Encoding::Postcard, version, frame, compress)
 }
 
 /// Checks a frame and decodes its record, to the last byte.

@@ -128,26 +128,46 @@ pub fn seal(
     body: &[u8],
     compress: bool,
 ) -> Result<Vec<u8>, CoreError> {
-    let max = tree.max_body_size();
-    if body.len() > max {
-        return Err(CoreError::TooLarge {
-            tree,
-            size: body.len(),
-            max,
-        });
+    let mut frame = begin(body.len());
+    frame.extend_from_slice(body);
+    finish(tree, key, encoding, record_version, frame, compress)
+}
+
+/// A frame without a body yet, with room for one of so many bytes.
+pub(crate) fn begin(body_len: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_LEN + body_len);
+    frame.extend([0; HEADER_LEN]);
+    frame
+}
+
+/// [`seal`] of the body that was put behind what [`begin`] made.
+pub(crate) fn finish(
+    tree: TreeId,
+    key: &[u8],
+    encoding: Encoding,
+    record_version: u8,
+    mut frame: Vec<u8>,
+    compress: bool,
+) -> Result<Vec<u8>, CoreError> {
+    let body = frame.get(HEADER_LEN..).unwrap_or_default();
+    let (size, max) = (body.len(), tree.max_body_size());
+    if size > max {
+        return Err(CoreError::TooLarge { tree, size, max });
     }
-    let packed = if compress && body.len() >= MIN_COMPRESSED_LEN {
-        Some(lz4_flex::compress_prepend_size(body))
-            .filter(|packed| packed.len() <= body.len() - body.len() / 8)
+    let packed = if compress && size >= MIN_COMPRESSED_LEN {
+        Some(lz4_flex::compress_prepend_size(body)).filter(|packed| packed.len() <= size - size / 8)
     } else {
         None
     };
     let tag = FRAME_VERSION << 5 | encoding.number() << 1 | u8::from(packed.is_some());
-    let stored = packed.as_deref().unwrap_or(body);
-    let mut frame = Vec::with_capacity(HEADER_LEN + stored.len());
-    frame.extend([tag, record_version]);
-    frame.extend(checksum(tree, key, tag, record_version, stored).to_le_bytes());
-    frame.extend(stored);
+    if let Some(packed) = packed {
+        frame.truncate(HEADER_LEN);
+        frame.extend(packed);
+    }
+    if let Some((header, stored)) = frame.split_first_chunk_mut::<HEADER_LEN>() {
+        let [a, b, c, d] = checksum(tree, key, tag, record_version, stored).to_le_bytes();
+        *header = [tag, record_version, a, b, c, d];
+    }
     Ok(frame)
 }
 
@@ -236,7 +256,7 @@ mod tests {
     fn every_flipped_bit_and_every_truncation_is_noticed() -> Result<(), CoreError> {
         for compress in [false, true] {
             let body =
-                b"an address an address an address an address an address an address ".repeat(2);
+                b"an address an address an address an address an address an address ".repeat(4);
             let frame = seal(TreeId::Peers, b"key", Encoding::Raw, 2, &body, compress)?;
             assert_eq!(frame.len() < body.len(), compress);
             for bit in 0..frame.len() * 8 {

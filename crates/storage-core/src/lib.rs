@@ -22,6 +22,7 @@ mod frame;
 pub mod history;
 mod index;
 mod key;
+mod listing;
 mod lock;
 mod options;
 mod pages;

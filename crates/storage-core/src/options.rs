@@ -54,7 +54,7 @@ impl DbOptions {
     /// How the caches share `cache_capacity_bytes`: what is held back has an eighth.
     pub(crate) fn for_held_back(&self) -> u64 {
         self.held_back_bytes
-            .unwrap_or(self.cache_capacity_bytes / 8)
+            .unwrap_or(self.cache_capacity_bytes / 16 * 5)
     }
 
     /// Decoded records have a quarter: they cost more than stored, and are worth more.
@@ -69,7 +69,7 @@ impl DbOptions {
 
     /// The pages of the index have the rest, a quarter.
     pub(crate) fn for_pages(&self) -> u64 {
-        let others = self.cache_capacity_bytes / 8 + self.for_records() + self.for_samples();
+        let others = self.cache_capacity_bytes / 16 * 5 + self.for_records() + self.for_samples();
         self.cache_capacity_bytes - others
     }
 

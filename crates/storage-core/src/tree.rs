@@ -11,6 +11,7 @@ use crate::commit::Commit;
 use crate::db::Db;
 use crate::error::CoreError;
 use crate::key::{Key, KeyError};
+use crate::listing;
 use crate::pages::Pages;
 use crate::view::{Order, Read};
 
@@ -295,6 +296,23 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
         from.scan(self.id, &range, order, &mut |key, frame| {
             let record = codec::decode(self.id, key, frame)?;
             Ok(visit(self.key(key)?, record))
+        })
+    }
+
+    /// What `make` makes of all entries, in key order. Two threads share the work where they are many.
+    ///
+    /// # Errors
+    ///
+    /// As [`scan`](Self::scan).
+    pub(crate) fn list<T: Send>(
+        &self,
+        from: &dyn Read,
+        make: impl Fn(K, V) -> T + Sync,
+    ) -> Result<Vec<T>, CoreError> {
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        listing::collect(from, self.id, &everything, |key, frame| {
+            let record = codec::decode(self.id, key, frame)?;
+            Ok(make(self.key(key)?, record))
         })
     }
 

@@ -40,7 +40,7 @@ impl Db {
         if known.from.is_some() && end >= before {
             inner.window_mut().prepend(known, start, &found);
         } else {
-            self.fill_window(found.len());
+            self.fill_window(found.len() / 4);
         }
         if let Some(from) = known.from.filter(|from| *from <= end) {
             let newer = inner.window().range(from, end);
@@ -76,8 +76,8 @@ impl Db {
         Ok(found)
     }
 
-    /// Lets the window begin so many samples earlier: it comes to what is asked for, at as much again as the reads
-    /// cost that it cannot answer yet.
+    /// Lets the window begin so many samples earlier: it comes to what is asked for, at a quarter of what the reads cost
+    /// that it cannot answer yet.
     fn fill_window(&self, count: usize) {
         let count = count.max(LEAST);
         let known = self.inner.window().known();

@@ -111,6 +111,11 @@ impl Overlay {
         held.or_else(|| layers.lower.as_ref()?.read(tree).get(key).cloned())
     }
 
+    fn held_below(&self, tree: TreeId, key: &[u8]) -> Option<Held> {
+        let lower = self.layers().lower.clone()?;
+        lower.read(tree).get(key).cloned()
+    }
+
     /// Whether a key that neither layer holds is above all of the tree, so that the index need not be asked; notes a
     /// key that is put.
     fn is_above_all(&self, tree: TreeId, key: &[u8], is_put: bool) -> Result<bool, CoreError> {
@@ -157,19 +162,31 @@ impl Index for Overlay {
         value: Option<&[u8]>,
         replaced: &mut dyn FnMut(&[u8]),
     ) -> Result<(), CoreError> {
-        let held = self.held(tree, key);
-        let is_above_all = self.is_above_all(tree, key, value.is_some())?;
+        if self.is_above_all(tree, key, value.is_some())? {
+            // At most a deletion is held of it.
+            self.layers().upper.insert(tree, key, value, false);
+            return Ok(());
+        }
+        let in_upper = self.layers().upper.replace(tree, key, value);
+        if let Some(before) = in_upper {
+            if let Some(before) = before {
+                replaced(&before);
+            }
+            return Ok(());
+        }
+        // A layer that took the place of that one meanwhile has nothing of this key either: one writes at a time.
+        let held = self.held_below(tree, key);
         // A deletion looks: whether there was something is asked more often than not.
-        let is_blind = held.is_none() && !is_above_all && value.is_some();
+        let is_blind = held.is_none() && value.is_some();
         let before = match held {
             Some(held) => held.value,
-            None if is_above_all || is_blind => None,
+            None if is_blind => None,
             None => self.index.get(tree, key)?,
         };
         if let Some(before) = before {
             replaced(&before);
         }
-        self.layers().upper.put(tree, key, value, is_blind);
+        self.layers().upper.insert(tree, key, value, is_blind);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::db::{Db, Durability};
 use crate::error::{CoreError, RecordError};
 use crate::key::TextKey;
 use crate::tree::{Tree, TreeId};
-use crate::view::{Order, Read};
+use crate::view::Read;
 
 const PEERS: Tree<TextKey, StoredPeerInfo> = Tree::new(TreeId::Peers);
 
@@ -159,12 +159,7 @@ pub fn remove(view: &dyn Read, commit: &mut Commit, peer_id: &str) -> Result<boo
 ///
 /// As [`Tree::scan`].
 pub fn list(from: &dyn Read) -> Result<Vec<(String, StoredPeerInfo)>, CoreError> {
-    let mut peers = Vec::new();
-    PEERS.scan(from, None, None, Order::Ascending, |TextKey(id), info| {
-        peers.push((id, info));
-        true
-    })?;
-    Ok(peers)
+    PEERS.list(from, |TextKey(id), info| (id, info))
 }
 
 /// Iterates over all peers, a page at a time, as [`Tree::iter`].

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use crate::changes::Change;
 use crate::index::held_size;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{RwLock, RwLockReadGuard};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::tree::{PerTree, TreeId};
 use crate::view::Order;
 
@@ -58,20 +58,39 @@ impl Layer {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Puts a change. One to a key that this layer has stays blind if that one was.
-    pub(super) fn put(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, is_blind: bool) {
-        let changes = self.changes.of(tree).write();
-        let mut changes = changes.unwrap_or_else(PoisonError::into_inner);
+    /// Changes a key that this layer has; returns what was under it. `None`: it has not, and nothing is changed. What is
+    /// not known yet of what the key replaces in the index stays so.
+    pub(super) fn replace(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Option<Option<Vec<u8>>> {
+        let mut changes = self.write(tree);
+        let held = changes.get_mut(key)?;
+        let before = std::mem::replace(&mut held.value, value.map(<[u8]>::to_vec));
+        self.bytes
+            .fetch_add(held_size(key, value), Ordering::AcqRel);
+        self.bytes
+            .fetch_sub(held_size(key, before.as_deref()), Ordering::AcqRel);
+        Some(before)
+    }
+
+    /// Puts a change to a key of which this layer has no put.
+    pub(super) fn insert(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, is_blind: bool) {
         self.bytes
             .fetch_add(held_size(key, value), Ordering::AcqRel);
         let value = value.map(<[u8]>::to_vec);
-        if let Some(held) = changes.get_mut(key) {
-            let before = std::mem::replace(&mut held.value, value);
-            let before = held_size(key, before.as_deref());
-            self.bytes.fetch_sub(before, Ordering::AcqRel);
-        } else {
-            changes.insert(key.to_vec(), Held { value, is_blind });
+        let held = Held { value, is_blind };
+        let before = self.write(tree).insert(key.to_vec(), held);
+        if before.is_some() {
+            self.bytes.fetch_sub(held_size(key, None), Ordering::AcqRel);
         }
+    }
+
+    fn write(&self, tree: TreeId) -> RwLockWriteGuard<'_, Changes> {
+        let changes = self.changes.of(tree).write();
+        changes.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
