@@ -244,7 +244,9 @@ fn checksum(tree: TreeId, key: &[u8], tag: u8, record_version: u8, body: &[u8]) 
         return crc32fast::hash(whole);
     }
     let mut hasher = crc32fast::Hasher::new();
-    parts.iter().for_each(|part| hasher.update(part));
+    for part in parts {
+        hasher.update(part);
+    }
     hasher.finalize()
 }
 

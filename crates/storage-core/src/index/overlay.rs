@@ -169,9 +169,7 @@ impl Index for Overlay {
         }
         let in_upper = self.layers().upper.replace(tree, key, value);
         if let Some(before) = in_upper {
-            if let Some(before) = before {
-                replaced(&before);
-            }
+            before.value().into_iter().for_each(replaced);
             return Ok(());
         }
         // A layer that took the place of that one meanwhile has nothing of this key either: one writes at a time.

@@ -60,19 +60,22 @@ impl Layer {
 
     /// Changes a key that this layer has; returns what was under it. `None`: it has not, and nothing is changed. What is
     /// not known yet of what the key replaces in the index stays so.
-    pub(super) fn replace(
-        &self,
-        tree: TreeId,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Option<Option<Vec<u8>>> {
+    pub(super) fn replace(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>) -> Option<Held> {
         let mut changes = self.write(tree);
         let held = changes.get_mut(key)?;
-        let before = std::mem::replace(&mut held.value, value.map(<[u8]>::to_vec));
+        let is_blind = held.is_blind;
+        let new = value.map(<[u8]>::to_vec);
+        let before = std::mem::replace(
+            held,
+            Held {
+                value: new,
+                is_blind,
+            },
+        );
         self.bytes
             .fetch_add(held_size(key, value), Ordering::AcqRel);
         self.bytes
-            .fetch_sub(held_size(key, before.as_deref()), Ordering::AcqRel);
+            .fetch_sub(held_size(key, before.value()), Ordering::AcqRel);
         Some(before)
     }
 
