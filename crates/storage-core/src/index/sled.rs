@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Index, Witness};
+use super::{Index, Replaced, Witness};
+use crate::changes::Change;
 use crate::error::CoreError;
 use crate::paths::{create_directory, directory_of};
 use crate::tree::{PerTree, TreeId};
@@ -33,6 +34,12 @@ pub(super) const PIECE_LEN: usize = 4096;
 const SPLIT: u8 = 0xff;
 /// sled's segment collection runs in its flusher thread, so that thread must exist.
 const ENGINE_FLUSH_MS: u64 = 500;
+
+/// From so many bytes of its file on the engine may not have all of its pages in memory.
+const LARGE: u64 = 128 * 1024 * 1024;
+/// How often a page of a large index is touched when it is written: what is in memory is looked at
+/// only after 64 accesses to one of 256 parts of it, however many pages that makes.
+const TOUCHES: usize = 3;
 
 const PIECES_TREE: &str = "__nonos_pieces";
 const META_TREE: &str = "__nonos_meta";
@@ -157,6 +164,10 @@ impl SledIndex {
 }
 
 impl SledIndex {
+    fn is_large(&self) -> bool {
+        self.log.metadata().is_ok_and(|about| about.len() > LARGE)
+    }
+
     fn find(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         let mut before: Option<sled::IVec> = None;
         loop {
@@ -217,6 +228,22 @@ impl Index for SledIndex {
         replaced: &mut dyn FnMut(&[u8]),
     ) -> Result<(), CoreError> {
         caught(|| self.change(tree, key, value, replaced))
+    }
+
+    fn apply_sorted(
+        &self,
+        tree: TreeId,
+        changes: &mut dyn Iterator<Item = Change<'_>>,
+        replaced: Replaced<'_>,
+    ) -> Result<(), CoreError> {
+        let touches = if self.is_large() { TOUCHES } else { 0 };
+        for (key, value) in changes {
+            self.apply(tree, key, value, &mut |before| replaced(key, before))?;
+            for _ in 0..touches {
+                caught(|| self.trees.of(tree).get(key).map_err(|e| engine("read", &self.path, e)))?;
+            }
+        }
+        Ok(())
     }
 
     fn scan(
