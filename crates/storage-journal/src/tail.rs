@@ -13,6 +13,8 @@ use crate::disk::DiskFile;
 pub(crate) use ahead::Ahead;
 
 mod ahead;
+#[cfg(test)]
+mod tests;
 
 /// Keys by tree and order, with the place of their values.
 #[derive(Clone, Debug, Default)]
