@@ -1,7 +1,7 @@
 //! The tail: for each key that the commits after a checkpoint changed, where its last value is.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -9,31 +9,41 @@ use crate::bytes::len_u64;
 use crate::commit;
 use crate::digest::MAX_TREES;
 use crate::disk::DiskFile;
+use places::Places;
 
 pub(crate) use ahead::Ahead;
 
 mod ahead;
+mod leaf;
+mod places;
 #[cfg(test)]
 mod tests;
 
 /// Keys by tree and order, with the place of their values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
-    places: [BTreeMap<Box<[u8]>, Place>; MAX_TREES],
-    segments: Vec<Arc<dyn DiskFile>>,
+    trees: [Places; MAX_TREES],
+    sources: Vec<Source>,
 }
 
-/// Where a value is.
+/// What values are read from.
 #[derive(Clone, Debug)]
+enum Source {
+    File(Arc<dyn DiskFile>),
+    /// The body of a commit that was corrected in reading: the file has other bytes.
+    Here(Box<[u8]>),
+}
+
+/// Where a value is. There is one beside each key, so it is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Deleted,
     At {
-        segment: usize,
-        offset: u64,
-        len: usize,
+        /// Counted from 1.
+        source: NonZeroU32,
+        offset: u32,
+        len: u32,
     },
-    /// In a frame that was corrected in reading: the file has other bytes.
-    Here(Box<[u8]>),
 }
 
 impl Tail {
@@ -45,47 +55,67 @@ impl Tail {
         body: &[u8],
         corrected: bool,
     ) -> bool {
-        // Commits come segment by segment.
-        if self
-            .segments
-            .last()
-            .is_none_or(|last| !Arc::ptr_eq(last, file))
-        {
-            self.segments.push(Arc::clone(file));
-        }
-        let segment = self.segments.len() - 1;
+        self.try_apply(file, offset, body, corrected).is_some()
+    }
+
+    fn try_apply(
+        &mut self,
+        file: &Arc<dyn DiskFile>,
+        offset: usize,
+        body: &[u8],
+        corrected: bool,
+    ) -> Option<()> {
+        let (source, offset) = self.source(file, offset, body, corrected)?;
         for change in commit::decode(body) {
-            let Some(change) = change else {
-                return false;
-            };
+            let change = change?;
             let place = match change.value {
                 None => Place::Deleted,
-                Some(value) if corrected => Place::Here(value.into()),
                 Some(value) => {
                     // Both are parts of one allocation, so the difference is the offset in it.
                     let at = value.as_ptr().addr() - body.as_ptr().addr();
                     Place::At {
-                        segment,
-                        offset: u64::try_from(offset + at).unwrap_or(u64::MAX),
-                        len: value.len(),
+                        source,
+                        offset: u32::try_from(offset + at).ok()?,
+                        len: u32::try_from(value.len()).ok()?,
                     }
                 }
             };
-            let Some(places) = self.places.get_mut(usize::from(change.tree)) else {
-                return false;
-            };
-            places.insert(change.key.into(), place);
+            let tree = self.trees.get_mut(usize::from(change.tree))?;
+            tree.insert(change.key, place)?;
         }
-        true
+        Some(())
+    }
+
+    /// What the values of a body are read from, and the offset of the body in that.
+    fn source(
+        &mut self,
+        file: &Arc<dyn DiskFile>,
+        offset: usize,
+        body: &[u8],
+        corrected: bool,
+    ) -> Option<(NonZeroU32, usize)> {
+        // No segment that is written is so long that a place in it does not fit.
+        let fits = u32::try_from(offset.saturating_add(body.len())).is_ok();
+        let is_here = corrected || !fits;
+        let is_same =
+            matches!(self.sources.last(), Some(Source::File(last)) if Arc::ptr_eq(last, file));
+        if is_here {
+            self.sources.push(Source::Here(body.into()));
+        } else if !is_same {
+            // Commits come segment by segment.
+            self.sources.push(Source::File(Arc::clone(file)));
+        }
+        let last = u32::try_from(self.sources.len()).ok()?;
+        Some((NonZeroU32::new(last)?, if is_here { 0 } else { offset }))
     }
 
     /// How many keys were changed.
     pub(crate) fn len(&self) -> u64 {
-        self.places.iter().map(|places| len_u64(places.len())).sum()
+        self.trees.iter().map(|tree| len_u64(tree.len())).sum()
     }
 
     pub(crate) fn get(&self, tree: u8, key: &[u8]) -> Option<&Place> {
-        self.places.get(usize::from(tree))?.get(key)
+        self.trees.get(usize::from(tree))?.get(key)
     }
 
     /// The changed keys of a range of a tree, in key order or against it.
@@ -95,15 +125,13 @@ impl Tail {
         range: (Bound<&[u8]>, Bound<&[u8]>),
         backwards: bool,
     ) -> Box<dyn Iterator<Item = (&'a [u8], &'a Place)> + 'a> {
-        let Some(places) = self.places.get(usize::from(tree)) else {
+        let Some(places) = self.trees.get(usize::from(tree)) else {
             return Box::new(std::iter::empty());
         };
         if is_empty(range) {
             return Box::new(std::iter::empty());
         }
-        let entries = places
-            .range::<[u8], _>(range)
-            .map(|(key, place)| (&**key, place));
+        let entries = places.range(range);
         if backwards {
             Box::new(entries.rev())
         } else {
@@ -113,17 +141,24 @@ impl Tail {
 
     /// The value at a place; `None` if it was deleted. Who reads one after the other gives the same `ahead` each time.
     pub(crate) fn read(&self, place: &Place, ahead: &mut Ahead) -> io::Result<Option<Vec<u8>>> {
-        match place {
-            Place::Deleted => Ok(None),
-            Place::Here(value) => Ok(Some(value.to_vec())),
-            Place::At {
-                segment,
-                offset,
-                len,
-            } => {
-                let file = self.segments.get(*segment);
-                let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-                ahead.read(file, *offset, *len).map(Some)
+        let Place::At {
+            source,
+            offset,
+            len,
+        } = *place
+        else {
+            return Ok(None);
+        };
+        let number = |field| usize::try_from(field).unwrap_or(usize::MAX);
+        let source = self.sources.get(number(source.get() - 1));
+        match source.ok_or(io::ErrorKind::NotFound)? {
+            Source::File(file) => ahead.read(file, offset.into(), number(len)).map(Some),
+            Source::Here(body) => {
+                let value = body
+                    .get(number(offset)..)
+                    .and_then(|from| from.get(..number(len)));
+                let value = value.ok_or(io::ErrorKind::UnexpectedEof)?;
+                Ok(Some(value.to_vec()))
             }
         }
     }

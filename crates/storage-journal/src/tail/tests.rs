@@ -160,6 +160,26 @@ proptest! {
     }
 }
 
+/// As of a file that no segment is: its places have more bits than there are for them.
+#[test]
+fn values_too_far_behind_are_kept() -> io::Result<()> {
+    let file = file(0)?;
+    let changes = [(1, b"key".to_vec(), Some(b"value".to_vec()))];
+    let mut tail = Tail::default();
+    for offset in [usize::MAX, usize::try_from(u32::MAX).unwrap_or(0)] {
+        assert!(tail.apply(&file, offset, &body(&changes), false));
+        let value = tail
+            .get(1, b"key")
+            .map(|place| tail.read(place, &mut Ahead::default()));
+        assert_eq!(
+            value.transpose()?.flatten().as_deref(),
+            Some(&b"value"[..]),
+            "{offset}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn malformed_commits_are_told() -> io::Result<()> {
     let file = file(0)?;
