@@ -125,7 +125,7 @@ impl NodeStorage {
     }
 
     /// How many peers are known. No record is read for it: what is held back from the index is written first,
-    /// an eighth of the cache at most, however many there are.
+    /// three eighths of the cache at most, however many there are.
     ///
     /// # Errors
     ///

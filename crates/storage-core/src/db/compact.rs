@@ -215,7 +215,8 @@ impl Inner {
             return Ok(through);
         }
         let mut meter = self.meter("catch up", 0);
-        let over = Overlay::new(Arc::clone(new), self.held_back_bytes);
+        // Less than beside it: the index in use holds back as much as it may.
+        let over = Overlay::new(Arc::clone(new), self.held_back_bytes / 4);
         durable.journal.replay(after, through, |_, changes| {
             for change in changes {
                 meter.step()?;

@@ -14,12 +14,12 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    fn count(&self, tree: TreeId, key: &[u8], value: &[u8]) {
+    fn count(&self, tree: TreeId, records: usize, bytes: usize) {
         if self.counted {
             let counters = &self.inner.counters;
-            counters::add(&self.inner.activity.of(tree).reads, 1);
-            counters::add(&counters.reads, 1);
-            counters::add(&counters.read_bytes, key.len() + value.len());
+            counters::add(&self.inner.activity.of(tree).reads, records);
+            counters::add(&counters.reads, records);
+            counters::add(&counters.read_bytes, bytes);
         }
     }
 }
@@ -27,7 +27,7 @@ impl View<'_> {
 impl Read for View<'_> {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         let value = self.inner.get(tree, key)?;
-        self.count(tree, key, value.as_deref().unwrap_or_default());
+        self.count(tree, 1, key.len() + value.as_ref().map_or(0, Vec::len));
         Ok(value)
     }
 
@@ -38,9 +38,13 @@ impl Read for View<'_> {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
-        self.inner.scan(tree, range, order, &mut |key, value| {
-            self.count(tree, key, value);
+        let (mut records, mut bytes) = (0, 0);
+        let scanned = self.inner.scan(tree, range, order, &mut |key, value| {
+            records += 1;
+            bytes += key.len() + value.len();
             visit(key, value)
-        })
+        });
+        self.count(tree, records, bytes);
+        scanned
     }
 }

@@ -75,7 +75,7 @@ impl Overlay {
     /// Over `index`, which nobody else writes to. It holds back `capacity_bytes` at most, and a few times what a
     /// single commit takes.
     pub(crate) fn new(index: Arc<dyn Index>, capacity_bytes: u64) -> Self {
-        let third = usize::try_from(capacity_bytes / 3).unwrap_or(usize::MAX);
+        let quarter = usize::try_from(capacity_bytes / 4).unwrap_or(usize::MAX);
         Self {
             index,
             layers: RwLock::default(),
@@ -83,10 +83,10 @@ impl Overlay {
             settled: Condvar::new(),
             greatest: PerTree::default(),
             replaced: PerTree::default(),
-            full: third.max(1),
+            full: quarter.max(1),
             // From then on twice as much is written as is applied. The lower layer is let go whole, so before that half
-            // as much comes to it as it holds: the last third.
-            too_much: third.saturating_mul(2).max(1),
+            // as much comes to it as it holds, which is two thirds of this in the long run: the last quarter.
+            too_much: quarter.saturating_mul(3).max(1),
             owed: AtomicUsize::new(0),
             failed: OnceLock::new(),
         }

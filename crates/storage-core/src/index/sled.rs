@@ -240,7 +240,12 @@ impl Index for SledIndex {
         for (key, value) in changes {
             self.apply(tree, key, value, &mut |before| replaced(key, before))?;
             for _ in 0..touches {
-                caught(|| self.trees.of(tree).get(key).map_err(|e| engine("read", &self.path, e)))?;
+                caught(|| {
+                    self.trees
+                        .of(tree)
+                        .get(key)
+                        .map_err(|e| engine("read", &self.path, e))
+                })?;
             }
         }
         Ok(())
