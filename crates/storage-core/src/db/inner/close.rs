@@ -35,12 +35,15 @@ impl Inner {
             return Ok(());
         }
         if durable.is_worth_a_checkpoint() && durable.room_for_checkpoint().is_ok() {
+            let settling = self.settle_beside(&index);
             let created_at = now_ms.div_euclid(1000);
             let never = |_| Ok::<_, CoreError>(());
             let written = durable.journal.checkpoint(self.schema(), created_at, never);
             if let Err(error) = written {
                 tracing::warn!(error = %chain(&error), "no checkpoint at closing");
             }
+            // What it met is met again below.
+            let _settled = settling.map(thread::JoinHandle::join);
         }
         durable.make_durable(&*index, number)?;
         let digests = sequence.settled(&*index)?;
@@ -64,6 +67,15 @@ impl Inner {
         durable.journal.sync()?;
         // What opening found damaged was told, and is put right.
         Ok(durable.journal.forget_damage()?)
+    }
+}
+
+impl Inner {
+    /// Writes what the index holds back on a thread of its own: a checkpoint reads nothing of it.
+    fn settle_beside(&self, index: &Arc<dyn Index>) -> Option<thread::JoinHandle<()>> {
+        let index = self.settles_beside.then(|| Arc::clone(index))?;
+        let settling = thread::Builder::new().name("nonos-settle".into());
+        settling.spawn(move || drop(index.settle())).ok()
     }
 }
 
