@@ -1,5 +1,6 @@
 //! Changes to a tree that lie over a state of it, and the state that both make.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use crate::error::CoreError;
@@ -12,8 +13,8 @@ pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 pub(crate) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Those of a range, as a scan in this order meets them; `value` is what one of them puts.
-pub(crate) fn of_range<'a, T>(
-    changes: &'a BTreeMap<Vec<u8>, T>,
+pub(crate) fn of_range<'a, K: Borrow<[u8]> + Ord, T>(
+    changes: &'a BTreeMap<K, T>,
     range: &KeyRange,
     order: Order,
     value: impl Fn(&'a T) -> Option<&'a [u8]> + 'a,
@@ -23,7 +24,7 @@ pub(crate) fn of_range<'a, T>(
     }
     let found = changes
         .range::<[u8], _>(view::as_slices(range))
-        .map(move |(key, change)| (key.as_slice(), value(change)));
+        .map(move |(key, change)| (key.borrow(), value(change)));
     match order {
         Order::Ascending => Box::new(found),
         Order::Descending => Box::new(found.rev()),

@@ -51,7 +51,7 @@ pub(crate) enum HeldBack {
 }
 
 /// What a change costs beside its key and value where it is held back, in bytes.
-const CHANGE_OVERHEAD: usize = 96;
+const CHANGE_OVERHEAD: usize = 80;
 
 /// What a change takes where it is held back, in bytes.
 pub(crate) fn held_size(key: &[u8], value: Option<&[u8]>) -> usize {

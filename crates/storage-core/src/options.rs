@@ -13,7 +13,7 @@ pub struct DbOptions {
     pub path: PathBuf,
     /// Bytes for caches: what is held back, the index's pages, records, samples.
     pub cache_capacity_bytes: u64,
-    /// Bytes of commits that are held back in memory before they are written to the index; `None`: three eighths of
+    /// Bytes of commits that are held back in memory before they are written to the index; `None`: five sixteenths of
     /// `cache_capacity_bytes`, and 0 holds nothing back.
     pub held_back_bytes: Option<u64>,
     /// How often buffered commits are made durable, in milliseconds; `None`: only by `flush` and by
@@ -51,9 +51,9 @@ impl DbOptions {
         }
     }
 
-    /// How the caches share `cache_capacity_bytes`: what is held back has three eighths.
+    /// How the caches share `cache_capacity_bytes`: what is held back has five sixteenths.
     pub(crate) fn for_held_back(&self) -> u64 {
-        let share = self.cache_capacity_bytes / 8 * 3;
+        let share = self.cache_capacity_bytes / 16 * 5;
         self.held_back_bytes.unwrap_or(share)
     }
 
@@ -62,14 +62,14 @@ impl DbOptions {
         self.cache_capacity_bytes / 4
     }
 
-    /// The newest samples, decoded, have five sixteenths.
+    /// The newest samples, decoded, have three eighths.
     pub(crate) fn for_samples(&self) -> u64 {
-        self.cache_capacity_bytes / 16 * 5
+        self.cache_capacity_bytes / 8 * 3
     }
 
     /// The pages of the index have the rest, a sixteenth: thousands of them lie there whatever that is.
     pub(crate) fn for_pages(&self) -> u64 {
-        let others = self.cache_capacity_bytes / 8 * 3 + self.for_records() + self.for_samples();
+        let others = self.cache_capacity_bytes / 16 * 5 + self.for_records() + self.for_samples();
         self.cache_capacity_bytes - others
     }
 

@@ -150,7 +150,7 @@ impl Overlay {
 impl Index for Overlay {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         match self.held(tree, key) {
-            Some(held) => Ok(held.value),
+            Some(held) => Ok(held.value.map(Into::into)),
             None => self.index.get(tree, key),
         }
     }
@@ -177,7 +177,7 @@ impl Index for Overlay {
         // A deletion looks: whether there was something is asked more often than not.
         let is_blind = held.is_none() && value.is_some();
         let before = match held {
-            Some(held) => held.value,
+            Some(held) => held.value.map(Into::into),
             None if is_blind => None,
             None => self.index.get(tree, key)?,
         };

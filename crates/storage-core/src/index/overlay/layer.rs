@@ -21,7 +21,7 @@ pub(super) struct Layers {
 /// What is put under a key, or that it is deleted.
 #[derive(Clone)]
 pub(super) struct Held {
-    pub(super) value: Option<Vec<u8>>,
+    pub(super) value: Option<Box<[u8]>>,
     /// Whether it is not known yet what it replaces in the index.
     pub(super) is_blind: bool,
 }
@@ -33,7 +33,7 @@ impl Held {
 }
 
 /// By key.
-pub(super) type Changes = BTreeMap<Vec<u8>, Held>;
+pub(super) type Changes = BTreeMap<Box<[u8]>, Held>;
 
 #[derive(Default)]
 pub(super) struct Layer {
@@ -64,7 +64,7 @@ impl Layer {
         let mut changes = self.write(tree);
         let held = changes.get_mut(key)?;
         let is_blind = held.is_blind;
-        let new = value.map(<[u8]>::to_vec);
+        let new = value.map(Box::from);
         let before = std::mem::replace(
             held,
             Held {
@@ -83,9 +83,9 @@ impl Layer {
     pub(super) fn insert(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, is_blind: bool) {
         self.bytes
             .fetch_add(held_size(key, value), Ordering::AcqRel);
-        let value = value.map(<[u8]>::to_vec);
+        let value = value.map(Box::from);
         let held = Held { value, is_blind };
-        let before = self.write(tree).insert(key.to_vec(), held);
+        let before = self.write(tree).insert(key.into(), held);
         if before.is_some() {
             self.bytes.fetch_sub(held_size(key, None), Ordering::AcqRel);
         }

@@ -25,7 +25,7 @@ pub(super) struct Settling {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     tree: usize,
-    after: Option<Vec<u8>>,
+    after: Option<Box<[u8]>>,
 }
 
 /// A part of a tree of a layer: what is behind the place, through a key.
@@ -34,7 +34,7 @@ pub(super) struct Piece {
     layer: Arc<Layer>,
     tree: TreeId,
     behind: Place,
-    through: Option<Vec<u8>>,
+    through: Option<Box<[u8]>>,
     pub(super) bytes: usize,
 }
 
@@ -99,7 +99,7 @@ impl Overlay {
         let layer = piece.layer.read(piece.tree);
         let mut changes = layer
             .range::<[u8], _>((start, end))
-            .map(|(key, held)| (key.as_slice(), held.value()));
+            .map(|(key, held)| (&**key, held.value()));
         let mut replaced = TreeDigest::default();
         let mut told = |key: &[u8], before: &[u8]| {
             if layer.get(key).is_some_and(|held| held.is_blind) {
