@@ -5,7 +5,7 @@
 //!
 //! A read that begins after a commit was applied never sees what the commit replaced: the writer
 //! removes the key after applying, which also voids the place that a concurrent reader holds for
-//! the old record it is still decoding.
+//! the old record that it is still loading.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -70,21 +70,6 @@ impl RecordCache {
     pub(crate) fn remove(&self, tree: TreeId, key: &[u8]) {
         self.cache.remove(&Asked(tree, key));
     }
-
-    /// Forgets what was under the key; where there was something, what `body` brings takes its place. Called by the
-    /// writer that applied it, before the next one.
-    pub(crate) fn replace(
-        &self,
-        tree: TreeId,
-        key: &[u8],
-        body: impl FnOnce() -> Option<Arc<[u8]>>,
-    ) {
-        if let Some((place, _)) = self.cache.remove(&Asked(tree, key))
-            && let Some(body) = body()
-        {
-            self.cache.insert(place, body);
-        }
-    }
 }
 
 impl fmt::Debug for RecordCache {
@@ -133,5 +118,65 @@ impl Weighter<Place, Arc<[u8]>> for Weigh {
     fn weight(&self, place: &Place, body: &Arc<[u8]>) -> u64 {
         let bytes = place.key.len() + body.len() + ENTRY_OVERHEAD;
         u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn body(byte: u8) -> Arc<[u8]> {
+        Arc::new([byte; 100])
+    }
+
+    /// The first byte of what a reader finds who would load `loaded`, and whether the cache had it. `meanwhile` runs while it loads.
+    fn read(cache: &RecordCache, loaded: u8, meanwhile: impl FnOnce()) -> (Option<u8>, bool) {
+        let found = cache.get_or_load(TreeId::Peers, b"key", || {
+            meanwhile();
+            Ok::<_, Infallible>(Some((loaded, body(loaded))))
+        });
+        match found {
+            Ok(Found::Hit(body)) => (body.first().copied(), true),
+            Ok(Found::Miss(made)) => (made, false),
+            Err(never) => match never {},
+        }
+    }
+
+    #[test]
+    fn what_is_removed_is_not_read_again() {
+        let cache = RecordCache::new(100_000);
+        assert_eq!(read(&cache, 1, || {}), (Some(1), false));
+        assert_eq!(read(&cache, 9, || {}), (Some(1), true));
+        cache.remove(TreeId::Config, b"key");
+        assert_eq!(read(&cache, 9, || {}), (Some(1), true), "another tree");
+        cache.remove(TreeId::Peers, b"key");
+        assert_eq!(read(&cache, 2, || {}), (Some(2), false));
+        assert_eq!(read(&cache, 9, || {}), (Some(2), true));
+    }
+
+    #[test]
+    fn a_reader_that_a_writer_overtook_leaves_nothing_of_the_past() {
+        let cache = RecordCache::new(100_000);
+        let meanwhile = || cache.remove(TreeId::Peers, b"key");
+        assert_eq!(read(&cache, 1, meanwhile), (Some(1), false));
+        assert_eq!(read(&cache, 2, || {}), (Some(2), false));
+        assert_eq!(read(&cache, 9, || {}), (Some(2), true));
+    }
+
+    #[test]
+    fn it_holds_no_more_than_its_capacity() {
+        let capacity = 64 * 1024;
+        let cache = RecordCache::new(capacity);
+        for number in 0..10_000_u32 {
+            let key = number.to_be_bytes();
+            let loaded = cache.get_or_load(TreeId::Peers, &key, || {
+                Ok::<_, Infallible>(Some(((), body(0))))
+            });
+            assert!(matches!(loaded, Ok(Found::Miss(Some(())))));
+        }
+        assert!(cache.cache.weight() <= capacity);
+        assert!(!cache.cache.is_empty());
     }
 }

@@ -21,7 +21,7 @@ pub struct StorageMetrics {
     pub write_bytes: AtomicU64,
     /// Operations that ended with an error.
     pub errors: AtomicU64,
-    /// Reads by key that the cache of decoded records answered.
+    /// Reads by key that the cache of records answered.
     pub cache_hits: AtomicU64,
     /// Reads by key that a cached tree had to get from the index.
     pub cache_misses: AtomicU64,

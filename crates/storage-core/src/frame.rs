@@ -292,6 +292,20 @@ mod tests {
     }
 
     #[test]
+    fn a_checksum_is_the_same_in_one_piece_and_in_parts() {
+        for len in (0..600).chain([4096]) {
+            let body = vec![0x5a; len];
+            let mut parts = crc32fast::Hasher::new();
+            parts.update(&[TreeId::Peers.number(), 3, 0, 0, 0]);
+            parts.update(b"key");
+            parts.update(&[7, 2]);
+            parts.update(&body);
+            let sum = checksum(TreeId::Peers, b"key", 7, 2, &body);
+            assert_eq!(sum, parts.finalize(), "{len} bytes");
+        }
+    }
+
+    #[test]
     fn a_stated_length_over_the_maximum_allocates_nothing() {
         let mut stored = u32::MAX.to_le_bytes().to_vec();
         stored.extend(lz4_flex::compress(b"short"));

@@ -126,8 +126,8 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
         Ok(false)
     }
 
-    /// Writes about so many bytes of it, for one who applied half as many.
-    fn make_room(&self, _bytes: usize) -> Result<(), CoreError> {
+    /// Writes some of it, for one who applied so many bytes: the more, the more.
+    fn make_room(&self, _applied: usize) -> Result<(), CoreError> {
         Ok(())
     }
 

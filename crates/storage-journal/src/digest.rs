@@ -147,3 +147,20 @@ impl Digests {
         Some(Self(digests))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_the_same_in_one_piece_and_in_parts() {
+        for len in (0..600).chain([4096]) {
+            let value = vec![0x5a; len];
+            let mut parts = Xxh3::new();
+            for part in [&3_u64.to_le_bytes(), b"key".as_slice(), &value] {
+                parts.update(part);
+            }
+            assert_eq!(hash(b"key", &value), parts.digest128(), "{len} bytes");
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! An open database under many schedules. Its timer is left out: the model checker knows no time. So is the cache of
-//! decoded records, whose locks it does not see: reads are of stored bytes.
+//! records, whose locks it does not see: reads are of stored bytes.
 
 use std::ops::Bound;
 use std::path::PathBuf;

@@ -56,7 +56,7 @@ impl Inner {
             let sizes = commit
                 .changes()
                 .map(|(_, key, value)| held_size(key, value));
-            if let Err(error) = index.make_room(2 * sizes.sum::<usize>()) {
+            if let Err(error) = index.make_room(sizes.sum()) {
                 self.give_up_failed(&index, error);
             }
         }

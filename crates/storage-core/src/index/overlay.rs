@@ -32,6 +32,8 @@ use crate::view::{KeyRange, Order, Visit};
 const PIECE: usize = 16 * 1024;
 /// The same of who waits for it.
 const WRITERS_PIECE: usize = 8 * 1024;
+/// How many bytes are written for each that is applied where too much is held back.
+const WRITTEN_FOR_APPLIED: usize = 3;
 
 mod layer;
 #[cfg(all(test, nonos_shuttle))]
@@ -56,6 +58,8 @@ pub(crate) struct Overlay {
     full: usize,
     /// Bytes of both layers from which on those write who apply more.
     too_much: usize,
+    /// Bytes of both layers from which on those wait who have nothing left to write.
+    most: usize,
     /// Bytes that those are yet to write.
     owed: AtomicUsize,
     /// Why writing failed, if it did once.
@@ -84,9 +88,10 @@ impl Overlay {
             greatest: PerTree::default(),
             replaced: PerTree::default(),
             full: quarter.max(1),
-            // From then on twice as much is written as is applied. The lower layer is let go whole, so before that half
-            // as much comes to it as it holds, which is two thirds of this in the long run: the last quarter.
+            // The lower layer is let go whole. It is no larger than this, so before that a third of this comes to the
+            // upper one.
             too_much: quarter.saturating_mul(3).max(1),
+            most: quarter.saturating_mul(4).max(1),
             owed: AtomicUsize::new(0),
             failed: OnceLock::new(),
         }
@@ -95,7 +100,7 @@ impl Overlay {
     /// For who applies changes with nobody beside it: after each, writes what is too much to be held back.
     pub(crate) fn make_room_for(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), CoreError> {
         match self.held_back() {
-            HeldBack::TooMuch => self.make_room(2 * held_size(key, value)),
+            HeldBack::TooMuch => self.make_room(held_size(key, value)),
             _ => Ok(()),
         }
     }
@@ -249,7 +254,8 @@ impl Index for Overlay {
         piece.map_or(Ok(false), |piece| self.write(piece).map(|()| true))
     }
 
-    fn make_room(&self, bytes: usize) -> Result<(), CoreError> {
+    fn make_room(&self, applied: usize) -> Result<(), CoreError> {
+        let bytes = applied.saturating_mul(WRITTEN_FOR_APPLIED);
         let piece = WRITERS_PIECE.min(self.full);
         let mut owed = self.owed.fetch_add(bytes, Ordering::AcqRel) + bytes;
         while owed >= piece {

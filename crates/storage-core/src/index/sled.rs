@@ -37,8 +37,8 @@ const ENGINE_FLUSH_MS: u64 = 500;
 
 /// From so many bytes of its file on the engine may not have all of its pages in memory.
 const LARGE: u64 = 128 * 1024 * 1024;
-/// How often a page of a large index is touched when it is written: what is in memory is looked at
-/// only after 64 accesses to one of 256 parts of it, however many pages that makes.
+/// How often a page of a large index is touched when it is written, in the trees whose keys come in no order: what is in
+/// memory is looked at only after 64 accesses to one of 256 parts of it, however many pages that makes.
 const TOUCHES: usize = 4;
 
 const PIECES_TREE: &str = "__nonos_pieces";

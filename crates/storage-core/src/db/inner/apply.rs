@@ -8,11 +8,9 @@ use storage_journal::digest::Digests;
 use super::super::Durability;
 use super::{Inner, Sequence};
 use crate::ahead::AHEAD;
-use crate::codec;
 use crate::commit::Commit;
 use crate::counters;
 use crate::error::CoreError;
-use crate::frame::Encoding;
 use crate::index::Index;
 use crate::sync::atomic::Ordering;
 use crate::tree::TreeId;
@@ -91,10 +89,7 @@ impl Inner {
             if let Some(kept) = sequence.digests.of_mut(tree.number()) {
                 *kept = digest;
             }
-            self.cache.replace(tree, key, || {
-                let body = codec::open(tree, key, value?, Encoding::Postcard);
-                body.ok().map(|body| body.as_ref().into())
-            });
+            self.cache.remove(tree, key);
             self.count_change(tree, key, value, existed);
         }
         Ok(())

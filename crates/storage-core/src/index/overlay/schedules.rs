@@ -134,7 +134,7 @@ fn write(overlay: &Overlay, course: &Course) {
         course.done.store(number + 1, Ordering::SeqCst);
         if overlay.held_back() == HeldBack::TooMuch {
             let size = held_size(&[key], put.as_deref());
-            overlay.make_room(2 * size).expect("room is made");
+            overlay.make_room(size).expect("room is made");
         }
     }
     course.is_over.store(true, Ordering::SeqCst);
@@ -162,10 +162,10 @@ fn a_writer_waits_for_who_settles() {
             let applied = overlay.apply(TreeId::Peers, &[key], Some(&put), &mut |_| {});
             applied.expect("a change is applied");
             if overlay.held_back() == HeldBack::TooMuch {
-                overlay.make_room(2 * size).expect("room is made");
+                overlay.make_room(size).expect("room is made");
             }
             let held = overlay.bytes();
-            assert!(held <= 2 * overlay.too_much, "{held} bytes at {key}");
+            assert!(held <= overlay.most + size, "{held} bytes at {key}");
         }
         is_over.store(true, Ordering::SeqCst);
         for settler in settlers {

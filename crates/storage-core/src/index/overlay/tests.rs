@@ -188,7 +188,7 @@ fn whatever_is_held_back_is_read_as_if_it_were_written() -> TestResult {
                 _ => {
                     let size = put(&over, &mut model, &mut sums, &mut random)?;
                     if over.held_back() == HeldBack::TooMuch {
-                        over.make_room(2 * size)?;
+                        over.make_room(size)?;
                     }
                     let layers = over.layers().clone();
                     let held = layers.upper.bytes() + layers.lower.map_or(0, |lower| lower.bytes());
@@ -224,7 +224,7 @@ fn an_index_that_fails_at_any_call_loses_nothing_that_is_held_back() -> TestResu
         for number in 0..250 {
             let case = format!("{calls} calls, step {number}");
             let done = put(&over, &mut model, &mut sums, &mut random)
-                .and_then(|size| over.make_room(2 * size));
+                .and_then(|size| over.make_room(size));
             if done.is_err() {
                 failed = true;
                 let is_held = over.layers().upper.bytes() > 0 || over.layers().lower.is_some();
