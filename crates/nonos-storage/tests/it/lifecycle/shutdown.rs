@@ -139,3 +139,34 @@ fn shutdown_releases_the_database_while_the_handle_lives() -> TestResult {
     assert_eq!(code(disk.open()), Ok(ErrorCode::Locked), "still held");
     Ok(())
 }
+
+/// More than closing takes for a reason to write a checkpoint, and most of it held back from the index: both are written at
+/// once.
+#[test]
+fn closing_writes_a_checkpoint_beside_what_is_held_back() -> TestResult {
+    let disk = OnDisk::new()?;
+    let storage = disk.open()?;
+    let name = |number: usize| format!("{number:0>64}");
+    let peers: Vec<_> = (0..16_000)
+        .map(|number| (name(number), peer(&name(number))))
+        .collect();
+    storage.store_peers_batch(&peers)?;
+    // What is not the first put of its key is counted when it is written.
+    storage.store_peers_batch(peers.get(..3_000).unwrap_or_default())?;
+    storage.close()?;
+    let journal = disk.directory.root().join("data.sled.journal");
+    let names = std::fs::read_dir(journal)?.map(|entry| Ok(entry?.file_name()));
+    let names = names.collect::<std::io::Result<Vec<_>>>()?;
+    let is_checkpoint =
+        |name: &std::ffi::OsString| name.to_string_lossy().starts_with("checkpoint-");
+    assert!(names.iter().any(is_checkpoint), "{names:?}");
+    let storage = disk.open()?;
+    assert!(
+        storage.opening_report().clean,
+        "{:?}",
+        storage.opening_report()
+    );
+    assert_eq!(storage.count_peers()?, peers.len());
+    assert!(storage.list_peers()? == peers);
+    Ok(())
+}
