@@ -25,13 +25,13 @@ use crate::paths::{create_directory, directory_of};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{self, KeyRange, Order, Visit};
 
+mod split;
+
+pub(super) use split::PIECE_LEN;
+use split::{SPLIT, Split, piece_key};
+
 /// How long an open waits for sled's own lock: it outlives the handle that held it.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest value stored in one piece.
-pub(super) const PIECE_LEN: usize = 4096;
-/// First byte of the entry of a split value. No frame begins with it; a value that did would be
-/// split as well, so the mark is never mistaken.
-const SPLIT: u8 = 0xff;
 /// sled's segment collection runs in its flusher thread, so that thread must exist.
 const ENGINE_FLUSH_MS: u64 = 500;
 
@@ -345,45 +345,6 @@ impl Witness {
 #[derive(Debug, thiserror::Error)]
 #[error("pieces of the value are missing")]
 struct MissingPieces;
-
-/// The entry of a split value.
-struct Split {
-    len: usize,
-    generation: u64,
-}
-
-impl Split {
-    fn parse(stored: &[u8]) -> Option<Self> {
-        let (&[mark, a, b, c, d], rest) = stored.split_first_chunk::<5>()?;
-        if mark != SPLIT {
-            return None;
-        }
-        Some(Self {
-            len: usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?,
-            generation: u64::from_be_bytes(rest.try_into().ok()?),
-        })
-    }
-
-    fn to_bytes(&self) -> Vec<u8> {
-        let len = u32::try_from(self.len).unwrap_or(u32::MAX);
-        let mut bytes = vec![SPLIT];
-        bytes.extend(len.to_be_bytes());
-        bytes.extend(self.generation.to_be_bytes());
-        bytes
-    }
-
-    fn pieces(&self) -> u32 {
-        u32::try_from(self.len.div_ceil(PIECE_LEN)).unwrap_or(u32::MAX)
-    }
-}
-
-fn piece_key(tree: TreeId, key: &[u8], generation: u64, number: u32) -> Vec<u8> {
-    let mut bytes = vec![tree.number()];
-    bytes.extend(key);
-    bytes.extend(generation.to_be_bytes());
-    bytes.extend(number.to_be_bytes());
-    bytes
-}
 
 /// Opens sled; waits while another handle still holds its lock.
 fn open_patiently(config: &sled::Config, path: &Path) -> Result<sled::Db, CoreError> {
