@@ -23,8 +23,9 @@ mod state;
 use life::{Counts, Life};
 
 /// Seeds that found something once: a failed adoption whose checkpoint lost its name after the index was known as the
-/// store's; marks that were left out because nobody could say what is free; a log that lacks what was lost, as was told.
-const REGRESSIONS: [u64; 4] = [1_003_901, 2_019_889, 3_038_048, 5_000_912];
+/// store's; marks that were left out because nobody could say what is free; a log, and a pair of id and key, that lacks what
+/// was lost, as was told.
+const REGRESSIONS: [u64; 5] = [1_003_901, 2_019_889, 3_038_048, 5_000_912, 6_002_002];
 /// Lives of the normal run.
 const NORMAL: u64 = 300;
 

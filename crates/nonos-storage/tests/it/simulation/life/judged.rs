@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use nonos_storage::{NodeStorage, NonosError, StoredPeerInfo};
+use nonos_storage::{Finding, FindingCode, NodeStorage, NonosError, StoredPeerInfo, TreeId};
 
 use super::super::disk::Files;
 use super::super::operation::{End, Operation, sealed_to, unlock};
@@ -17,6 +17,7 @@ impl Life {
         let number = storage.last_commit();
         let entries = storage.load_audit_log(usize::MAX)?.len();
         let is_damaged = matches!(self.damage, Damage::Journal(_));
+        tell(|| format!("told: {:?}", report.damage));
         match unlock(storage) {
             // The records of the keys are not those of the secrets any more: that is what this is for.
             Err(NonosError::Encryption(_)) if is_damaged && !report.damage.is_empty() => {
@@ -37,14 +38,17 @@ impl Life {
             if let (Some(line), Damage::Nothing) = (new, &self.damage) {
                 return Err(format!("a false alarm: {line}").into());
             }
-            let integrity = storage.verify_integrity()?;
+            let integrity = storage.verify_integrity_with(None, 100, true)?;
             let chain = storage.verify_audit_log(None)?;
-            // Commits that were lost, as was told, are missing in the log.
-            let may_lack = |tree: &str| self.has_lost && tree == "audit_log";
-            let mut trees = integrity.tree_reports.iter();
-            let is_damaged = trees.any(|tree| tree.corrupted > 0 && !may_lack(&tree.name));
+            // Commits that were lost, as was told, are missing in the log; of the node's id and key one may be.
+            let may_lack = |finding: &Finding| {
+                let is_lack = finding.tree == Some(TreeId::AuditLog)
+                    || finding.code == FindingCode::IdentityPair;
+                self.has_lost && is_lack
+            };
+            let is_damaged = !integrity.findings.iter().all(may_lack);
             if is_damaged || !(self.has_lost || chain.findings.is_empty()) {
-                return Err(format!("{:?}, {integrity:?}", chain.findings).into());
+                return Err(format!("{:?}, {:?}", chain.findings, integrity.findings).into());
             }
         }
         self.told.extend(report.damage.iter().cloned());
