@@ -11,7 +11,7 @@ use crate::error::CoreError;
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Read};
 
-/// Records that the reading thread decodes itself, at first: another one takes as long to begin.
+/// Records that the reading thread decodes itself, at first: to start another one takes as long.
 const FEW: usize = 512;
 /// Bytes that are handed over together, and how often before the reading thread waits.
 const CHUNK: usize = 32 * 1024;
@@ -67,7 +67,7 @@ pub(crate) fn collect<T: Send>(
             let decoded = thread.join();
             decoded.unwrap_or_else(|panicked| panic::resume_unwind(panicked))?;
         }
-        // Before what reading met behind it.
+        // A record that does not decode is told before what reading met behind it.
         decode_all(&chunk)?;
         read
     })?;

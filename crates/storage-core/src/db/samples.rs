@@ -76,8 +76,8 @@ impl Db {
         Ok(found)
     }
 
-    /// Lets the window begin so many samples earlier: it comes to what is asked for, for a quarter of what was read that it
-    /// could not answer yet, and at least for some.
+    /// Lets the window begin so many samples earlier: it comes to what is asked for, at a quarter more of each read that it
+    /// could not answer, and of [`LEAST`] at least.
     fn fill_window(&self, count: usize) {
         let count = count.max(LEAST);
         let known = self.inner.window().known();

@@ -60,7 +60,7 @@ pub(crate) struct Overlay {
     too_much: usize,
     /// Bytes of both layers from which on those wait who have nothing left to write.
     most: usize,
-    /// Bytes that those are yet to write.
+    /// Bytes that writers are yet to write, where too much is held back.
     owed: AtomicUsize,
     /// Why writing failed, if it did once.
     failed: OnceLock<String>,
@@ -88,8 +88,8 @@ impl Overlay {
             greatest: PerTree::default(),
             replaced: PerTree::default(),
             full: quarter.max(1),
-            // The lower layer is let go whole. It is no larger than this, so before that a third of this comes to the
-            // upper one.
+            // The lower layer is let go whole. It has so much at most, so that before it goes a third of that comes to
+            // the upper one.
             too_much: quarter.saturating_mul(3).max(1),
             most: quarter.saturating_mul(4).max(1),
             owed: AtomicUsize::new(0),
