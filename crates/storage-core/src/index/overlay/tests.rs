@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use storage_journal::digest::TreeDigest;
 
-use super::{Index, Overlay};
+use super::{Index, Overlay, WRITERS_PIECE};
 use crate::error::CoreError;
 use crate::index::simulated::SimulatedHome;
 use crate::index::{HeldBack, IndexHome, Witness, held_size};
@@ -245,5 +245,25 @@ fn an_index_that_fails_at_any_call_loses_nothing_that_is_held_back() -> TestResu
     }
     assert!(failures > 200, "{failures} failures");
     assert!(counted < failures, "{counted} of {failures} counted");
+    Ok(())
+}
+
+/// Alone, so that it writes all there is: from when the lower layer is as large as it gets, too.
+#[test]
+fn a_writer_without_help_holds_back_no_more_than_it_may() -> TestResult {
+    let capacity = 1 << 20;
+    let home = SimulatedHome::default();
+    let over = Overlay::new(home.open()?, capacity);
+    let most = usize::try_from(capacity)? + WRITERS_PIECE;
+    let mut highest = 0;
+    for number in 0..40_000_u32 {
+        // In no order.
+        let key = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
+        over.apply(TreeId::Peers, &key, Some(&[7; 40]), &mut |_| {})?;
+        over.make_room_for(&key, Some(&[7; 40]))?;
+        highest = highest.max(over.bytes());
+    }
+    assert!(highest <= most, "{highest} bytes");
+    assert!(highest > over.too_much, "{highest} bytes");
     Ok(())
 }
