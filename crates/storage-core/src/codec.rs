@@ -9,8 +9,9 @@ use crate::error::CoreError;
 use crate::frame::{self, Encoding, Frame, FrameError};
 use crate::tree::TreeId;
 
-/// Most bodies are not longer: there is room for them before they are made.
-const USUAL_LEN: usize = 250;
+/// There is room for so much before a body is made: for a sample, whose frame is then 128 bytes of memory, of which a batch has
+/// many at once. One that is longer grows once or twice.
+const USUAL_LEN: usize = 122;
 
 /// Why a stored body is not a record of its tree.
 #[derive(Debug, thiserror::Error)]
