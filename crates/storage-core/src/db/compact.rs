@@ -8,6 +8,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use storage_journal::commit;
 use storage_journal::digest::Digests;
 
 use super::inner::{Durable, Inner, let_go, on_a_sound_base, settle};
@@ -17,6 +18,7 @@ use crate::error::CoreError;
 use crate::index::Index;
 use crate::index::overlay::Overlay;
 use crate::size;
+use crate::sync::atomic::Ordering;
 use crate::tree::TreeId;
 
 /// Commits are caught up in so many rounds beside the writers before these have to wait.
@@ -36,15 +38,17 @@ pub struct Compacted {
 
 impl Db {
     /// Makes the index anew, which returns its free space to the disk and heals it, also one that
-    /// failed while in use. In memory there is nothing to do.
+    /// failed while in use; then makes two checkpoints, where there is room for one more, and removes what these make
+    /// needless of the journal. In memory there is nothing to do.
     ///
     /// # Errors
     ///
     /// [`CoreError::ReadOnly`], [`CoreError::Poisoned`], [`CoreError::Closed`], [`CoreError::DiskFull`]
     /// if the new index would eat into the free-space reserve, [`CoreError::Cancelled`] by the observer,
     /// [`CoreError::Reentrant`] inside the closure of `update`: nothing happened. Errors of the disk or
-    /// of the journal before the exchange leave everything as it was, after it the handle is
-    /// poisoned and opening again recovers.
+    /// of the journal before the exchange leave everything as it was, in it the handle is
+    /// poisoned and opening again recovers. Behind it, where the observer may cancel as well, the index is new and
+    /// the journal whole.
     pub fn compact(&self) -> Result<Compacted, CoreError> {
         self.inner.compact(Old::Remove)
     }
@@ -128,7 +132,28 @@ impl Inner {
             }
             (None, _) => {}
         }
+        if old == Old::Remove && durable.room_for_checkpoint().is_ok() {
+            self.shorten(durable)?;
+        }
         Ok(compacted)
+    }
+
+    /// Leaves two checkpoints of the journal that follow each other, and next to nothing between them.
+    fn shorten(&self, durable: &Durable) -> Result<(), CoreError> {
+        let journal = &durable.journal;
+        journal.begin_segment().map_err(|e| self.latch(e.into()))?;
+        for _ in 0..2 {
+            // A checkpoint has the name of its commit, whose segment stays: one that changes nothing, in the new segment.
+            let turn = self.take_turn()?;
+            let body = commit::encode(std::iter::empty());
+            let appended = journal.append((self.clock)(), &body);
+            let number = appended.map_err(|e| self.latch(e.into()))?;
+            self.last_commit.store(number, Ordering::Release);
+            drop(turn);
+            self.checkpoint_alone(journal)?;
+        }
+        // The segment with the last mark is gone.
+        self.mark()
     }
 
     fn compact_with(

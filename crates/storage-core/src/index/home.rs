@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::{Index, IndexHome};
 use crate::error::CoreError;
 use crate::index::packed::Packed;
-use crate::index::sled::{LOCK_TIMEOUT, SledIndex};
+use crate::index::sled::{ENGINE_FLUSH_MS, LOCK_TIMEOUT, MAKING_FLUSH_MS, SledIndex};
 use crate::paths::{create_directory, directory_of};
 
 /// How long the engine may take to open; after that it is taken to hang.
@@ -48,13 +48,14 @@ impl SledHome {
     }
 
     /// Opens on a thread of its own: the engine may panic on damage, or hang.
-    fn open_at(&self, path: PathBuf) -> Result<Arc<dyn Index>, CoreError> {
+    fn open_at(&self, path: PathBuf, flush_every_ms: u64) -> Result<Arc<dyn Index>, CoreError> {
         let (sender, opened) = mpsc::channel();
         let cache = self.cache_capacity_bytes;
         let at = path.clone();
         let opening = std::thread::Builder::new().name("nonos-open-index".into());
         let thread = opening.spawn(move || {
-            let opened = panic::catch_unwind(AssertUnwindSafe(|| SledIndex::open(&at, cache)));
+            let open = AssertUnwindSafe(|| SledIndex::open(&at, cache, flush_every_ms));
+            let opened = panic::catch_unwind(open);
             // Nobody waits any more where opening took too long.
             let _sent = sender.send(opened);
         });
@@ -88,7 +89,7 @@ impl SledHome {
         }
         copy_directory(source, &copy)?;
         drop(held);
-        self.open_at(copy)
+        self.open_at(copy, ENGINE_FLUSH_MS)
     }
 
     fn sync_parent(&self) -> Result<(), CoreError> {
@@ -108,7 +109,7 @@ impl IndexHome for SledHome {
     }
 
     fn open(&self) -> Result<Arc<dyn Index>, CoreError> {
-        self.open_at(self.path.clone())
+        self.open_at(self.path.clone(), ENGINE_FLUSH_MS)
     }
 
     /// Names, lengths and times of all files.
@@ -167,7 +168,7 @@ impl IndexHome for SledHome {
     fn open_beside(&self) -> Result<Arc<dyn Index>, CoreError> {
         let new = self.beside(NEW);
         remove_directory(&new)?;
-        self.open_at(new)
+        self.open_at(new, MAKING_FLUSH_MS)
     }
 
     fn swap(&self) -> Result<(), CoreError> {

@@ -33,7 +33,10 @@ use split::{SPLIT, Split, piece_key};
 /// How long an open waits for sled's own lock: it outlives the handle that held it.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// sled's segment collection runs in its flusher thread, so that thread must exist.
-const ENGINE_FLUSH_MS: u64 = 500;
+pub(super) const ENGINE_FLUSH_MS: u64 = 500;
+/// The same of an index that is being made: what is free is written again before the file grows, by which that stays a
+/// fifth smaller.
+pub(super) const MAKING_FLUSH_MS: u64 = 5;
 
 /// From so many bytes of its file on the engine may not have all of its pages in memory.
 const LARGE: u64 = 128 * 1024 * 1024;
@@ -61,12 +64,16 @@ pub(crate) struct SledIndex {
 
 impl SledIndex {
     /// Opens or creates the index in the directory `path`. Our own lock is held by the caller.
-    pub(super) fn open(path: &Path, cache_capacity_bytes: u64) -> Result<Self, CoreError> {
+    pub(super) fn open(
+        path: &Path,
+        cache_capacity_bytes: u64,
+        flush_every_ms: u64,
+    ) -> Result<Self, CoreError> {
         create_directory(path)?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_capacity_bytes)
-            .flush_every_ms(Some(ENGINE_FLUSH_MS))
+            .flush_every_ms(Some(flush_every_ms))
             .use_compression(false);
         let db = open_patiently(&config, path)?;
         let io = |action, path: &Path, source| CoreError::io(action, path, source);

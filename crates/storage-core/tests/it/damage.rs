@@ -34,11 +34,11 @@ fn database(clean: bool) -> Result<(SimulatedDisk, SimulatedHome, State), CoreEr
     Ok((crashed.0, crashed.1, state))
 }
 
-fn journal_files(disk: &SimulatedDisk) -> Vec<PathBuf> {
+pub(crate) fn journal_files(disk: &SimulatedDisk) -> Vec<PathBuf> {
     disk.files()
 }
 
-fn copy(disk: &SimulatedDisk) -> SimulatedDisk {
+pub(crate) fn copy(disk: &SimulatedDisk) -> SimulatedDisk {
     disk.crash(disk.trace_len(), Crash::Kill)
 }
 

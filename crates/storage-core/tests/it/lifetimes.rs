@@ -97,8 +97,14 @@ fn work(
             }
             2 => db.checkpoint()?,
             3 => {
+                let (before, state) = (db.last_commit(), dump(&db)?);
                 db.compact()?;
                 model.marked = db.last_commit();
+                // Commits that change nothing.
+                let numbers = before..=model.marked;
+                model
+                    .states
+                    .extend(numbers.map(|number| (number, state.clone())));
             }
             4 => {
                 db.shutdown()?;

@@ -7,6 +7,7 @@
 
 mod bad_sectors;
 mod closing;
+mod compaction;
 mod crash;
 mod damage;
 mod frames;

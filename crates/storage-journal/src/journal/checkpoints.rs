@@ -43,6 +43,20 @@ impl Exported {
 }
 
 impl Journal {
+    /// Begins a segment, so that what came before goes once no checkpoint needs it.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`]: this journal takes no more. [`JournalError::Poisoned`].
+    pub fn begin_segment(&self) -> Result<(), JournalError> {
+        let mut writer = self.writer();
+        self.check()?;
+        if writer.last >= writer.first {
+            self.roll(&mut writer).map_err(|e| self.poison(e))?;
+        }
+        Ok(())
+    }
+
     /// Writes a checkpoint at the last commit, beside the writers, and removes what it makes
     /// needless: the last two checkpoints and the segments between them stay. Returns its commit and
     /// its length in bytes. `watch` is called with 1 for

@@ -28,13 +28,7 @@ impl Journal {
         created_at: i64,
         watch: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
-        {
-            let mut writer = self.writer();
-            self.check()?;
-            if writer.last >= writer.first {
-                self.roll(&mut writer).map_err(|e| self.poison(e))?;
-            }
-        }
+        self.begin_segment()?;
         let written = self.checkpoint_beside(schema_version, created_at, watch)?;
         self.wipe_before(written.0)?;
         Ok(written)

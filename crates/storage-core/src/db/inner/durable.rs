@@ -223,6 +223,14 @@ impl Inner {
             return Ok((0, 0));
         };
         let _alone = self.alone()?;
+        self.checkpoint_alone(journal)
+    }
+
+    /// The same of who has its turn at maintenance.
+    pub(in crate::db) fn checkpoint_alone(
+        &self,
+        journal: &Journal,
+    ) -> Result<(u64, u64), CoreError> {
         let created_at = (self.clock)().div_euclid(1000);
         on_a_sound_base(journal, || {
             let mut meter = self.meter("write a checkpoint", 0);

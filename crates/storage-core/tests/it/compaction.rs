@@ -1,0 +1,103 @@
+//! What compaction leaves of the journal: two checkpoints, either of which has everything.
+
+use storage_core::SimulatedHome;
+use storage_core::history::SimulatedDisk;
+use storage_journal::disk::Space;
+
+use crate::damage::journal_files;
+use crate::workload::{Random, State, TestResult, dump, open, step};
+
+/// A database that was compacted after some history.
+fn compacted(seed: u64) -> Result<(SimulatedDisk, SimulatedHome, State), storage_core::CoreError> {
+    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let db = open(&disk, &home)?;
+    let mut random = Random(seed);
+    for number in 0..40 {
+        step(&db, &mut random)?;
+        if number % 15 == 14 {
+            db.checkpoint()?;
+        }
+    }
+    db.compact()?;
+    let state = dump(&db)?;
+    db.shutdown()?;
+    Ok((disk, home, state))
+}
+
+fn names(disk: &SimulatedDisk, ending: &str) -> Vec<std::path::PathBuf> {
+    let files = journal_files(disk).into_iter();
+    files
+        .filter(|path| path.extension().is_some_and(|e| e == ending))
+        .collect()
+}
+
+#[test]
+fn it_leaves_two_checkpoints_and_no_commit_of_before() -> TestResult {
+    for seed in 0..20 {
+        let (disk, _, _) = compacted(seed)?;
+        assert_eq!(names(&disk, "nonos").len(), 2, "seed {seed}");
+        let segments = names(&disk, "log");
+        // The page of its headers, the commits of the checkpoints, marks.
+        let bytes = segments
+            .iter()
+            .map(|path| disk.content(path).unwrap_or_default().len());
+        let bytes: usize = bytes.sum();
+        assert!(bytes < 8192, "seed {seed}: {bytes} bytes in {segments:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn either_checkpoint_is_enough() -> TestResult {
+    for seed in 0..20 {
+        let (disk, home, state) = compacted(seed)?;
+        home.remove();
+        let checkpoints = names(&disk, "nonos");
+        for path in &checkpoints {
+            let disk = crate::damage::copy(&disk);
+            disk.damage(path, |bytes| {
+                let middle = bytes.len() / 2;
+                bytes[middle..].iter_mut().for_each(|byte| *byte ^= 0x55);
+            });
+            let db = open(&disk, &home.fork())?;
+            assert_eq!(dump(&db)?, state, "seed {seed}, {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn commits_go_on_behind_it_and_it_can_be_done_again() -> TestResult {
+    let (disk, home, _) = compacted(7)?;
+    let db = open(&disk, &home)?;
+    let mut random = Random(8);
+    for _ in 0..3 {
+        db.compact()?;
+        let (_, number) = step(&db, &mut random)?;
+        assert_eq!(db.last_commit(), number);
+    }
+    let state = dump(&db)?;
+    drop(db);
+    home.remove();
+    assert_eq!(dump(&open(&disk, &home)?)?, state);
+    Ok(())
+}
+
+#[test]
+fn without_room_for_checkpoints_the_index_is_made_anew_all_the_same() -> TestResult {
+    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let db = open(&disk, &home)?;
+    let mut random = Random(9);
+    for _ in 0..40 {
+        step(&db, &mut random)?;
+    }
+    let state = dump(&db)?;
+    let total = 1 << 30;
+    // An index in memory takes no room, and what is kept free is a twentieth.
+    let free = total / 20;
+    disk.set_space(Some(Space { free, total }));
+    db.compact()?;
+    assert!(names(&disk, "nonos").len() < 2, "no room was looked for");
+    assert_eq!(dump(&db)?, state);
+    Ok(())
+}
