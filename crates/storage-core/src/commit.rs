@@ -8,11 +8,16 @@ use crate::error::CoreError;
 use crate::tree::{PerTree, TreeId};
 use crate::trees::audit_log::HeadSealer;
 use crate::view::{KeyRange, Order, Read, Visit};
+use crate::window::Sample;
 
 /// What one commit changes. Of several changes to a key the last counts.
 #[derive(Default)]
 pub struct Commit {
     changes: PerTree<Changes>,
+    /// The samples that were put, as they were given.
+    samples: Vec<Sample>,
+    /// Whether these are not all changes to their tree.
+    changes_other_samples: bool,
     compression: bool,
     audit: Audit,
 }
@@ -37,9 +42,9 @@ impl fmt::Debug for Commit {
 impl Commit {
     pub(crate) fn new(compression: bool, audit: Audit) -> Self {
         Self {
-            changes: PerTree::default(),
             compression,
             audit,
+            ..Self::default()
         }
     }
 
@@ -71,13 +76,27 @@ impl Commit {
         }
     }
 
+    /// Puts a sample with what it is encoded to, in place of what was there.
+    pub(crate) fn put_sample(&mut self, sample: Sample, key: Vec<u8>, frame: Vec<u8>) {
+        self.samples.push(sample);
+        let changes = self.changes.of_mut(TreeId::Metrics);
+        changes.insert(key, Some(frame));
+    }
+
+    /// The samples that this commit puts, the later ones in place of the earlier, if that is all it does to their tree.
+    pub(crate) fn samples(&self) -> Option<&[Sample]> {
+        (!self.changes_other_samples).then_some(&self.samples)
+    }
+
     /// Puts a framed value, in place of what was there.
     pub fn put(&mut self, tree: TreeId, key: Vec<u8>, frame: Vec<u8>) {
+        self.changes_other_samples |= tree == TreeId::Metrics;
         self.changes.of_mut(tree).insert(key, Some(frame));
     }
 
     /// Removes a key that is known to exist.
     pub fn delete(&mut self, tree: TreeId, key: Vec<u8>) {
+        self.changes_other_samples |= tree == TreeId::Metrics;
         self.changes.of_mut(tree).insert(key, None);
     }
 

@@ -256,7 +256,7 @@ impl Db {
     ///
     /// [`CoreError::Closed`].
     pub(crate) fn check_open(&self) -> Result<(), CoreError> {
-        self.inner.index().map(drop)
+        self.inner.check_open()
     }
 
     /// Makes everything durable that was committed before the call.

@@ -4,6 +4,7 @@
 //!
 //! The order of the encoded bytes is the order of the values: the trees compare unsigned bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub trait Key: Sized {
     /// # Errors
     ///
     /// [`KeyError`] for a value that no key of this type may have.
-    fn encode(key: &Self::Borrowed) -> Result<Vec<u8>, KeyError>;
+    fn encode(key: &Self::Borrowed) -> Result<Cow<'_, [u8]>, KeyError>;
 
     /// The key of these bytes.
     ///
@@ -65,11 +66,11 @@ pub struct TextKey(pub String);
 impl Key for TextKey {
     type Borrowed = str;
 
-    fn encode(key: &str) -> Result<Vec<u8>, KeyError> {
+    fn encode(key: &str) -> Result<Cow<'_, [u8]>, KeyError> {
         match key.len() {
             0 => Err(KeyError::EmptyName),
             len if len > MAX_NAME_LEN => Err(KeyError::NameTooLong { len }),
-            _ => Ok(key.as_bytes().to_vec()),
+            _ => Ok(key.as_bytes().into()),
         }
     }
 
@@ -88,11 +89,11 @@ pub struct TimestampKey(pub i64);
 impl Key for TimestampKey {
     type Borrowed = i64;
 
-    fn encode(&time: &i64) -> Result<Vec<u8>, KeyError> {
+    fn encode(&time: &i64) -> Result<Cow<'_, [u8]>, KeyError> {
         if time < 0 {
             return Err(KeyError::BeforeEpoch { time });
         }
-        Ok(time.to_be_bytes().to_vec())
+        Ok(time.to_be_bytes().to_vec().into())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
@@ -134,8 +135,8 @@ impl fmt::Display for EpochNumber {
 impl Key for EpochNumber {
     type Borrowed = Self;
 
-    fn encode(key: &Self) -> Result<Vec<u8>, KeyError> {
-        Ok(key.0.to_be_bytes().to_vec())
+    fn encode(key: &Self) -> Result<Cow<'_, [u8]>, KeyError> {
+        Ok(key.0.to_be_bytes().to_vec().into())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, KeyError> {

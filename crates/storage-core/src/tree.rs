@@ -260,7 +260,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
     ) -> Result<(Vec<u8>, Vec<u8>), CoreError> {
         let key = K::encode(key).map_err(|source| self.key_error(source))?;
         let frame = codec::encode(self.id, &key, record, compress)?;
-        Ok((key, frame))
+        Ok((key.into_owned(), frame))
     }
 
     /// Removes `key` in the commit; returns whether there was a record.
@@ -275,7 +275,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
         key: &K::Borrowed,
     ) -> Result<bool, CoreError> {
         let key = K::encode(key).map_err(|source| self.key_error(source))?;
-        commit.remove(view, self.id, key)
+        commit.remove(view, self.id, key.into_owned())
     }
 
     /// Reads the entries of a range, both ends included, in key order or against it, until
@@ -363,7 +363,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
             return Ok(Bound::Unbounded);
         };
         let key = K::encode(end).map_err(|source| self.key_error(source))?;
-        Ok(Bound::Included(key))
+        Ok(Bound::Included(key.into_owned()))
     }
 
     fn key(&self, bytes: &[u8]) -> Result<K, CoreError> {

@@ -95,22 +95,29 @@ impl Window {
         knows.then(|| self.copy(len.saturating_sub(count)..len))
     }
 
+    /// Takes a sample of a commit.
+    pub(crate) fn put(&mut self, (time, sample): &Sample) {
+        if !self.is_before(*time) {
+            self.insert(*time, sample.clone());
+        }
+    }
+
     /// Takes one change of a commit: a put or, without a value, a deletion.
     pub(crate) fn apply(&mut self, key: &[u8], frame: Option<&[u8]>) {
-        let Some(from) = self.from else {
+        if self.from.is_none() {
             return;
-        };
+        }
         // A key of another shape may be anywhere among the others.
         let Ok(TimestampKey(time)) = TimestampKey::decode(key) else {
             self.clear();
             return;
         };
-        if time < from {
+        if self.is_before(time) {
             return;
         }
         match frame.map(|frame| codec::decode(TreeId::Metrics, key, frame)) {
             None => self.remove(time),
-            Some(Ok(sample)) => self.put(time, sample),
+            Some(Ok(sample)) => self.insert(time, sample),
             // Who reads it is told; that is not for the window.
             Some(Err(_)) => self.give_up_through(time),
         }
@@ -136,7 +143,12 @@ impl Window {
         }
     }
 
-    fn put(&mut self, time: i64, sample: StoredMetrics) {
+    /// Whether it knows nothing of a time.
+    fn is_before(&self, time: i64) -> bool {
+        self.from.is_none_or(|from| time < from)
+    }
+
+    fn insert(&mut self, time: i64, sample: StoredMetrics) {
         let place = self.place(time);
         let is_near_an_end = self.is_near_an_end(place);
         match self.samples.get_mut(place) {

@@ -36,20 +36,27 @@ pub(crate) fn content(number: u64, time_ms: i64, body: &[u8]) -> u32 {
 
 /// The body of a commit with these changes.
 pub fn encode<'a>(changes: impl Iterator<Item = Change<'a>> + Clone) -> Vec<u8> {
+    let mut body = Vec::new();
+    encode_into(&mut body, changes);
+    body
+}
+
+/// The same in place of what was in `body`.
+pub fn encode_into<'a>(body: &mut Vec<u8>, changes: impl Iterator<Item = Change<'a>> + Clone) {
     let sized = |bytes: &[u8]| size_of::<u32>() + bytes.len();
     let size = changes
         .clone()
         .map(|change| 1 + sized(change.key) + change.value.map_or(0, sized));
-    let mut body = Vec::with_capacity(size.sum());
+    body.clear();
+    body.reserve(size.sum());
     for Change { tree, key, value } in changes {
         let deletion = if value.is_none() { DELETION } else { 0 };
         body.push(tree | deletion);
-        put_sized(&mut body, key);
+        put_sized(body, key);
         if let Some(value) = value {
-            put_sized(&mut body, value);
+            put_sized(body, value);
         }
     }
-    body
 }
 
 /// The changes of a commit's body; `None` ends one that is malformed.

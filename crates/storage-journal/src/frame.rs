@@ -59,7 +59,15 @@ pub(crate) struct Frame<'a> {
 
 /// The bytes of a frame, and its checksum.
 pub(crate) fn encode(header: &Header, body: &[u8]) -> (Vec<u8>, u32) {
-    let mut rest = Vec::with_capacity(HEADER_LEN + body.len());
+    let mut frame = Vec::new();
+    let checksum = encode_into(&mut frame, header, body);
+    (frame, checksum)
+}
+
+/// The same in place of what was in `rest`.
+pub(crate) fn encode_into(rest: &mut Vec<u8>, header: &Header, body: &[u8]) -> u32 {
+    rest.clear();
+    rest.reserve(HEADER_LEN + body.len());
     rest.extend(len_u32(body.len()).to_le_bytes());
     rest.extend([0; 4]);
     rest.extend(header.tag.to_le_bytes());
@@ -73,11 +81,11 @@ pub(crate) fn encode(header: &Header, body: &[u8]) -> (Vec<u8>, u32) {
         Kind::CleanMark => CLEAN_MARK,
     });
     rest.extend_from_slice(body);
-    let checksum = checksum(&rest);
+    let checksum = checksum(rest);
     if let Some(field) = rest.get_mut(4..8) {
         field.copy_from_slice(&checksum.to_le_bytes());
     }
-    (rest, checksum)
+    checksum
 }
 
 /// The frame at the front of `bytes`, if it is whole as it lies there.

@@ -9,6 +9,7 @@
 //! - After an error of writing or syncing nothing more is written: what an `fsync` reported as lost
 //!   is not believed by the next one.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 
@@ -38,6 +39,9 @@ use purge::wipe_purged;
 /// A segment is closed once it is so long, in bytes.
 pub const SEGMENT_SIZE: u64 = 16 * 1024 * 1024;
 
+/// So many bytes of memory are kept for the frames of small commits.
+const KEPT: usize = 64 * 1024;
+
 /// A journal that takes commits. The caller numbers and orders them.
 #[derive(Debug)]
 pub struct Journal {
@@ -58,7 +62,6 @@ pub struct Journal {
     failure: OnceLock<String>,
 }
 
-#[derive(Debug)]
 struct Writer {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
@@ -76,6 +79,19 @@ struct Writer {
     since_checkpoint: u64,
     checkpoint_size: u64,
     tag: u32,
+    /// The bytes of the last frame, for the next one to lie in.
+    frame: Vec<u8>,
+}
+
+/// Says where it is, not what it wrote: values may be secrets.
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("path", &self.path)
+            .field("offset", &self.offset)
+            .field("last", &self.last)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Journal {
@@ -214,13 +230,14 @@ impl Journal {
             time_ms: now_ms.max(writer.last_time_ms),
             kind,
         };
-        let (bytes, checksum) = frame::encode(&header, body);
-        let written = writer.file.write_at(writer.offset, &bytes);
+        let checksum = frame::encode_into(&mut writer.frame, &header, body);
+        let written = writer.file.write_at(writer.offset, &writer.frame);
         written.map_err(|e| self.poison(JournalError::io("write", &writer.path, e)))?;
-        writer.offset += len_u64(bytes.len());
-        writer.since_checkpoint += len_u64(bytes.len());
-        self.unsynced
-            .fetch_add(len_u64(bytes.len()), Ordering::Relaxed);
+        let len = len_u64(writer.frame.len());
+        writer.frame.shrink_to(KEPT);
+        writer.offset += len;
+        writer.since_checkpoint += len;
+        self.unsynced.fetch_add(len, Ordering::Relaxed);
         writer.last_time_ms = header.time_ms;
         if kind == Kind::Commit {
             writer.last_checksum = checksum;

@@ -1,5 +1,6 @@
 //! Records as a person looks at them: decoded, with readable keys, and without what is secret.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 
 use blake2::digest::consts::U32;
@@ -249,14 +250,14 @@ pub fn encode_key(tree: TreeId, text: &str) -> Result<Vec<u8>, CoreError> {
     let malformed = storage_core::KeyError::Malformed { len: text.len() };
     let key = match tree {
         TreeId::Metrics | TreeId::AuditLog => match text.parse() {
-            Ok(time) => TimestampKey::encode(&time),
+            Ok(time) => TimestampKey::encode(&time).map(Cow::into_owned),
             Err(_) => Err(malformed),
         },
         TreeId::Epochs | TreeId::Claims => match text.parse() {
-            Ok(number) => EpochNumber::encode(&EpochNumber(number)),
+            Ok(number) => EpochNumber::encode(&EpochNumber(number)).map(Cow::into_owned),
             Err(_) => Err(malformed),
         },
-        _ => TextKey::encode(text),
+        _ => TextKey::encode(text).map(Cow::into_owned),
     };
     key.map_err(|source| CoreError::Key { tree, source })
 }

@@ -71,7 +71,7 @@ impl PruneError {
 pub fn prune_metrics(db: &Db, cutoff: i64) -> Result<usize, PruneError> {
     let end = TimestampKey::encode(&cutoff).ok();
     let end = end.ok_or(PruneError::Cutoff { cutoff })?;
-    let range = (Bound::Unbounded, Bound::Excluded(end));
+    let range = (Bound::Unbounded, Bound::Excluded(end.into_owned()));
     let mut removed = 0;
     loop {
         let (keys, _) = db.update(Durability::Buffered, |view, commit| {

@@ -93,10 +93,21 @@ pub(super) struct ReadOnly {
 }
 
 /// What one update changes after the other.
-#[derive(Debug)]
+#[derive(Default)]
 pub(super) struct Sequence {
     /// What blind puts replaced is still in: [`settled`](Self::settled) is without it.
     pub(super) digests: Digests,
+    /// The bytes of the last commit, for the next one to lie in.
+    pub(super) body: Vec<u8>,
+}
+
+/// Says nothing of the last commit: values may be secrets.
+impl fmt::Debug for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequence")
+            .field("digests", &self.digests)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sequence {
@@ -155,9 +166,7 @@ impl Inner {
                 .and_then(|durable| durable.home.path().map(Path::to_owned)),
             lock: Mutex::new(lock),
             durable,
-            sequencer: Mutex::new(Sequence {
-                digests: Digests::default(),
-            }),
+            sequencer: Mutex::default(),
             applying: RwLock::new(()),
             last_commit: AtomicU64::new(last_commit),
             counts: PerTree::default(),
@@ -205,8 +214,13 @@ impl Inner {
         slot.clone().ok_or(CoreError::Closed)
     }
 
+    pub(super) fn check_open(&self) -> Result<(), CoreError> {
+        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        slot.is_some().then_some(()).ok_or(CoreError::Closed)
+    }
+
     pub(super) fn check_writable(&self) -> Result<(), CoreError> {
-        let _index = self.index()?;
+        self.check_open()?;
         if self.merged.is_some() {
             return Err(CoreError::ReadOnly);
         }

@@ -19,7 +19,7 @@ impl Db {
     /// The samples from `start`, of 1970 or later, to `end`, both included, oldest first.
     pub(crate) fn samples(&self, start: i64, end: i64) -> Result<Vec<Sample>, CoreError> {
         let inner = &*self.inner;
-        inner.index()?;
+        inner.check_open()?;
         if start > end {
             return Ok(Vec::new());
         }
@@ -56,7 +56,7 @@ impl Db {
     /// The newest `count` samples, oldest first.
     pub(crate) fn newest_samples(&self, count: usize) -> Result<Vec<Sample>, CoreError> {
         let inner = &*self.inner;
-        inner.index()?;
+        inner.check_open()?;
         if count == 0 {
             return Ok(Vec::new());
         }
@@ -116,6 +116,15 @@ impl Inner {
 
     /// Called while the commit is applied.
     pub(super) fn tell_window(&self, commit: &Commit) {
+        if let Some(samples) = commit.samples() {
+            if !samples.is_empty() {
+                let mut window = self.window_mut();
+                for sample in samples {
+                    window.put(sample);
+                }
+            }
+            return;
+        }
         let mut changes = commit.changes_of(TreeId::Metrics).peekable();
         if changes.peek().is_some() {
             let mut window = self.window_mut();

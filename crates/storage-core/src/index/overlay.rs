@@ -17,7 +17,8 @@
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock, PoisonError};
 
-use layer::{Changes, Held, Layers, either};
+use held::{Changes, Held};
+use layer::{Layers, either};
 use storage_journal::digest::TreeDigest;
 
 use super::{HeldBack, Index, Witness, held_size};
@@ -35,7 +36,9 @@ const WRITERS_PIECE: usize = 8 * 1024;
 /// How many bytes are written for each that is applied where too much is held back.
 const WRITTEN_FOR_APPLIED: usize = 3;
 
+mod held;
 mod layer;
+mod run;
 #[cfg(all(test, nonos_shuttle))]
 mod schedules;
 mod settling;
@@ -112,13 +115,13 @@ impl Overlay {
     /// What the layers hold of a key, the upper one first.
     fn held(&self, tree: TreeId, key: &[u8]) -> Option<Held> {
         let layers = self.layers();
-        let held = layers.upper.read(tree).get(key).cloned();
-        held.or_else(|| layers.lower.as_ref()?.read(tree).get(key).cloned())
+        let held = layers.upper.read(tree).get(key);
+        held.or_else(|| layers.lower.as_ref()?.read(tree).get(key))
     }
 
     fn held_below(&self, tree: TreeId, key: &[u8]) -> Option<Held> {
         let lower = self.layers().lower.clone()?;
-        lower.read(tree).get(key).cloned()
+        lower.read(tree).get(key)
     }
 
     /// Whether a key that neither layer holds is above all of the tree, so that the index need not be asked; notes a
@@ -141,7 +144,10 @@ impl Overlay {
             Greatest::NoKey | Greatest::NotRead => true,
         };
         if is_above && is_put {
-            *greatest = Greatest::Key(key.to_vec());
+            match &mut *greatest {
+                Greatest::Key(greatest) => key.clone_into(greatest),
+                other => *other = Greatest::Key(key.to_vec()),
+            }
         }
         Ok(is_above)
     }
@@ -169,10 +175,12 @@ impl Index for Overlay {
     ) -> Result<(), CoreError> {
         if self.is_above_all(tree, key, value.is_some())? {
             // At most a deletion is held of it.
-            self.layers().upper.insert(tree, key, value, false);
+            let insert = |changes: &mut Changes| changes.insert(key, value, false);
+            self.layers().upper.change(tree, insert);
             return Ok(());
         }
-        let in_upper = self.layers().upper.replace(tree, key, value);
+        let replace = |changes: &mut Changes| changes.replace(key, value);
+        let in_upper = self.layers().upper.change(tree, replace);
         if let Some(before) = in_upper {
             before.value().into_iter().for_each(replaced);
             return Ok(());
@@ -189,7 +197,8 @@ impl Index for Overlay {
         if let Some(before) = before {
             replaced(&before);
         }
-        self.layers().upper.insert(tree, key, value, is_blind);
+        let insert = |changes: &mut Changes| changes.insert(key, value, is_blind);
+        self.layers().upper.change(tree, insert);
         Ok(())
     }
 
@@ -211,12 +220,11 @@ impl Index for Overlay {
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
         let layers = self.layers().clone();
-        let nothing = Changes::new();
+        let nothing = Changes::default();
         let upper = layers.upper.read(tree);
         let lower = layers.lower.as_ref().map(|lower| lower.read(tree));
         let lower = lower.as_deref().unwrap_or(&nothing);
-        let upper = changes::of_range(&upper, range, order, Held::value);
-        let lower = changes::of_range(lower, range, order, Held::value);
+        let (upper, lower) = (upper.range(range, order), lower.range(range, order));
         changes::over(either(upper, lower, order), order, visit, |visit| {
             self.index.scan(tree, range, order, visit)
         })

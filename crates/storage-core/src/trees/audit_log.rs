@@ -77,7 +77,7 @@ pub fn append(
         source: Box::new(source),
     })?;
     let mut head = head::next(head(&commit.over(view))?.as_ref(), commit);
-    link(commit, &mut head, key, body)?;
+    link(commit, &mut head, key.into_owned(), body)?;
     head::store(commit, &head)
 }
 

@@ -19,7 +19,8 @@ use crate::view::Read;
 const TREE: TreeId = TreeId::Config;
 
 fn encode_key(name: &str) -> Result<Vec<u8>, CoreError> {
-    TextKey::encode(name).map_err(|source| CoreError::Key { tree: TREE, source })
+    let key = TextKey::encode(name).map_err(|source| CoreError::Key { tree: TREE, source })?;
+    Ok(key.into_owned())
 }
 
 /// Puts a value, in place of an earlier one.

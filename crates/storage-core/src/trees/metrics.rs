@@ -72,7 +72,7 @@ pub fn store(
     metrics: &StoredMetrics,
 ) -> Result<(), CoreError> {
     let (key, frame) = entry(timestamp, metrics, commit.compression())?;
-    commit.put(TreeId::Metrics, key, frame);
+    commit.put_sample((timestamp, metrics.clone()), key, frame);
     Ok(())
 }
 
@@ -91,7 +91,9 @@ pub fn store_all(
     samples: &[(i64, StoredMetrics)],
 ) -> Result<usize, CoreError> {
     let entries = encode(samples, commit.compression())?;
-    commit.put_all(TreeId::Metrics, entries);
+    for ((key, frame), sample) in entries.into_iter().zip(samples) {
+        commit.put_sample(sample.clone(), key, frame);
+    }
     Ok(samples.len())
 }
 

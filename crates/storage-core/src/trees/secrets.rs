@@ -81,10 +81,11 @@ pub fn open(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<Stored<Vec<u8>>, C
 ///
 /// [`CoreError::Key`] for a bad name.
 pub fn key(name: &str) -> Result<Vec<u8>, CoreError> {
-    TextKey::encode(name).map_err(|source| CoreError::Key {
+    let key = TextKey::encode(name).map_err(|source| CoreError::Key {
         tree: TreeId::Secrets,
         source,
-    })
+    })?;
+    Ok(key.into_owned())
 }
 
 /// Puts a secret, in place of an earlier one, and the audit entry of `operation`, which says so if it is

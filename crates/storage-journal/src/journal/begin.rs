@@ -180,6 +180,7 @@ impl Journal {
                 since_checkpoint: begin.since_checkpoint,
                 checkpoint_size: begin.checkpoint_size,
                 tag: header.tag(),
+                frame: Vec::new(),
             }),
             failure: OnceLock::new(),
             disk,

@@ -191,7 +191,8 @@ impl Finding {
         };
         let key = found
             .timestamp
-            .and_then(|timestamp| TimestampKey::encode(&timestamp).ok());
+            .as_ref()
+            .and_then(|timestamp| TimestampKey::encode(timestamp).ok());
         Self {
             tree: Some(TreeId::AuditLog),
             key_hex: HEXLOWER.encode(&key.unwrap_or_default()),

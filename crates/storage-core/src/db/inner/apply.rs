@@ -15,6 +15,9 @@ use crate::index::Index;
 use crate::sync::atomic::Ordering;
 use crate::tree::TreeId;
 
+/// So many bytes of memory are kept for the bodies of small commits.
+const KEPT: usize = 64 * 1024;
+
 impl Inner {
     /// Appends a commit to the journal, applies it whole and returns its number.
     pub(in crate::db) fn apply(
@@ -33,14 +36,17 @@ impl Inner {
                 if let Some(reason) = self.index_failure() {
                     return Err(CoreError::IndexFailed { reason });
                 }
-                let body = commit::encode(commit.changes().map(|(tree, key, value)| Change {
+                let changes = commit.changes().map(|(tree, key, value)| Change {
                     tree: tree.number(),
                     key,
                     value,
-                }));
+                });
+                let body = &mut sequence.body;
+                commit::encode_into(body, changes);
                 let now_ms = (self.clock)();
                 durable.reserve.check(body.len(), durability, now_ms)?;
-                let appended = durable.journal.append(now_ms, &body);
+                let appended = durable.journal.append(now_ms, body);
+                body.shrink_to(KEPT);
                 let number = appended.map_err(|e| self.latch(e.into()))?;
                 if durable.journal.unsynced_bytes() >= AHEAD {
                     self.sync.wake();
@@ -52,9 +58,11 @@ impl Inner {
         let applying = self.applying.write();
         let applying = applying.unwrap_or_else(PoisonError::into_inner);
         // Only now: a read may have given the index up before, and cannot from here on.
-        let applied = self
-            .index()
-            .and_then(|index| self.apply_to(&*index, commit, sequence));
+        let index = self.index();
+        let applied = match &index {
+            Ok(index) => self.apply_to(&**index, commit, sequence),
+            Err(_) => Err(CoreError::Closed),
+        };
         self.last_commit.store(number, Ordering::Release);
         if let Err(error) = applied {
             for (tree, key, _) in commit.changes() {
@@ -66,7 +74,9 @@ impl Inner {
         }
         self.tell_window(commit);
         drop(applying);
-        self.make_room(commit);
+        if let Ok(index) = index {
+            self.make_room(&index, commit);
+        }
         Ok(number)
     }
 

@@ -1,14 +1,13 @@
 //! The two layers of the overlay, and how a scan meets them.
 
 use std::cmp::Ordering as Met;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
+use super::held::Changes;
 use crate::changes::Change;
-use crate::index::held_size;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{RwLock, RwLockReadGuard};
 use crate::tree::{PerTree, TreeId};
 use crate::view::Order;
 
@@ -17,23 +16,6 @@ pub(super) struct Layers {
     pub(super) upper: Arc<Layer>,
     pub(super) lower: Option<Arc<Layer>>,
 }
-
-/// What is put under a key, or that it is deleted.
-#[derive(Clone)]
-pub(super) struct Held {
-    pub(super) value: Option<Box<[u8]>>,
-    /// Whether it is not known yet what it replaces in the index.
-    pub(super) is_blind: bool,
-}
-
-impl Held {
-    pub(super) fn value(&self) -> Option<&[u8]> {
-        self.value.as_deref()
-    }
-}
-
-/// By key.
-pub(super) type Changes = BTreeMap<Box<[u8]>, Held>;
 
 #[derive(Default)]
 pub(super) struct Layer {
@@ -58,42 +40,16 @@ impl Layer {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Changes a key that this layer has; returns what was under it. `None`: it has not, and nothing is changed. What is
-    /// not known yet of what the key replaces in the index stays so.
-    pub(super) fn replace(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>) -> Option<Held> {
-        let mut changes = self.write(tree);
-        let held = changes.get_mut(key)?;
-        let is_blind = held.is_blind;
-        let new = value.map(Box::from);
-        let before = std::mem::replace(
-            held,
-            Held {
-                value: new,
-                is_blind,
-            },
-        );
-        self.bytes
-            .fetch_add(held_size(key, value), Ordering::AcqRel);
-        self.bytes
-            .fetch_sub(held_size(key, before.value()), Ordering::AcqRel);
-        Some(before)
-    }
-
-    /// Puts a change to a key of which this layer has no put.
-    pub(super) fn insert(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, is_blind: bool) {
-        self.bytes
-            .fetch_add(held_size(key, value), Ordering::AcqRel);
-        let value = value.map(Box::from);
-        let held = Held { value, is_blind };
-        let before = self.write(tree).insert(key.into(), held);
-        if before.is_some() {
-            self.bytes.fetch_sub(held_size(key, None), Ordering::AcqRel);
-        }
-    }
-
-    fn write(&self, tree: TreeId) -> RwLockWriteGuard<'_, Changes> {
+    /// Changes what the layer holds of a tree.
+    pub(super) fn change<R>(&self, tree: TreeId, change: impl FnOnce(&mut Changes) -> R) -> R {
         let changes = self.changes.of(tree).write();
-        changes.unwrap_or_else(PoisonError::into_inner)
+        let mut changes = changes.unwrap_or_else(PoisonError::into_inner);
+        let before = changes.bytes();
+        let result = change(&mut changes);
+        let more = changes.bytes().wrapping_sub(before);
+        // It wraps as well: what is taken may have become less.
+        self.bytes.fetch_add(more, Ordering::AcqRel);
+        result
     }
 }
 

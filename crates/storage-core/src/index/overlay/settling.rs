@@ -11,6 +11,7 @@ use super::layer::Layer;
 use crate::error::CoreError;
 use crate::sync::{MutexGuard, lock};
 use crate::tree::TreeId;
+use crate::view::{KeyRange, Order};
 
 /// How far the lower layer is written.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Settling {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     tree: usize,
-    after: Option<Box<[u8]>>,
+    after: Option<Vec<u8>>,
 }
 
 /// A part of a tree of a layer: what is behind the place, through a key.
@@ -34,7 +35,7 @@ pub(super) struct Piece {
     layer: Arc<Layer>,
     tree: TreeId,
     behind: Place,
-    through: Option<Box<[u8]>>,
+    through: Option<Vec<u8>>,
     pub(super) bytes: usize,
 }
 
@@ -63,13 +64,16 @@ impl Overlay {
         while let Some(&tree) = TreeId::ALL.get(settling.next.tree) {
             let behind = settling.next.clone();
             let (mut through, mut bytes) = (None, 0);
-            for (key, held) in layer.read(tree).range::<[u8], _>(behind.range()) {
-                bytes += held_size(key, held.value());
-                through = Some(key.clone());
+            let changes = layer.read(tree);
+            for (key, value) in changes.range(&behind.range(), Order::Ascending) {
+                bytes += held_size(key, value);
+                through = Some(key);
                 if bytes >= most {
                     break;
                 }
             }
+            let through = through.map(<[u8]>::to_vec);
+            drop(changes);
             if through.is_some() {
                 settling.next.after.clone_from(&through);
                 settling.writing += 1;
@@ -92,22 +96,18 @@ impl Overlay {
     /// Writes a piece that was claimed, and lets the layer go if it was the last one.
     pub(super) fn write(&self, piece: Piece) -> Result<(), CoreError> {
         let (start, _) = piece.behind.range();
-        let end = piece
-            .through
-            .as_deref()
-            .map_or(Bound::Unbounded, Bound::Included);
+        let end = piece.through.map_or(Bound::Unbounded, Bound::Included);
         let layer = piece.layer.read(piece.tree);
-        let mut changes = layer
-            .range::<[u8], _>((start, end))
-            .map(|(key, held)| (&**key, held.value()));
+        let mut changes = layer.range(&(start, end), Order::Ascending);
         let mut replaced = TreeDigest::default();
         let mut told = |key: &[u8], before: &[u8]| {
-            if layer.get(key).is_some_and(|held| held.is_blind) {
+            if layer.is_blind(key) {
                 replaced.add(key, before);
             }
         };
         let index = &self.index;
         let written = index.apply_sorted(piece.tree, &mut changes, &mut told);
+        drop(changes);
         drop(layer);
         let mut sum = lock(self.replaced.of(piece.tree));
         *sum = sum.with(replaced);
@@ -151,15 +151,16 @@ impl Settling {
             } else {
                 (Bound::Unbounded, Bound::Unbounded)
             };
-            layer.read(*tree).range::<[u8], _>(range).next().is_none()
+            let changes = layer.read(*tree);
+            changes.range(&range, Order::Ascending).next().is_none()
         })
     }
 }
 
 impl Place {
     /// The keys of the tree that are behind it.
-    fn range(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        let after = self.after.as_deref();
+    fn range(&self) -> KeyRange {
+        let after = self.after.clone();
         (
             after.map_or(Bound::Unbounded, Bound::Excluded),
             Bound::Unbounded,
