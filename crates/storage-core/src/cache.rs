@@ -62,6 +62,11 @@ impl RecordCache {
         Ok(Found::Miss(Some(record)))
     }
 
+    /// What it does not use of its capacity, in bytes.
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        self.cache.capacity().saturating_sub(self.cache.weight())
+    }
+
     pub(crate) fn clear(&self) {
         self.cache.clear();
     }

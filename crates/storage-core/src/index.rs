@@ -115,6 +115,14 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
     /// Everything applied before the call survives a power cut once it returns.
     fn sync(&self) -> Result<(), CoreError>;
 
+    /// How long its files are, in bytes; 0 of one without.
+    fn file_len(&self) -> u64 {
+        0
+    }
+
+    /// Lets it hold back so many bytes more than it may, from now on: others do not use theirs.
+    fn lend(&self, _bytes: u64) {}
+
     /// How much it holds back of what was applied. One that writes at once holds nothing back.
     fn held_back(&self) -> HeldBack {
         HeldBack::Little

@@ -63,6 +63,12 @@ impl Window {
         self.cleared += 1;
     }
 
+    /// What it does not use of its capacity, in bytes.
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        let spare = self.capacity.saturating_sub(self.samples.len());
+        u64::try_from(spare.saturating_mul(size_of::<Sample>())).unwrap_or(u64::MAX)
+    }
+
     /// Whether there is no room for older samples.
     pub(crate) fn is_full(&self) -> bool {
         self.samples.len() >= self.capacity

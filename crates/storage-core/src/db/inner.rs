@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     /// Whether there is one; else those who commit do it.
     pub(crate) settles_beside: bool,
     pub(super) held_back_bytes: u64,
+    /// Whether more may be held back while others do not use their shares.
+    pub(super) lends: bool,
     /// Held while something is written to the index in use beside the writers.
     pub(super) settling: Mutex<()>,
     pub(super) failure: OnceLock<String>,
@@ -181,6 +183,7 @@ impl Inner {
             settle: Wake::default(),
             settles_beside: true,
             held_back_bytes: options.for_held_back(),
+            lends: options.held_back_bytes.is_none(),
             settling: Mutex::new(()),
             failure: OnceLock::new(),
             index_failure: Mutex::new(None),

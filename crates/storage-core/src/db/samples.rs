@@ -106,7 +106,7 @@ fn begin(found: &[Sample], count: usize) -> i64 {
 }
 
 impl Inner {
-    fn window(&self) -> RwLockReadGuard<'_, Window> {
+    pub(super) fn window(&self) -> RwLockReadGuard<'_, Window> {
         self.window.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -29,6 +29,7 @@ impl Inner {
         let Ok(index) = self.index() else {
             return false;
         };
+        self.lend(&*index);
         let settled = index.settle_some();
         drop(settling);
         match settled {
@@ -39,6 +40,17 @@ impl Inner {
                 give_up(index);
                 false
             }
+        }
+    }
+
+    /// Lets the index hold back what neither samples nor records use of their shares.
+    fn lend(&self, index: &dyn Index) {
+        if self.lends {
+            let spare = self
+                .window()
+                .spare_bytes()
+                .saturating_add(self.cache.spare_bytes());
+            index.lend(spare);
         }
     }
 

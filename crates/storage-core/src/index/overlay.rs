@@ -36,6 +36,9 @@ const WRITERS_PIECE: usize = 8 * 1024;
 /// How many bytes are written for each that is applied where too much is held back.
 const WRITTEN_FOR_APPLIED: usize = 3;
 
+/// The engine takes memory as its file grows, whatever it may: of what is lent, one byte for so many of the file.
+const ENGINES_PART: u64 = 2;
+
 mod held;
 mod layer;
 mod run;
@@ -59,10 +62,10 @@ pub(crate) struct Overlay {
     replaced: PerTree<Mutex<TreeDigest>>,
     /// Bytes of the upper layer from which on it is written.
     full: usize,
-    /// Bytes of both layers from which on those write who apply more.
-    too_much: usize,
+    /// What may be held back by itself.
+    capacity: usize,
     /// Bytes of both layers from which on those wait who have nothing left to write.
-    most: usize,
+    most: AtomicUsize,
     /// Bytes that writers are yet to write, where too much is held back.
     owed: AtomicUsize,
     /// Why writing failed, if it did once.
@@ -83,6 +86,7 @@ impl Overlay {
     /// single commit takes.
     pub(crate) fn new(index: Arc<dyn Index>, capacity_bytes: u64) -> Self {
         let quarter = usize::try_from(capacity_bytes / 4).unwrap_or(usize::MAX);
+        let capacity = quarter.saturating_mul(4).max(1);
         Self {
             index,
             layers: RwLock::default(),
@@ -91,10 +95,8 @@ impl Overlay {
             greatest: PerTree::default(),
             replaced: PerTree::default(),
             full: quarter.max(1),
-            // The lower layer is let go whole. It has so much at most, so that before it goes a third of that comes to
-            // the upper one.
-            too_much: quarter.saturating_mul(3).max(1),
-            most: quarter.saturating_mul(4).max(1),
+            capacity,
+            most: AtomicUsize::new(capacity),
             owed: AtomicUsize::new(0),
             failed: OnceLock::new(),
         }
@@ -150,6 +152,16 @@ impl Overlay {
             }
         }
         Ok(is_above)
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of both layers from which on those write who apply more. The lower layer is let go whole. It has so much at
+    /// most, so that before it goes a third of that comes to the upper one.
+    fn too_much(&self) -> usize {
+        (self.most() / 4).saturating_mul(3).max(1)
     }
 
     fn bytes(&self) -> usize {
@@ -244,11 +256,25 @@ impl Index for Overlay {
         self.index.sync()
     }
 
+    fn file_len(&self) -> u64 {
+        self.index.file_len()
+    }
+
+    fn lend(&self, bytes: u64) {
+        let bytes = bytes / 4 * 3;
+        let engines = self.index.file_len() / ENGINES_PART;
+        let usize = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let most = self.capacity.saturating_add(usize(bytes));
+        let most = most.saturating_sub(usize(engines));
+        self.most
+            .store(most.max(self.capacity / 2), Ordering::Relaxed);
+    }
+
     fn held_back(&self) -> HeldBack {
         let layers = self.layers();
         let upper = layers.upper.bytes();
         let lower = layers.lower.as_ref().map_or(0, |lower| lower.bytes());
-        if upper + lower >= self.too_much {
+        if upper + lower >= self.too_much() {
             HeldBack::TooMuch
         } else if upper >= self.full || lower > 0 {
             HeldBack::Much

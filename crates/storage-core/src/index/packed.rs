@@ -359,6 +359,10 @@ impl Index for Packed {
         Ok(Remains { entries, next })
     }
 
+    fn file_len(&self) -> u64 {
+        self.index.file_len()
+    }
+
     fn witness(&self) -> Result<Option<Witness>, CoreError> {
         self.index.witness()
     }

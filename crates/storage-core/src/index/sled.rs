@@ -171,10 +171,6 @@ impl SledIndex {
 }
 
 impl SledIndex {
-    fn is_large(&self) -> bool {
-        self.log.metadata().is_ok_and(|about| about.len() > LARGE)
-    }
-
     fn find(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
         let mut before: Option<sled::IVec> = None;
         loop {
@@ -243,7 +239,7 @@ impl Index for SledIndex {
         changes: &mut dyn Iterator<Item = Change<'_>>,
         replaced: Replaced<'_>,
     ) -> Result<(), CoreError> {
-        let touches = if self.is_large() { TOUCHES } else { 0 };
+        let touches = if self.file_len() > LARGE { TOUCHES } else { 0 };
         for (key, value) in changes {
             self.apply(tree, key, value, &mut |before| replaced(key, before))?;
             for _ in 0..touches {
@@ -296,6 +292,10 @@ impl Index for SledIndex {
             }
         }
         Ok(())
+    }
+
+    fn file_len(&self) -> u64 {
+        self.log.metadata().map_or(0, |about| about.len())
     }
 
     fn witness(&self) -> Result<Option<Witness>, CoreError> {

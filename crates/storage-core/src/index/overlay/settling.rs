@@ -134,7 +134,7 @@ impl Overlay {
     /// Others write the rest of the lower layer: who applies more waits for them once that is all that may be held back.
     pub(super) fn wait_for_others(&self, settling: MutexGuard<'_, Settling>) {
         let mut settling = settling;
-        while settling.writing > 0 && self.bytes() >= self.most {
+        while settling.writing > 0 && self.bytes() >= self.most() {
             let told = self.settled.wait(settling);
             settling = told.unwrap_or_else(PoisonError::into_inner);
         }

@@ -264,6 +264,6 @@ fn a_writer_without_help_holds_back_no_more_than_it_may() -> TestResult {
         highest = highest.max(over.bytes());
     }
     assert!(highest <= most, "{highest} bytes");
-    assert!(highest > over.too_much, "{highest} bytes");
+    assert!(highest > over.too_much(), "{highest} bytes");
     Ok(())
 }
