@@ -37,7 +37,7 @@ const WRITERS_PIECE: usize = 8 * 1024;
 const WRITTEN_FOR_APPLIED: usize = 3;
 
 /// The engine takes memory as its file grows, whatever it may: of what is lent, one byte for so many of the file.
-const ENGINES_PART: u64 = 2;
+const ENGINES_PART: u64 = 4;
 
 mod held;
 mod layer;

@@ -120,3 +120,6 @@ impl Changes {
         Box::new(either(run, others, order))
     }
 }
+
+#[cfg(test)]
+mod tests;

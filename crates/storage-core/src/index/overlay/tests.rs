@@ -11,7 +11,7 @@ use crate::error::CoreError;
 use crate::index::simulated::SimulatedHome;
 use crate::index::{HeldBack, IndexHome, Witness, held_size};
 use crate::tree::TreeId;
-use crate::view::{KeyRange, Order};
+use crate::view::{KeyRange, Order, Visit};
 
 type Model = BTreeMap<(TreeId, Vec<u8>), Vec<u8>>;
 type Found = Vec<(Vec<u8>, Vec<u8>)>;
@@ -20,15 +20,22 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 const TREES: [TreeId; 3] = [TreeId::Schema, TreeId::Metrics, TreeId::AuditLog];
 const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 
-struct Random(storage_testkit::Random);
+struct Random {
+    random: storage_testkit::Random,
+    /// Most keys come in order, if any do.
+    next: Option<u8>,
+}
 
 impl Random {
     fn of(seed: u64) -> Self {
-        Self(storage_testkit::Random(seed))
+        Self {
+            random: storage_testkit::Random(seed),
+            next: seed.is_multiple_of(2).then_some(0),
+        }
     }
 
     fn below(&mut self, end: u8) -> u8 {
-        u8::try_from(self.0.below(end.into())).unwrap_or_default()
+        u8::try_from(self.random.below(end.into())).unwrap_or_default()
     }
 
     fn tree(&mut self) -> TreeId {
@@ -39,14 +46,22 @@ impl Random {
     }
 
     fn key(&mut self) -> Vec<u8> {
-        vec![self.below(24)]
+        let next = self.next;
+        match next {
+            Some(next) if next < u8::MAX && self.below(12) > 0 => {
+                self.next = Some(next + 1);
+                vec![next]
+            }
+            Some(next) => vec![self.below(next.max(1))],
+            None => vec![self.below(24)],
+        }
     }
 
     fn bound(&mut self) -> Bound<Vec<u8>> {
         match self.below(3) {
             0 => Bound::Unbounded,
-            1 => Bound::Included(self.key()),
-            _ => Bound::Excluded(self.key()),
+            1 => Bound::Included(vec![self.below(24)]),
+            _ => Bound::Excluded(vec![self.below(24)]),
         }
     }
 }
@@ -266,4 +281,62 @@ fn a_writer_without_help_holds_back_no_more_than_it_may() -> TestResult {
     assert!(highest <= most, "{highest} bytes");
     assert!(highest > over.too_much(), "{highest} bytes");
     Ok(())
+}
+
+/// An index that holds nothing and says that its files are so long.
+#[derive(Debug)]
+struct Long(u64);
+
+impl Index for Long {
+    fn get(&self, _: TreeId, _: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
+        Ok(None)
+    }
+
+    fn apply(
+        &self,
+        _: TreeId,
+        _: &[u8],
+        _: Option<&[u8]>,
+        _: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CoreError> {
+        Ok(())
+    }
+
+    fn scan(&self, _: TreeId, _: &KeyRange, _: Order, _: Visit<'_>) -> Result<(), CoreError> {
+        Ok(())
+    }
+
+    fn file_len(&self) -> u64 {
+        self.0
+    }
+
+    fn witness(&self) -> Result<Option<Witness>, CoreError> {
+        Ok(None)
+    }
+
+    fn set_witness(&self, _: Witness) -> Result<(), CoreError> {
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), CoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn three_quarters_of_what_is_lent_are_used_less_a_quarter_of_the_files_and_half_of_its_own_stays() {
+    for (file_len, lent, most) in [
+        (0, 0, 1000),
+        (0, 800, 1600),
+        (400, 800, 1500),
+        (4000, 800, 600),
+        (4000, 0, 500),
+        (u64::MAX, 800, 500),
+    ] {
+        let over = Overlay::new(Arc::new(Long(file_len)), 1000);
+        over.lend(lent);
+        assert_eq!(over.most(), most, "{file_len} bytes of files, {lent} lent");
+        over.lend(0);
+        assert!(over.most() <= 1000, "what was lent is given back");
+    }
 }
