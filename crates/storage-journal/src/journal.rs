@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::bytes::len_u64;
-use crate::checkpoint;
 use crate::commit::{Change, MAX_COMMIT_SIZE};
 use crate::disk::{Disk, DiskFile, publish};
 use crate::error::JournalError;
