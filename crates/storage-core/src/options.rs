@@ -14,7 +14,7 @@ pub struct DbOptions {
     /// Bytes for caches: what is held back, the index's pages, records, samples.
     pub cache_capacity_bytes: u64,
     /// Bytes of commits that are held back in memory before they are written to the index; `None`: five sixteenths of
-    /// `cache_capacity_bytes`, and 0 holds nothing back.
+    /// `cache_capacity_bytes`, and what others do not use of it while the index is small. 0 holds nothing back.
     pub held_back_bytes: Option<u64>,
     /// How often buffered commits are made durable, in milliseconds; `None`: only by `flush` and by
     /// durable commits.

@@ -33,6 +33,8 @@ pub(crate) struct Window {
     /// It holds everything from this time on.
     from: Option<i64>,
     capacity: usize,
+    /// Places that were used since it was cleared: their memory is taken, also where nothing lies in them any more.
+    used: usize,
     /// How often it was cleared: what a reader found before is not added behind that.
     cleared: u64,
 }
@@ -52,6 +54,7 @@ impl Window {
             samples: VecDeque::new(),
             from: is_empty.then_some(0),
             capacity: capacity / size_of::<Sample>(),
+            used: 0,
             cleared: 0,
         }
     }
@@ -59,13 +62,14 @@ impl Window {
     /// Forgets everything: what it was told of is not what there is.
     pub(crate) fn clear(&mut self) {
         self.samples = VecDeque::new();
+        self.used = 0;
         self.from = None;
         self.cleared += 1;
     }
 
     /// What it does not use of its capacity, in bytes.
     pub(crate) fn spare_bytes(&self) -> u64 {
-        let spare = self.capacity.saturating_sub(self.samples.len());
+        let spare = self.capacity.saturating_sub(self.used);
         u64::try_from(spare.saturating_mul(size_of::<Sample>())).unwrap_or(u64::MAX)
     }
 
@@ -211,6 +215,8 @@ impl Window {
     /// copied to a larger place takes it twice; doubled where that is very much.
     fn reserve(&mut self, more: usize) {
         let len = self.samples.len();
+        // They go round.
+        self.used = (self.used + more).min(self.capacity);
         if len + more > self.samples.capacity() {
             // One more: the oldest goes when the newest has come.
             let most = (self.capacity + 1).max(len + more);

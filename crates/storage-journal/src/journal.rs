@@ -234,6 +234,9 @@ impl Journal {
         let written = writer.file.write_at(writer.offset, &writer.frame);
         written.map_err(|e| self.poison(JournalError::io("write", &writer.path, e)))?;
         let len = len_u64(writer.frame.len());
+        // What it says may be secret.
+        writer.frame.fill(0);
+        writer.frame.clear();
         writer.frame.shrink_to(KEPT);
         writer.offset += len;
         writer.since_checkpoint += len;

@@ -42,7 +42,7 @@ impl NodeStorage {
     }
 
     /// How many records each tree holds. No record is read for it: what is held back from the index is written first,
-    /// five sixteenths of the cache at most, however many there are.
+    /// most of the cache at most, however many there are.
     ///
     /// # Errors
     ///
@@ -71,7 +71,9 @@ impl NodeStorage {
     }
 
     /// Makes the index anew, which returns free space to the disk and heals what is damaged in it.
-    /// Reads and writes go on but for a moment at the end.
+    /// Reads and writes go on but for a moment at the end. Where it was sound, two checkpoints and nothing between them are
+    /// what stays of the journal then, if there is room to write them: increments of backups do not go on over that, and the next
+    /// backup is a full one.
     ///
     /// # Errors
     ///

@@ -125,7 +125,7 @@ impl NodeStorage {
     }
 
     /// How many peers are known. No record is read for it: what is held back from the index is written first,
-    /// five sixteenths of the cache at most, however many there are.
+    /// most of the cache at most, however many there are.
     ///
     /// # Errors
     ///

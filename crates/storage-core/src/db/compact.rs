@@ -13,6 +13,7 @@ use storage_journal::digest::Digests;
 
 use super::inner::{Durable, Inner, let_go, on_a_sound_base, settle};
 use super::reading::give_up;
+use super::recovery::chain;
 use super::{Db, compare};
 use crate::error::CoreError;
 use crate::index::Index;
@@ -38,8 +39,9 @@ pub struct Compacted {
 
 impl Db {
     /// Makes the index anew, which returns its free space to the disk and heals it, also one that
-    /// failed while in use; then makes two checkpoints, where there is room for one more, and removes what these make
-    /// needless of the journal. In memory there is nothing to do.
+    /// failed while in use. Where index and journal were the same it makes two checkpoints then, if there is room
+    /// for them, and removes what these make needless of the journal; that this fails is only logged. In memory there is
+    /// nothing to do.
     ///
     /// # Errors
     ///
@@ -91,6 +93,14 @@ pub(super) enum Old {
     Wipe,
 }
 
+/// An index that was put in the place of another.
+struct Exchanged {
+    compacted: Compacted,
+    /// The one that was in use, and whether it was what the journal has.
+    before: Option<Arc<dyn Index>>,
+    is_sound: bool,
+}
+
 impl Inner {
     pub(super) fn compact(&self, old: Old) -> Result<Compacted, CoreError> {
         let _alone = self.alone()?;
@@ -122,7 +132,11 @@ impl Inner {
         if done.is_err() && self.failed().is_none() {
             tidy()?;
         }
-        let (compacted, before) = done?;
+        let Exchanged {
+            compacted,
+            before,
+            is_sound,
+        } = done?;
         match (before, old) {
             // It writes to its files until it is closed.
             (Some(before), Old::Wipe) => let_go(before).map_err(|_used| CoreError::Busy)?,
@@ -132,8 +146,12 @@ impl Inner {
             }
             (None, _) => {}
         }
-        if old == Old::Remove && durable.room_for_checkpoint().is_ok() {
-            self.shorten(durable)?;
+        // Where index and journal were not the same, the journal keeps what it has.
+        if old == Old::Remove
+            && is_sound
+            && let Err(error) = self.shorten(durable)
+        {
+            tracing::warn!(reason = %chain(&error), "the journal was not shortened behind the compaction");
         }
         Ok(compacted)
     }
@@ -143,12 +161,18 @@ impl Inner {
         let journal = &durable.journal;
         journal.begin_segment().map_err(|e| self.latch(e.into()))?;
         for _ in 0..2 {
-            // A checkpoint has the name of its commit, whose segment stays: one that changes nothing, in the new segment.
+            durable.room_for_checkpoint()?;
             let turn = self.take_turn()?;
+            self.check_journal()?;
+            // A checkpoint has the name of its commit, whose segment stays: one that changes nothing, in the new segment.
             let body = commit::encode(std::iter::empty());
+            // Who reads the state at the last commit from the journal finds it there until this is the last.
+            let applying = self.applying.write();
+            let applying = applying.unwrap_or_else(PoisonError::into_inner);
             let appended = journal.append((self.clock)(), &body);
             let number = appended.map_err(|e| self.latch(e.into()))?;
             self.last_commit.store(number, Ordering::Release);
+            drop(applying);
             drop(turn);
             self.checkpoint_alone(journal)?;
         }
@@ -156,10 +180,7 @@ impl Inner {
         self.mark()
     }
 
-    fn compact_with(
-        &self,
-        durable: &Durable,
-    ) -> Result<(Compacted, Option<Arc<dyn Index>>), CoreError> {
+    fn compact_with(&self, durable: &Durable) -> Result<Exchanged, CoreError> {
         let started = Instant::now();
         let size = || self.path.as_deref().map_or(Ok(0), size::of);
         let bytes_before = size()?;
@@ -190,8 +211,10 @@ impl Inner {
             .index()
             .and_then(|index| turn.sequence.settled(&*index));
         // Of an index that failed it is not known what was in it.
-        let was_wrong =
-            self.index_failure().is_none() && expected.is_ok_and(|expected| expected != digests);
+        let has_failed = self.index_failure().is_some();
+        let is_same = expected.map(|expected| expected == digests);
+        let was_wrong = !has_failed && matches!(is_same, Ok(false));
+        let is_sound = !has_failed && matches!(is_same, Ok(true));
         journal
             .sync_through(number)
             .map_err(|e| self.latch(e.into()))?;
@@ -224,7 +247,11 @@ impl Inner {
             bytes_after,
             entries,
         };
-        Ok((compacted, before))
+        Ok(Exchanged {
+            compacted,
+            before,
+            is_sound,
+        })
     }
 
     /// Applies what was committed since `after` to the new index; returns through which commit.

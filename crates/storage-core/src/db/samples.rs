@@ -116,7 +116,8 @@ impl Inner {
 
     /// Called while the commit is applied.
     pub(super) fn tell_window(&self, commit: &Commit) {
-        if let Some(samples) = commit.samples() {
+        let in_order = |samples: &&[Sample]| samples.is_sorted_by_key(|(time, _)| *time);
+        if let Some(samples) = commit.samples().filter(in_order) {
             if !samples.is_empty() {
                 let mut window = self.window_mut();
                 for sample in samples {

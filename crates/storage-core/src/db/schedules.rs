@@ -30,7 +30,7 @@ fn options() -> DbOptions {
     let mut options = DbOptions::new(PathBuf::from("data.sled"), 2, || 1_700_000_000_000);
     options.cache_capacity_bytes = 4096;
     // A commit is a full layer.
-    options.held_back_bytes = Some(3 * 300);
+    options.held_back_bytes = Some(4 * 210);
     options
 }
 

@@ -55,7 +55,7 @@ impl Inner {
     }
 
     /// Called by the writer after its commit, which succeeded whatever happens here.
-    pub(super) fn make_room(&self, index: &Arc<dyn Index>, commit: &Commit) {
+    pub(super) fn make_room(&self, index: Arc<dyn Index>, commit: &Commit) {
         let held_back = index.held_back();
         if held_back == HeldBack::Little {
             return;
@@ -66,7 +66,8 @@ impl Inner {
                 .changes()
                 .map(|(_, key, value)| held_size(key, value));
             if let Err(error) = index.make_room(sizes.sum()) {
-                self.give_up_failed(index, error);
+                self.give_up_failed(&index, error);
+                give_up(index);
             }
         }
     }

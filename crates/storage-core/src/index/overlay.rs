@@ -82,7 +82,7 @@ enum Greatest {
 }
 
 impl Overlay {
-    /// Over `index`, which nobody else writes to. It holds back `capacity_bytes` at most, and a few times what a
+    /// Over `index`, which nobody else writes to. It holds back `capacity_bytes` at most, with what is lent, and a few times what a
     /// single commit takes.
     pub(crate) fn new(index: Arc<dyn Index>, capacity_bytes: u64) -> Self {
         let quarter = usize::try_from(capacity_bytes / 4).unwrap_or(usize::MAX);

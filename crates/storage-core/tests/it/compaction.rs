@@ -1,8 +1,10 @@
 //! What compaction leaves of the journal: two checkpoints, either of which has everything.
 
+use std::io;
+
 use storage_core::SimulatedHome;
 use storage_core::history::SimulatedDisk;
-use storage_journal::disk::Space;
+use storage_journal::disk::{Fault, Space};
 
 use crate::damage::journal_files;
 use crate::workload::{Random, State, TestResult, dump, open, step};
@@ -85,19 +87,65 @@ fn commits_go_on_behind_it_and_it_can_be_done_again() -> TestResult {
 
 #[test]
 fn without_room_for_checkpoints_the_index_is_made_anew_all_the_same() -> TestResult {
-    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
-    let db = open(&disk, &home)?;
-    let mut random = Random(9);
-    for _ in 0..40 {
-        step(&db, &mut random)?;
+    // What is looked for is what the journal took since the last checkpoint, which is less than the first one takes, and
+    // then that.
+    let mut written = Vec::new();
+    for room in (0..4000).step_by(50) {
+        let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+        let db = open(&disk, &home)?;
+        step(&db, &mut Random(9))?;
+        let state = dump(&db)?;
+        // What is kept free is a twentieth.
+        let total = 1 << 30;
+        let free = total / 20 + room;
+        disk.set_space(Some(Space { free, total }));
+        db.compact()?;
+        assert_eq!(dump(&db)?, state, "room for {room}");
+        written.push(names(&disk, "nonos").len());
     }
-    let state = dump(&db)?;
-    let total = 1 << 30;
-    // An index in memory takes no room, and what is kept free is a twentieth.
-    let free = total / 20;
-    disk.set_space(Some(Space { free, total }));
+    assert!(written.is_sorted(), "{written:?}");
+    written.dedup();
+    assert_eq!(written, [0, 1, 2]);
+    Ok(())
+}
+
+/// It succeeded once the index was exchanged, whatever happens to the checkpoints.
+#[test]
+fn an_error_at_any_call_of_it_loses_nothing() -> TestResult {
+    let begun = || -> Result<_, storage_core::CoreError> {
+        let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+        let db = open(&disk, &home)?;
+        let mut random = Random(3);
+        for _ in 0..12 {
+            step(&db, &mut random)?;
+        }
+        db.checkpoint()?;
+        step(&db, &mut random)?;
+        Ok((disk, home, db))
+    };
+    let (disk, _, db) = begun()?;
+    let before = disk.calls();
     db.compact()?;
-    assert!(names(&disk, "nonos").len() < 2, "no room was looked for");
-    assert_eq!(dump(&db)?, state);
+    let (mut failed, mut succeeded) = (0, 0);
+    for at_call in before..disk.calls() {
+        for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
+            let (disk, home, db) = begun()?;
+            let state = dump(&db)?;
+            disk.fail(Some(Fault { at_call, kind }));
+            let compacted = db.compact();
+            failed += u32::from(compacted.is_err());
+            succeeded += u32::from(compacted.is_ok());
+            let case = format!("{kind:?} at call {at_call}: {compacted:?}");
+            disk.fail(None);
+            assert_eq!(dump(&db)?, state, "{case}");
+            let (disk, home) = (crate::damage::copy(&disk), home.fork());
+            drop(db);
+            let db = open(&disk, &home).map_err(|e| format!("{case}: {e}"))?;
+            assert_eq!(dump(&db)?, state, "{case}, opened again");
+            home.remove();
+        }
+    }
+    assert!(failed > 5, "{failed} failed");
+    assert!(succeeded > 50, "{succeeded} succeeded");
     Ok(())
 }

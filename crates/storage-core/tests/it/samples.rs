@@ -58,7 +58,7 @@ fn ranges_and_the_newest_are_what_was_committed_whatever_is_kept_decoded() -> Te
                 |random: &mut Random| i64::try_from(random.below(TIMES)).expect("a small number");
             let newest = model.last_key_value().map_or(0, |(time, _)| *time);
             let (mut put, mut removed) = (Vec::new(), Vec::new());
-            match random.below(20) {
+            match random.below(22) {
                 0..8 => put.extend((1..=3).map(|more| newest + more)),
                 8..11 => put.push(time(&mut random)),
                 11 => removed.push(time(&mut random)),
@@ -81,6 +81,31 @@ fn ranges_and_the_newest_are_what_was_committed_whatever_is_kept_decoded() -> Te
                     metrics::load_range(&db, 0, i64::MAX)?;
                     db.flush()?;
                     db.compact()?;
+                }
+                // In one commit, in no order, some of them twice; and one removed, put again, or both.
+                17..20 => {
+                    let batch: Samples = (0..8)
+                        .map(|number| (time(&mut random), sample(step * 100 + number)))
+                        .collect();
+                    let (first, kind) = (time(&mut random), random.below(4));
+                    let again = sample(step * 100 + 50);
+                    db.update(Durability::Buffered, |_, commit| {
+                        metrics::store_all(commit, &batch)?;
+                        if kind > 0 {
+                            commit.delete(TreeId::Metrics, first.to_be_bytes().to_vec());
+                        }
+                        if kind > 1 {
+                            metrics::store(commit, first, &again)?;
+                        }
+                        Ok::<_, CoreError>(())
+                    })?;
+                    model.extend(batch);
+                    if kind > 0 {
+                        model.remove(&first);
+                    }
+                    if kind > 1 {
+                        model.insert(first, again);
+                    }
                 }
                 _ => {}
             }

@@ -44,9 +44,13 @@ impl Inner {
                 let body = &mut sequence.body;
                 commit::encode_into(body, changes);
                 let now_ms = (self.clock)();
-                durable.reserve.check(body.len(), durability, now_ms)?;
-                let appended = durable.journal.append(now_ms, body);
+                let checked = durable.reserve.check(body.len(), durability, now_ms);
+                let appended = checked.map(|()| durable.journal.append(now_ms, body));
+                // What it says may be secret.
+                body.fill(0);
+                body.clear();
                 body.shrink_to(KEPT);
+                let appended = appended?;
                 let number = appended.map_err(|e| self.latch(e.into()))?;
                 if durable.journal.unsynced_bytes() >= AHEAD {
                     self.sync.wake();
@@ -65,6 +69,8 @@ impl Inner {
         };
         self.last_commit.store(number, Ordering::Release);
         if let Err(error) = applied {
+            // While it is in use as well: it may hang where it is dropped last.
+            drop(index);
             for (tree, key, _) in commit.changes() {
                 self.cache.remove(tree, key);
             }
@@ -75,7 +81,7 @@ impl Inner {
         self.tell_window(commit);
         drop(applying);
         if let Ok(index) = index {
-            self.make_room(&index, commit);
+            self.make_room(index, commit);
         }
         Ok(number)
     }

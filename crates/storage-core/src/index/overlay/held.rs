@@ -24,6 +24,8 @@ impl Held {
 
 /// A run is given up once it is not so many times as long as what came in another order.
 const MOSTLY: usize = 8;
+/// A longer run stays, as one commit would wait for all of it.
+const MOST_MOVED: usize = 4096;
 
 /// Those whose keys came in order are in the run, the others by themselves; no key is in both. Where keys come in no order there
 /// is soon no run, nor is one begun.
@@ -71,18 +73,15 @@ impl Changes {
     pub(super) fn insert(&mut self, key: &[u8], value: Option<&[u8]>, is_blind: bool) {
         let has_run = !self.run.is_empty();
         if self.run.ends_below(key) && (has_run || self.others.is_empty()) {
-            if !self.others.is_empty()
-                && let Some(deletion) = self.others.remove(key)
-            {
-                self.others_bytes -= held_size(key, deletion.value());
-            }
+            // None of the others is above the run.
             return self.run.push(key, value, is_blind);
         }
         // At most a deletion is there.
         if has_run && self.run.replace(key, value).is_some() {
             return;
         }
-        if has_run && self.run.len() < MOSTLY * (self.others.len() + 1) {
+        let mostly = MOSTLY * (self.others.len() + 1);
+        if has_run && self.run.len() < mostly.min(MOST_MOVED) {
             let run = std::mem::take(&mut self.run);
             for (key, held) in run.into_held() {
                 self.insert_other(&key, held);

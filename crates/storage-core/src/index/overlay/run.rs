@@ -38,7 +38,7 @@ impl Run {
         self.entries.len()
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory, without the unused ends of chunks.
     pub(super) fn bytes(&self) -> usize {
         self.written + self.entries.len() * OVERHEAD
     }
