@@ -2,12 +2,65 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 
 use crate::error::CoreError;
 use crate::view::{self, KeyRange, Order, Visit};
 
-/// Puts and, without a value, deletions, by key.
-pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// Puts and, without a value, deletions, by key. A single one, as most commits have, takes no search tree.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// None where there are more.
+    one: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    more: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl Changes {
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.one.is_some()) + self.more.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.one.is_none() && self.more.is_empty()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        match &self.one {
+            Some((one, value)) => (one == key).then_some(value),
+            None => self.more.get(key),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        match &mut self.one {
+            None if self.more.is_empty() => self.one = Some((key, value)),
+            Some((one, there)) if *one == key => *there = value,
+            _ => {
+                self.more.extend(self.one.take());
+                self.more.insert(key, value);
+            }
+        }
+    }
+
+    /// In the order of keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Change<'_>> + Clone {
+        let one = self.one.iter().map(|(key, value)| (key, value));
+        let all = one.chain(&self.more);
+        all.map(|(key, value)| (key.as_slice(), value.as_deref()))
+    }
+
+    /// Those of a range, as a scan in this order meets them.
+    pub(crate) fn range<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        order: Order,
+    ) -> impl Iterator<Item = Change<'a>> {
+        let one = self.one.iter();
+        let one = one.filter(|(key, _)| view::as_slices(range).contains(&key.as_slice()));
+        let one = one.map(|(key, value)| (key.as_slice(), value.as_deref()));
+        one.chain(of_range(&self.more, range, order, Option::as_deref))
+    }
+}
 
 /// One of them.
 pub(crate) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -70,4 +123,56 @@ pub(crate) fn over<'a>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Bound;
+
+    use super::*;
+
+    #[test]
+    fn one_change_or_more_are_found_as_they_were_made() {
+        for seed in 0..2000 {
+            let mut random = storage_testkit::Random(seed);
+            let mut byte = |end| vec![u8::try_from(random.below(end)).unwrap_or_default()];
+            let (mut changes, mut model) = (Changes::default(), BTreeMap::new());
+            for _ in 0..seed % 6 {
+                let (key, value) = (byte(6), byte(3));
+                let value = (value != [0]).then_some(value);
+                changes.insert(key.clone(), value.clone());
+                model.insert(key, value);
+                assert_eq!(changes.len(), model.len(), "seed {seed}");
+            }
+            assert_eq!(changes.is_empty(), model.is_empty(), "seed {seed}");
+            for key in 0..6 {
+                assert_eq!(changes.get(&[key]), model.get([key].as_slice()), "{seed}");
+            }
+            let expected = |range: &KeyRange| -> Vec<_> {
+                let inside = |key: &&[u8]| view::as_slices(range).contains(key);
+                let all = model
+                    .iter()
+                    .map(|(key, value)| (key.as_slice(), value.as_deref()));
+                all.filter(|(key, _)| !view::is_empty(range) && inside(key))
+                    .collect()
+            };
+            let everything = (Bound::Unbounded, Bound::Unbounded);
+            assert!(changes.iter().eq(expected(&everything)), "seed {seed}");
+            let ends = [
+                Bound::Included(byte(6)),
+                Bound::Excluded(byte(6)),
+                Bound::Unbounded,
+            ];
+            for start in &ends {
+                for end in &ends {
+                    let range = (start.clone(), end.clone());
+                    let mut found: Vec<_> = changes.range(&range, Order::Descending).collect();
+                    found.reverse();
+                    assert_eq!(found, expected(&range), "seed {seed}: {range:?}");
+                    let found: Vec<_> = changes.range(&range, Order::Ascending).collect();
+                    assert_eq!(found, expected(&range), "seed {seed}: {range:?}");
+                }
+            }
+        }
+    }
 }

@@ -125,15 +125,14 @@ impl Commit {
 
     /// The changes of a tree, in the order of keys.
     pub(crate) fn changes_of(&self, tree: TreeId) -> impl Iterator<Item = Change<'_>> {
-        let changes = self.changes.of(tree).iter();
-        changes.map(|(key, value)| (key.as_slice(), value.as_deref()))
+        self.changes.of(tree).iter()
     }
 
     /// The changes in the order of tree and key.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (TreeId, &[u8], Option<&[u8]>)> + Clone {
         TreeId::ALL.into_iter().flat_map(|tree| {
             let changes = self.changes.of(tree).iter();
-            changes.map(move |(key, value)| (tree, key.as_slice(), value.as_deref()))
+            changes.map(move |(key, value)| (tree, key, value))
         })
     }
 }
@@ -161,7 +160,7 @@ impl Read for Pending<'_> {
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
         let changes = self.commit.changes.of(tree);
-        let changes = changes::of_range(changes, range, order, Option::as_deref);
+        let changes = changes.range(range, order);
         changes::over(changes, order, visit, |visit| {
             self.view.scan(tree, range, order, visit)
         })

@@ -149,3 +149,23 @@ fn an_error_at_any_call_of_it_loses_nothing() -> TestResult {
     assert!(succeeded > 50, "{succeeded} succeeded");
     Ok(())
 }
+
+/// What an index lost that failed is healed; what there is of the past may be needed.
+#[test]
+fn behind_an_index_that_failed_the_journal_keeps_what_it_has() -> TestResult {
+    let (disk, home) = (SimulatedDisk::default(), SimulatedHome::default());
+    let db = open(&disk, &home)?;
+    let mut random = Random(5);
+    for _ in 0..20 {
+        step(&db, &mut random)?;
+        db.checkpoint()?;
+    }
+    db.flush()?;
+    let before = journal_files(&disk);
+    home.break_after(0);
+    let state = dump(&db)?;
+    db.compact()?;
+    assert_eq!(journal_files(&disk), before);
+    assert_eq!(dump(&db)?, state);
+    Ok(())
+}
