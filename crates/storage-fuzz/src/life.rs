@@ -116,7 +116,7 @@ impl Life {
             }
             1 => self.db.checkpoint()?,
             2 => {
-                self.db.compact()?;
+                self.compact()?;
                 self.mark();
             }
             3 => return self.close(),
@@ -159,6 +159,18 @@ impl Life {
         Ok(())
     }
 
+    /// With the commits that it makes, which change nothing.
+    fn compact(&mut self) -> Result<(), CoreError> {
+        let before = self.db.last_commit();
+        let compacted = self.db.compact();
+        let (_, state) = self.states.last().expect("there is one");
+        let state = state.clone();
+        let numbers = before + 1..=self.db.last_commit();
+        self.states
+            .extend(numbers.map(|number| (Some(number), state.clone())));
+        compacted.map(drop)
+    }
+
     /// Any operation, and a call of the disk in it that fails. What it did is open until the next opening.
     fn fail(mut self, choices: &mut Choices<'_>) -> Result<Self, CoreError> {
         let kinds = [std::io::ErrorKind::Other, std::io::ErrorKind::StorageFull];
@@ -169,7 +181,13 @@ impl Life {
         let failed = match choices.below(4) {
             0 => self.db.flush(),
             1 => self.db.checkpoint(),
-            2 => self.db.compact().map(drop),
+            2 => {
+                let compacted = self.compact();
+                // A commit that failed may be there.
+                let (_, state) = self.states.last().expect("there is one");
+                self.states.push((None, state.clone()));
+                compacted
+            }
             _ => self.update(choices),
         };
         if matches!(self.db.health(), Health::Poisoned { .. }) {
