@@ -159,3 +159,27 @@ fn what_is_no_sample_is_not_in_the_window_and_hides_nothing() -> TestResult {
     assert_eq!(window.newest(1), None);
     Ok(())
 }
+
+#[test]
+fn memory_that_was_used_once_is_not_spare_until_it_is_cleared() -> TestResult {
+    let bytes = u64::try_from(size_of::<Sample>())?;
+    let (mut all, mut window) = (All::default(), Window::new(100 * bytes, true));
+    assert_eq!(window.spare_bytes(), 100 * bytes);
+    for time in 0..10 {
+        put(&mut window, &mut all, time, time)?;
+    }
+    assert_eq!(window.spare_bytes(), 90 * bytes);
+    window.apply(&TimestampKey::encode(&9)?, None);
+    assert_eq!(
+        window.spare_bytes(),
+        90 * bytes,
+        "a removal gives none back"
+    );
+    for time in 10..500 {
+        put(&mut window, &mut all, time, time)?;
+    }
+    assert_eq!(window.spare_bytes(), 0);
+    window.clear();
+    assert_eq!(window.spare_bytes(), 100 * bytes);
+    Ok(())
+}
