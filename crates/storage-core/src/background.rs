@@ -1,6 +1,7 @@
-//! What runs beside the callers: the timer, checkpoints, and `flush_async`.
+//! What runs beside the callers: the timer, checkpoints, what is read ahead of them, and `flush_async`.
 
 use std::future::Future;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,6 +18,8 @@ use crate::woken::Woken;
 
 /// How often it is looked whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after an opening, or between two pieces while commits are made, the window of samples is let alone.
+const WARM_AFTER: Duration = Duration::from_millis(20);
 /// The longest pause after work that failed.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
@@ -53,6 +56,10 @@ impl Background {
                     let _latched = inner.sync_through(inner.last_commit());
                 }
             })?;
+        }
+        if inner.settles_beside {
+            let inner = Arc::clone(&inner);
+            background.spawn("nonos-warm", move |stop| warm(&inner, stop))?;
         }
         background.spawn("nonos-background", move |stop| {
             let mut next_flush = flush_every.map(|every| Instant::now() + every);
@@ -95,6 +102,19 @@ impl Background {
         let thread = thread.map_err(|source| CoreError::Thread { source })?;
         self.threads.push(thread);
         Ok(())
+    }
+}
+
+/// Fills the window of samples: a piece after the other where no commit comes, else one after each pause.
+fn warm(inner: &Inner, stop: &Stop) {
+    let mut seen = None;
+    loop {
+        let last = Some(inner.last_commit());
+        let is_quiet = mem::replace(&mut seen, last) == last;
+        let pause = if is_quiet { Duration::ZERO } else { WARM_AFTER };
+        if wait(stop, pause) || !inner.warm_window() {
+            return;
+        }
     }
 }
 

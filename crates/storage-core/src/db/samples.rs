@@ -14,6 +14,8 @@ use crate::window::{Sample, Window};
 
 /// How many samples the window is filled by, at least.
 const LEAST: usize = 256;
+/// How many it is filled by beside the callers. A commit waits for as long as these take to be read.
+const PIECE: usize = 1024;
 
 impl Db {
     /// The samples from `start`, of 1970 or later, to `end`, both included, oldest first.
@@ -40,7 +42,7 @@ impl Db {
         if known.from.is_some() && end >= before {
             inner.window_mut().prepend(known, start, &found);
         } else {
-            self.fill_window(found.len() / 4);
+            inner.fill_window(found.len() / 4);
         }
         if let Some(from) = known.from.filter(|from| *from <= end) {
             let newer = inner.window().range(from, end);
@@ -75,26 +77,6 @@ impl Db {
             .prepend(known, start, older.unwrap_or_default());
         Ok(found)
     }
-
-    /// Lets the window begin so many samples earlier: it comes to what is asked for, at a quarter more of each read that it
-    /// could not answer, and of [`LEAST`] at least.
-    fn fill_window(&self, count: usize) {
-        let count = count.max(LEAST);
-        let known = self.inner.window().known();
-        if self.inner.window().is_full() || known.from == Some(0) {
-            return;
-        }
-        let before = known.from.map(|from| from.saturating_sub(1));
-        let view = View {
-            inner: &self.inner,
-            counted: false,
-        };
-        // Whoever asks for what cannot be read is told.
-        if let Ok(found) = metrics::latest_through(&view, before, count) {
-            let start = begin(&found, count);
-            self.inner.window_mut().prepend(known, start, &found);
-        }
-    }
 }
 
 /// From when on these are all, if they are the newest `count` there are.
@@ -112,6 +94,34 @@ impl Inner {
 
     pub(super) fn window_mut(&self) -> RwLockWriteGuard<'_, Window> {
         self.window.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the window a piece closer to what it may hold; whether there may be more to bring.
+    pub(crate) fn warm_window(&self) -> bool {
+        self.fill_window(PIECE)
+    }
+
+    /// Lets the window begin so many samples earlier, [`LEAST`] at least: it comes to what is asked for, at a quarter more of
+    /// each read that it could not answer. Whether it could begin earlier still.
+    fn fill_window(&self, count: usize) -> bool {
+        let count = count.max(LEAST);
+        let _between = self.between_commits();
+        let known = self.window().known();
+        if self.window().is_full() || known.from == Some(0) {
+            return false;
+        }
+        let before = known.from.map(|from| from.saturating_sub(1));
+        let view = View {
+            inner: self,
+            counted: false,
+        };
+        // Whoever asks for what cannot be read is told.
+        let Ok(found) = metrics::latest_through(&view, before, count) else {
+            return false;
+        };
+        let start = begin(&found, count);
+        self.window_mut().prepend(known, start, &found);
+        true
     }
 
     /// Called while the commit is applied.
@@ -138,5 +148,49 @@ impl Inner {
         counters::add(&self.counters.reads, found.len());
         counters::add(&self.activity.of(TreeId::Metrics).reads, found.len());
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::db::recovery::Layout;
+    use crate::options::DbOptions;
+
+    const COUNT: i64 = 2_500;
+    const LONGEST: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn after_an_opening_the_samples_come_to_memory_by_themselves()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let options = DbOptions::new(directory.path().join("data.sled"), 2, || 1_770_000_000_000);
+        let open = || {
+            let layout = |_: &dyn crate::view::Read| {
+                Ok(Layout {
+                    schema_version: 2,
+                    is_framed: true,
+                })
+            };
+            Db::open(&options, &layout)
+        };
+        let samples: Vec<Sample> = (0..COUNT).map(|time| (time, Default::default())).collect();
+        let db = open()?;
+        metrics::store_batch(&db, &samples)?;
+        drop(db);
+
+        let db = open()?;
+        let began = Instant::now();
+        while db.inner.window().known().from != Some(0) {
+            assert!(began.elapsed() < LONGEST, "{:?}", db.inner.window().known());
+            thread::yield_now();
+        }
+        assert!(!db.inner.warm_window(), "there is no more to bring");
+        assert_eq!(db.samples(0, COUNT)?, samples);
+        assert_eq!(db.inner.counters.snapshot().read_bytes, 0);
+        Ok(())
     }
 }
