@@ -16,11 +16,11 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blake2::Blake2b;
 use blake2::digest::consts::U32;
-use blake2::{Blake2b, Digest};
 
 use crate::bytes::{Fields, len_u64};
-use crate::digest::{Digests, MAX_TREES};
+use crate::digest::Digests;
 use crate::disk::{Disk, DiskFile, UNPUBLISHED};
 use crate::error::JournalError;
 use crate::tail::is_empty;
@@ -28,12 +28,14 @@ use crate::tail::is_empty;
 mod about;
 mod block;
 mod index;
+mod packing;
 pub(crate) mod rest;
+mod verify;
 mod write;
 
 pub use about::About;
 use index::BlockIndex;
-pub use write::{write, write_if};
+pub use write::{Put, each, write, write_if};
 
 pub(crate) type Blake2b256 = Blake2b<U32>;
 
@@ -46,8 +48,8 @@ const VERSION: u32 = 1;
 const TRAILER_LEN: usize = 8 + 8 + 32 + 8;
 /// The header is read in one piece of this length, or what the file has.
 const MAX_HEADER_LEN: usize = 512;
-/// Records that are read back between two pulses.
-const PULSE_EVERY: u64 = 1024;
+/// No block is longer as it is stored.
+const MAX_STORED: usize = block::HEADER_LEN + block::MAX_LEN;
 /// A year's index has some thousand entries; this bounds what a damaged length may allocate.
 const MAX_INDEX_LEN: u64 = 256 * 1024 * 1024;
 
@@ -238,83 +240,53 @@ impl Checkpoint {
         })
     }
 
-    /// Reads the whole file: every block, the counts and digests, and the hash of it all.
-    ///
-    /// # Errors
-    ///
-    /// [`JournalError::Checkpoint`] names the first part that is damaged; [`JournalError::Io`].
-    pub fn verify(&self) -> Result<(), JournalError> {
-        self.verify_with(&mut || Ok(()))
-    }
-
-    /// [`verify`](Self::verify); `pulse` is called many times a second, and ends it by an error.
-    ///
-    /// # Errors
-    ///
-    /// As there, and those of `pulse`.
-    pub fn verify_with<E: From<JournalError>>(
+    /// Visits the records of one tree, in the order of keys.
+    pub(crate) fn visit<E: From<JournalError>>(
         &self,
-        pulse: &mut dyn FnMut() -> Result<(), E>,
+        tree: u8,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let hash_offset = self.size - len_u64(TRAILER_LEN) + 16;
-        let mut hasher = Blake2b256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut offset = 0;
-        while offset < hash_offset {
-            pulse()?;
-            let left = usize::try_from(hash_offset - offset).unwrap_or(usize::MAX);
-            let len = left.min(buffer.len());
-            let piece = buffer.get_mut(..len).unwrap_or_default();
-            self.read_exact(offset, piece)?;
-            hasher.update(&*piece);
-            offset += len_u64(len);
-        }
-        let mut stored = [0; 32];
-        self.read_exact(hash_offset, &mut stored)?;
-        if hasher.finalize().as_slice() != stored {
-            return Err(self.damaged("hash").into());
-        }
-        let mut found = Digests::empty(MAX_TREES);
-        let mut last: Option<(u8, Vec<u8>)> = None;
-        for (number, record) in (0_u64..).zip(self.records()) {
-            if number.is_multiple_of(PULSE_EVERY) {
-                pulse()?;
+        let damaged = || self.damaged("block");
+        for number in self.index.first_of(tree)..self.index.first_of(tree.saturating_add(1)) {
+            let stored = self.stored(number)?;
+            let plain = block::open(&stored).ok_or_else(damaged)?;
+            let entries = plain.entries().ok_or_else(damaged)?;
+            if !self.is_block(number, plain.tree, entries.first().map(|(key, _)| *key)) {
+                return Err(damaged().into());
             }
-            let (tree, key, value) = record?;
-            let digest = found.of_mut(tree).ok_or_else(|| self.damaged("block"))?;
-            digest.add(&key, &value);
-            let place = (tree, key);
-            if last.is_some_and(|last| last >= place) {
-                return Err(self.damaged("order").into());
-            }
-            last = Some(place);
-        }
-        if found != self.index.digests {
-            return Err(self.damaged("digests").into());
+            entries
+                .into_iter()
+                .try_for_each(|(key, value)| visit(key, value))?;
         }
         Ok(())
     }
 
-    fn block(&self, number: usize) -> Result<(u8, Vec<block::Entry>), JournalError> {
+    /// Whether a block of this tree that begins with this key is the one of this number. By another first key than its
+    /// own, a record of it would not be found.
+    fn is_block(&self, number: usize, tree: u8, first: Option<&[u8]>) -> bool {
         let place = self.index.places.get(number);
-        let place = place.ok_or_else(|| self.damaged("index"))?;
-        let mut bytes = vec![0; block::HEADER_LEN];
-        self.read_exact(place.offset, &mut bytes)?;
-        let len = block::stored_len(&bytes).ok_or_else(|| self.damaged("block"))?;
-        let end = place.offset + len_u64(block::HEADER_LEN + len);
+        place.is_some_and(|place| (place.tree, Some(&*place.first_key)) == (tree, first))
+    }
+
+    /// The bytes of a block, as they are stored.
+    fn stored(&self, number: usize) -> Result<Vec<u8>, JournalError> {
+        let damaged = || self.damaged("block");
+        let place = self.index.places.get(number).ok_or_else(damaged)?;
         let next = self.index.places.get(number + 1);
-        if end != next.map_or(self.index_offset, |next| next.offset) {
-            return Err(self.damaged("block"));
-        }
-        bytes.resize(block::HEADER_LEN + len, 0);
-        let stored = bytes.get_mut(block::HEADER_LEN..).unwrap_or_default();
-        self.read_exact(place.offset + len_u64(block::HEADER_LEN), stored)?;
-        // By another first key than its own, a record of it would not be found.
+        let end = next.map_or(self.index_offset, |next| next.offset);
+        let len = end.checked_sub(place.offset).map(usize::try_from);
+        let len = len.and_then(Result::ok).filter(|len| *len <= MAX_STORED);
+        let mut bytes = vec![0; len.ok_or_else(damaged)?];
+        self.read_exact(place.offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn block(&self, number: usize) -> Result<(u8, Vec<block::Entry>), JournalError> {
         let is_it = |(tree, entries): &(u8, Vec<block::Entry>)| {
-            let first = entries.first().map(|(key, _)| key);
-            *tree == place.tree && first == Some(&place.first_key)
+            let first = entries.first().map(|(key, _)| key.as_slice());
+            self.is_block(number, *tree, first)
         };
-        block::decode(&bytes)
+        block::decode(&self.stored(number)?)
             .filter(is_it)
             .ok_or_else(|| self.damaged("block"))
     }

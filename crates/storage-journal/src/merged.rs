@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::{Checkpoint, Record};
+use crate::checkpoint::{Checkpoint, Put, Record};
 use crate::digest::MAX_TREES;
 use crate::disk::Disk;
 use crate::error::JournalError;
@@ -149,6 +149,38 @@ impl Merged {
             failed = record.is_err();
             !after
         })
+    }
+
+    /// Visits all records, in the order of tree and key: as [`records`](Self::records), without memory for each.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Checkpoint`], [`JournalError::Io`], and those of `visit`: it ends there.
+    pub fn visit<E: From<JournalError>>(&self, visit: Put<'_, E>) -> Result<(), E> {
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        for tree in (0..MAX_TREES).filter_map(|tree| u8::try_from(tree).ok()) {
+            let mut ahead = Ahead::default();
+            let mut changed = self.tail.entries(tree, everything, false).peekable();
+            let mut visit_changed = |(key, place), visit: Put<'_, E>| {
+                let value = self.read(place, &mut ahead)?;
+                value.map_or(Ok(()), |value| visit(tree, key, &value))
+            };
+            if let Some(base) = &self.base {
+                base.visit(tree, |key, value| {
+                    while let Some(before) = changed.next_if(|(changed, _)| *changed < key) {
+                        visit_changed(before, visit)?;
+                    }
+                    match changed.next_if(|(changed, _)| *changed == key) {
+                        Some(changed) => visit_changed(changed, visit),
+                        None => visit(tree, key, value),
+                    }
+                })?;
+            }
+            for behind in changed {
+                visit_changed(behind, visit)?;
+            }
+        }
+        Ok(())
     }
 
     /// The entries of a range of a tree, in key order or against it. A reversed range is empty.

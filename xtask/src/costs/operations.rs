@@ -6,12 +6,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nonos_storage::{NodeStorage, StorageConfig, StoredPeerInfo};
+use storage_journal::checkpoint::Checkpoint;
+use storage_journal::disk::RealDisk;
 
 use super::median;
 use crate::{Error, failed};
 
 const PEERS: usize = 200_000;
 const REPEATS: usize = 5;
+const PIECE_LEN: usize = 64 * 1024;
 
 /// Medians of five rounds, turn about, of MB of records a second: keys and values as they are stored.
 pub(crate) fn run(directory: &Path) -> Result<(), Error> {
@@ -22,27 +25,24 @@ pub(crate) fn run(directory: &Path) -> Result<(), Error> {
         ..Default::default()
     };
     let storage = NodeStorage::open(config.clone())?;
-    let mut records = Vec::new();
     for start in (0..PEERS).step_by(10_000) {
         let peers: Vec<_> = (start..start + 10_000).map(peer).collect();
         storage.store_peers_batch(&peers)?;
-        for (_, peer) in &peers {
-            records.extend(format!("{peer:?}").into_bytes());
-        }
     }
     storage.flush()?;
     let backup = directory.join("backup.nonos");
     let bytes = storage.export_backup(&backup)?;
-    // What there is of records: the backup is their compressed form.
-    let live = live_bytes(&storage)?;
+    let records = records_of(&backup)?;
     let mut times: [Vec<Duration>; 7] = Default::default();
     let [copies, lz4, exports, verifies, backups, restores, rebuilds] = &mut times;
     for round in 0..REPEATS {
         let copy = directory.join("copy");
         copies.push(timed(|| copy_durably(&backup, &copy).map_err(failed))?);
         lz4.push(timed(|| {
-            let compressed = lz4_flex::block::compress(&records);
-            (compressed.len() < records.len())
+            // In pieces, as a backup has them.
+            let pieces = records.chunks(PIECE_LEN).map(lz4_flex::block::compress);
+            let compressed: usize = pieces.map(|piece| piece.len()).sum();
+            (0 < compressed && compressed < records.len())
                 .then_some(())
                 .ok_or_else(|| failed("LZ4"))
         })?);
@@ -64,8 +64,8 @@ pub(crate) fn run(directory: &Path) -> Result<(), Error> {
     storage.close()?;
     let per_second =
         |bytes: u64, times: &[Duration]| megabytes(bytes) / median(times.to_vec()).as_secs_f64();
-    let records_len = u64::try_from(records.len()).unwrap_or(u64::MAX);
-    let one_core = per_second(records_len, lz4);
+    let live = u64::try_from(records.len()).unwrap_or(u64::MAX);
+    let one_core = per_second(live, lz4);
     println!(
         "operations on {PEERS} peers, {live} bytes of records, {bytes} in a backup, medians of {REPEATS}:"
     );
@@ -108,12 +108,14 @@ pub(super) fn peer(number: usize) -> (String, StoredPeerInfo) {
     (peer_id, peer)
 }
 
-/// Keys and values as they are stored, by the counters of what was written.
-fn live_bytes(storage: &NodeStorage) -> Result<u64, Error> {
-    let written = storage.storage_metrics().snapshot().write_bytes;
-    (written > 0)
-        .then_some(written)
-        .ok_or_else(|| failed("nothing was written"))
+/// Keys and values as they are stored, one behind the other.
+fn records_of(backup: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    for record in Checkpoint::open(&RealDisk, backup)?.records() {
+        let (_, key, value) = record?;
+        bytes.extend([key, value].concat());
+    }
+    Ok(bytes)
 }
 
 fn copy_durably(from: &Path, to: &Path) -> io::Result<()> {

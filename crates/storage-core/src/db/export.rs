@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use storage_journal::checkpoint::{self, About};
+use storage_journal::checkpoint::{self, About, Put};
 use storage_journal::digest::Digests;
 use storage_journal::disk::RealDisk;
 use storage_journal::extract::{self, After, Extract};
@@ -61,10 +61,12 @@ impl Db {
             }
             view.make_durable()?;
             let about = about(state.through(), state.store_id());
-            let records = state.records().map(|record| {
-                meter.step()?;
-                Ok::<_, CoreError>(record?)
-            });
+            let records = |put: Put<'_, CoreError>| {
+                state.visit(&mut |tree, key, value| {
+                    meter.step()?;
+                    put(tree, key, value)
+                })
+            };
             // A purge overwrites files that this view goes on reading.
             let expected = lock(&inner.sequencer).digests.clone();
             let accept = |written: &Digests| {

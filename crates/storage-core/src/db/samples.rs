@@ -177,7 +177,9 @@ mod tests {
             };
             Db::open(&options, &layout)
         };
-        let samples: Vec<Sample> = (0..COUNT).map(|time| (time, Default::default())).collect();
+        let samples: Vec<Sample> = (0..COUNT)
+            .map(|time| (time, metrics::StoredMetrics::default()))
+            .collect();
         let db = open()?;
         metrics::store_batch(&db, &samples)?;
         drop(db);

@@ -9,6 +9,8 @@
 //! plain, repeated:  key len u32, key, value len u32, value
 //! ```
 
+use std::borrow::Cow;
+
 use crate::bytes::{Fields, len_u32, len_u64, put_sized};
 use crate::digest::MAX_TREES;
 
@@ -17,7 +19,7 @@ pub(crate) const HEADER_LEN: usize = 18;
 /// A block is closed once it has so many plain bytes.
 pub(crate) const TARGET_LEN: usize = 64 * 1024;
 /// No block is longer: it is closed after the record that fills it.
-const MAX_LEN: usize = 96 * 1024 * 1024;
+pub(crate) const MAX_LEN: usize = 96 * 1024 * 1024;
 
 /// One byte of an LZ4 block stands for so many at most, so that a stated length is nothing to allocate by.
 const MAX_RATIO: usize = 255;
@@ -54,8 +56,13 @@ impl Builder {
         self.tree
     }
 
+    /// How long it is when plain.
+    pub(crate) fn len(&self) -> usize {
+        self.plain.len()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
-        self.plain.len() >= TARGET_LEN
+        self.len() >= TARGET_LEN
     }
 
     /// The block's bytes and its first key.
@@ -103,8 +110,28 @@ pub(crate) fn is_likely(header: &[u8], left: u64) -> bool {
     usize::from(tree) < MAX_TREES && lengths && fits && records > 0 && plain / 8 >= records
 }
 
-/// The tree and the records of a block; `None` if it is not one, whole and undamaged.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(u8, Vec<Entry>)> {
+/// A block that is whole and undamaged, as it is when plain.
+#[derive(Debug)]
+pub(crate) struct Plain<'a> {
+    pub(crate) tree: u8,
+    records: u32,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl Plain<'_> {
+    /// Its entries; `None` if these are not so many.
+    pub(crate) fn entries(&self) -> Option<Vec<(&[u8], &[u8])>> {
+        let mut fields = Fields(&self.bytes);
+        let mut entries = Vec::new();
+        while !fields.is_empty() {
+            entries.push((fields.sized()?, fields.sized()?));
+        }
+        (len_u32(entries.len()) == self.records).then_some(entries)
+    }
+}
+
+/// What these bytes hold; `None` if they are no block, whole and undamaged.
+pub(crate) fn open(bytes: &[u8]) -> Option<Plain<'_>> {
     let mut fields = Fields(bytes);
     let tree = fields.u8()?;
     let packed = match fields.u8()? {
@@ -121,24 +148,24 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(u8, Vec<Entry>)> {
     if !sound || plain_len > MAX_LEN || plain_len.div_ceil(MAX_RATIO) > stored_len {
         return None;
     }
-    if packed {
-        let plain = lz4_flex::decompress(stored, plain_len).ok()?;
-        entries(&plain, plain_len, records).map(|entries| (tree, entries))
+    let bytes = if packed {
+        Cow::Owned(lz4_flex::decompress(stored, plain_len).ok()?)
     } else {
-        entries(stored, plain_len, records).map(|entries| (tree, entries))
-    }
+        Cow::Borrowed(stored)
+    };
+    (bytes.len() == plain_len).then_some(Plain {
+        tree,
+        records,
+        bytes,
+    })
 }
 
-fn entries(plain: &[u8], plain_len: usize, records: u32) -> Option<Vec<Entry>> {
-    if plain.len() != plain_len {
-        return None;
-    }
-    let mut fields = Fields(plain);
-    let mut entries = Vec::new();
-    while !fields.is_empty() {
-        entries.push((fields.sized()?.to_vec(), fields.sized()?.to_vec()));
-    }
-    (len_u32(entries.len()) == records).then_some(entries)
+/// The tree and the records of a block; `None` if it is not one, whole and undamaged.
+pub(crate) fn decode(bytes: &[u8]) -> Option<(u8, Vec<Entry>)> {
+    let plain = open(bytes)?;
+    let entries = plain.entries()?.into_iter();
+    let owned = entries.map(|(key, value)| (key.to_vec(), value.to_vec()));
+    Some((plain.tree, owned.collect()))
 }
 
 fn checksum(header: &[u8], stored: &[u8]) -> u32 {

@@ -1,17 +1,20 @@
 //! Writing a checkpoint.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use blake2::Digest;
 
 use super::index::{BlockIndex, Place};
+use super::packing::{Packed, Packer};
 use super::{About, Blake2b256, Checkpoint, END_MAGIC, Record, block};
 use crate::bytes::len_u64;
 use crate::digest::{Digests, MAX_TREES};
 use crate::disk::{Disk, DiskFile, directory_of, remove_if_there, unpublished};
 use crate::error::JournalError;
+
+/// Called with the tree, key and value of one record after the other.
+pub type Put<'a, E> = &'a mut dyn FnMut(u8, &[u8], &[u8]) -> Result<(), E>;
 
 /// Writes `records`, which come in the order of tree and key, to a file that appears under `path`
 /// whole, durable and read back; returns its length in bytes.
@@ -26,10 +29,24 @@ pub fn write<E: From<JournalError>>(
     about: &About,
     records: impl Iterator<Item = Result<Record, E>>,
 ) -> Result<u64, E> {
-    write_if(disk, path, about, records, |_| Ok(()), &mut || Ok(()))
+    let accept = |_: &Digests| Ok(());
+    write_if(disk, path, about, each(records), accept, &mut || Ok(()))
 }
 
-/// [`write()`], if `accept` takes the digests of what was written; `pulse` is called while it is read back.
+/// Puts the records of an iterator.
+pub fn each<E>(
+    mut records: impl Iterator<Item = Result<Record, E>>,
+) -> impl FnOnce(Put<'_, E>) -> Result<(), E> {
+    move |put| {
+        records.try_for_each(|record| {
+            let (tree, key, value) = record?;
+            put(tree, &key, &value)
+        })
+    }
+}
+
+/// [`write()`] of what `records` puts, if `accept` takes the digests of what was written; `pulse` is called while it is
+/// read back.
 ///
 /// # Errors
 ///
@@ -38,21 +55,25 @@ pub fn write_if<E: From<JournalError>>(
     disk: &dyn Disk,
     path: &Path,
     about: &About,
-    records: impl Iterator<Item = Result<Record, E>>,
+    records: impl FnOnce(Put<'_, E>) -> Result<(), E>,
     accept: impl FnOnce(&Digests) -> Result<(), E>,
     pulse: &mut dyn FnMut() -> Result<(), E>,
 ) -> Result<u64, E> {
     let new = unpublished(path);
     let io = |source| JournalError::io("write", path, source);
     remove_if_there(disk, &new).map_err(io)?;
-    let written = write_unpublished(disk, &new, about, records).and_then(|len| {
+    let write = || {
+        let mut writing = Writing::begin(disk, &new, about)?;
+        records(&mut |tree, key, value| Ok(writing.put(tree, key, value)?))?;
+        let len = writing.end()?;
         let checkpoint = Checkpoint::open(disk, &new)?;
         checkpoint.verify_with(pulse)?;
         accept(checkpoint.digests())?;
         disk.rename(&new, path).map_err(io)?;
         disk.sync_directory(directory_of(path)).map_err(io)?;
         Ok(len)
-    });
+    };
+    let written = write();
     if written.is_err() {
         // The error is what the caller must know; what is left has the ending of what is not whole.
         let _removed = remove_if_there(disk, &new);
@@ -60,81 +81,103 @@ pub fn write_if<E: From<JournalError>>(
     written
 }
 
-fn write_unpublished<E: From<JournalError>>(
-    disk: &dyn Disk,
-    path: &Path,
-    about: &About,
-    records: impl Iterator<Item = Result<Record, E>>,
-) -> Result<u64, E> {
-    let io = |source| JournalError::io("write", path, source);
-    let mut file = Hashed {
-        file: disk.create(path).map_err(io)?,
-        offset: 0,
-        hasher: Blake2b256::new(),
-    };
-    let mut index = BlockIndex {
-        places: Vec::new(),
-        digests: Digests::empty(MAX_TREES),
-    };
-    file.append(&about.encode()).map_err(io)?;
-    let mut block: Option<block::Builder> = None;
-    let mut last: Option<(u8, Vec<u8>)> = None;
-    for record in records {
-        let (tree, key, value) = record?;
-        let place = (tree, key);
-        if last.as_ref().is_some_and(|last| *last >= place) {
-            return Err(JournalError::OutOfOrder.into());
-        }
-        let (tree, key) = &place;
-        if let Some(full) = block.take_if(|block| block.is_full() || block.tree() != *tree) {
-            file.block(full, &mut index).map_err(io)?;
-        }
-        block
-            .get_or_insert_with(|| block::Builder::new(*tree, key))
-            .push(key, &value);
-        let digest = index.digests.of_mut(*tree);
-        digest.ok_or(JournalError::OutOfOrder)?.add(key, &value);
-        last = Some(place);
-    }
-    if let Some(block) = block {
-        file.block(block, &mut index).map_err(io)?;
-    }
-    let index_offset = file.offset;
-    let index = index.encode();
-    file.append(&index).map_err(io)?;
-    let mut trailer = index_offset.to_le_bytes().to_vec();
-    trailer.extend(len_u64(index.len()).to_le_bytes());
-    file.append(&trailer).map_err(io)?;
-    let mut end = file.hasher.finalize_reset().to_vec();
-    end.extend(END_MAGIC);
-    file.append(&end).map_err(io)?;
-    file.file.sync().map_err(io)?;
-    Ok(file.offset)
+/// A checkpoint in the making.
+struct Writing<'a> {
+    path: &'a Path,
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    index: BlockIndex,
+    hasher: Blake2b256,
+    block: Option<block::Builder>,
+    packer: Packer,
+    /// The key of the last record, of the tree of the block.
+    last: Vec<u8>,
 }
 
-/// A file that is hashed as it is appended to.
-struct Hashed {
-    pub(super) file: Arc<dyn DiskFile>,
-    pub(super) offset: u64,
-    pub(super) hasher: Blake2b256,
-}
+impl<'a> Writing<'a> {
+    fn begin(disk: &dyn Disk, path: &'a Path, about: &About) -> Result<Self, JournalError> {
+        let file = disk.create(path);
+        let mut writing = Self {
+            path,
+            file: file.map_err(|source| JournalError::io("write", path, source))?,
+            offset: 0,
+            index: BlockIndex {
+                places: Vec::new(),
+                digests: Digests::empty(MAX_TREES),
+            },
+            hasher: Blake2b256::new(),
+            block: None,
+            packer: Packer::default(),
+            last: Vec::new(),
+        };
+        writing.append(&about.encode())?;
+        Ok(writing)
+    }
 
-impl Hashed {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(self.offset, bytes)?;
-        self.hasher.update(bytes);
-        self.offset += len_u64(bytes.len());
+    fn put(&mut self, tree: u8, key: &[u8], value: &[u8]) -> Result<(), JournalError> {
+        if let Some(block) = &self.block {
+            if (block.tree(), self.last.as_slice()) >= (tree, key) {
+                return Err(JournalError::OutOfOrder);
+            }
+            if block.is_full() || block.tree() != tree {
+                self.close_block()?;
+            }
+        }
+        let digest = self.index.digests.of_mut(tree);
+        digest.ok_or(JournalError::OutOfOrder)?.add(key, value);
+        self.block
+            .get_or_insert_with(|| block::Builder::new(tree, key))
+            .push(key, value);
+        self.last.clear();
+        self.last.extend_from_slice(key);
         Ok(())
     }
 
-    fn block(&mut self, block: block::Builder, index: &mut BlockIndex) -> io::Result<()> {
-        let (offset, tree) = (self.offset, block.tree());
-        let (bytes, first_key) = block.finish();
-        index.places.push(Place {
-            offset,
-            tree,
-            first_key,
+    fn close_block(&mut self) -> Result<(), JournalError> {
+        if let Some(block) = self.block.take() {
+            self.packer.push(block);
+        }
+        while let Some(packed) = self.packer.ready() {
+            self.append_block(packed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes it durable; returns its length in bytes.
+    fn end(mut self) -> Result<u64, JournalError> {
+        self.close_block()?;
+        while let Some(packed) = self.packer.rest() {
+            self.append_block(packed)?;
+        }
+        self.packer.end();
+        let offset = self.offset;
+        let mut end = self.index.encode();
+        let len = len_u64(end.len());
+        end.extend(offset.to_le_bytes());
+        end.extend(len.to_le_bytes());
+        self.hasher.update(&end);
+        end.extend(self.hasher.finalize_reset());
+        end.extend(END_MAGIC);
+        let io = |source| JournalError::io("write", self.path, source);
+        self.file.write_at(offset, &end).map_err(io)?;
+        self.file.sync().map_err(io)?;
+        Ok(offset + len_u64(end.len()))
+    }
+
+    fn append_block(&mut self, block: Packed) -> Result<(), JournalError> {
+        self.index.places.push(Place {
+            offset: self.offset,
+            tree: block.tree,
+            first_key: block.first_key,
         });
-        self.append(&bytes)
+        self.append(&block.bytes)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        let written = self.file.write_at(self.offset, bytes);
+        written.map_err(|source| JournalError::io("write", self.path, source))?;
+        self.hasher.update(bytes);
+        self.offset += len_u64(bytes.len());
+        Ok(())
     }
 }

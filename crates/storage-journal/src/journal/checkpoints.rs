@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use super::Journal;
-use crate::checkpoint::{self, About, Record};
+use crate::checkpoint::{self, About, Put, Record};
 use crate::digest::Digests;
 use crate::disk::remove_if_there;
 use crate::error::JournalError;
@@ -119,7 +119,14 @@ impl Journal {
         self.sync_through(last)?;
         let path = self.directory.join(checkpoint::name(last));
         let about = self.about(last, schema_version, created_at);
-        let size = checkpoint::write_if(&*self.disk, &path, &about, records, accept, pulse)?;
+        let size = checkpoint::write_if(
+            &*self.disk,
+            &path,
+            &about,
+            checkpoint::each(records),
+            accept,
+            pulse,
+        )?;
         let mut writer = self.writer();
         writer.since_checkpoint = 0;
         writer.checkpoint_size = size;
@@ -186,10 +193,12 @@ impl Journal {
     ) -> Result<(u64, u64), E> {
         let watch = RefCell::new(watch);
         let told = |records| (watch.borrow_mut())(records);
-        let records = merged.records().map(|record| {
-            told(1)?;
-            Ok::<_, E>(record?)
-        });
+        let records = |put: Put<'_, E>| {
+            merged.visit(&mut |tree, key, value| {
+                told(1)?;
+                put(tree, key, value)
+            })
+        };
         let disk = &*self.disk;
         let pulse = &mut || told(0);
         let size = checkpoint::write_if(disk, path, about, records, |_| Ok(()), pulse)?;
