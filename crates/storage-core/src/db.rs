@@ -39,6 +39,7 @@ mod export;
 mod health;
 mod inner;
 mod open;
+mod pieces;
 mod reading;
 pub(crate) mod recovery;
 mod reserve;

@@ -48,6 +48,7 @@ const VERSION: u32 = 1;
 const TRAILER_LEN: usize = 8 + 8 + 32 + 8;
 /// The header is read in one piece of this length, or what the file has.
 const MAX_HEADER_LEN: usize = 512;
+const BLOCKS_OF_A_PIECE: usize = 32;
 /// No block is longer as it is stored.
 const MAX_STORED: usize = block::HEADER_LEN + block::MAX_LEN;
 /// A year's index has some thousand entries; this bounds what a damaged length may allocate.
@@ -247,7 +248,7 @@ impl Checkpoint {
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let damaged = || self.damaged("block");
-        for number in self.index.first_of(tree)..self.index.first_of(tree.saturating_add(1)) {
+        for number in self.blocks_of(tree) {
             let stored = self.stored(number)?;
             let plain = block::open(&stored).ok_or_else(damaged)?;
             let entries = plain.entries().ok_or_else(damaged)?;
@@ -259,6 +260,18 @@ impl Checkpoint {
                 .try_for_each(|(key, value)| visit(key, value))?;
         }
         Ok(())
+    }
+
+    /// Keys at which a tree is cut into pieces of about 2 MiB, for who works on several at once.
+    pub fn cuts(&self, tree: u8) -> impl Iterator<Item = &[u8]> {
+        let places = self.index.places.get(self.blocks_of(tree));
+        let places = places.unwrap_or_default().iter();
+        let first_keys = places.map(|place| place.first_key.as_slice());
+        first_keys.step_by(BLOCKS_OF_A_PIECE).skip(1)
+    }
+
+    fn blocks_of(&self, tree: u8) -> Range<usize> {
+        self.index.first_of(tree)..self.index.first_of(tree.saturating_add(1))
     }
 
     /// Whether a block of this tree that begins with this key is the one of this number. By another first key than its

@@ -68,10 +68,27 @@ impl Default for VerifyOptions<'_> {
     }
 }
 
+impl VerifyOptions<'_> {
+    fn threads(&self) -> NonZero<usize> {
+        match self.bytes_per_second {
+            Some(_) => NonZero::<usize>::MIN,
+            None => processors(),
+        }
+    }
+}
+
+fn processors() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+fn of_usize(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 /// One piece of work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Job {
-    Tree(TreeId),
+    Piece(TreeId, KeyRange),
     Copies,
     Chain,
 }
@@ -83,10 +100,10 @@ enum Job {
 ///
 /// Errors of the index and the journal.
 pub fn compare_index(db: &Db) -> Result<Vec<Finding>, CoreError> {
-    let mut meter = db.meter("compare", 0);
-    let differences = db.differences(&mut |len| {
-        let bytes = u64::try_from(len).unwrap_or(0);
-        meter.add(1, bytes)
+    let meter = Mutex::new(db.meter("compare", 0));
+    let differences = db.differences(processors(), &|records, bytes| {
+        let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+        meter.add(of_usize(records), of_usize(bytes))
     })?;
     Ok(differences.iter().map(of_copies).collect())
 }
@@ -114,27 +131,28 @@ pub fn verify(db: &Db, options: &VerifyOptions<'_>) -> Result<Integrity, CoreErr
         Some(tree) => vec![tree],
         None => TreeId::ALL.to_vec(),
     };
+    // The longest first, so that no thread is left with it alone.
     let mut jobs = Vec::new();
     let mut total = 0;
     for &tree in &trees {
-        let len = db.len(tree)?;
-        total += u64::try_from(len).unwrap_or(u64::MAX);
-        jobs.push((len, Job::Tree(tree)));
+        total += of_usize(db.len(tree)?);
     }
     if options.is_deep {
-        let audited = db.len(TreeId::AuditLog)?;
-        if trees.contains(&TreeId::AuditLog) {
-            total += u64::try_from(audited).unwrap_or(u64::MAX);
-            jobs.push((audited, Job::Chain));
-        }
         // A view has one copy.
         if options.tree.is_none() && !db.is_read_only() {
             total *= 2;
-            jobs.push((usize::MAX, Job::Copies));
+            jobs.push(Job::Copies);
+        }
+        if trees.contains(&TreeId::AuditLog) {
+            total += of_usize(db.len(TreeId::AuditLog)?);
+            jobs.push(Job::Chain);
         }
     }
-    // The longest first, so that no thread is left with it alone.
-    jobs.sort_by_key(|(len, _)| std::cmp::Reverse(*len));
+    // What is told of the identity is told of all of it.
+    let (whole, cut): (Vec<_>, Vec<_>) = trees.iter().partition(|tree| **tree == TreeId::Identity);
+    jobs.extend(whole.into_iter().map(|tree| Job::Piece(tree, EVERYTHING)));
+    let pieces = db.pieces(&cut).into_iter();
+    jobs.extend(pieces.map(|(tree, range)| Job::Piece(tree, range)));
     let work = Work {
         db,
         options,
@@ -144,10 +162,7 @@ pub fn verify(db: &Db, options: &VerifyOptions<'_>) -> Result<Integrity, CoreErr
         read: AtomicU64::new(0),
         started: Instant::now(),
     };
-    let threads = match options.bytes_per_second {
-        Some(_) => 1,
-        None => std::thread::available_parallelism().map_or(1, NonZero::get),
-    };
+    let threads = options.threads().get();
     std::thread::scope(|scope| {
         let mut running = Vec::new();
         for _ in 1..threads.min(jobs.len()) {
@@ -179,9 +194,9 @@ struct Work<'a> {
     started: Instant,
 }
 
-/// What was read of a tree.
+/// What was read of a piece of a tree.
 #[derive(Default)]
-struct TreeRead {
+struct PieceRead {
     entries: usize,
     corrupted: usize,
     untold: u64,
@@ -191,10 +206,10 @@ struct TreeRead {
 }
 
 impl Work<'_> {
-    fn run(&self, jobs: &[(usize, Job)]) -> Result<(), CoreError> {
-        while let Some((_, job)) = jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+    fn run(&self, jobs: &[Job]) -> Result<(), CoreError> {
+        while let Some(job) = jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let done = match job {
-                Job::Tree(tree) => self.tree(*tree),
+                Job::Piece(tree, range) => self.piece(*tree, range.clone()),
                 Job::Copies => self.copies(),
                 Job::Chain => self.chain(),
             };
@@ -250,9 +265,8 @@ impl Work<'_> {
         Duration::from_millis(millis).saturating_sub(self.started.elapsed())
     }
 
-    fn tree(&self, tree: TreeId) -> Result<(), CoreError> {
-        let mut read = TreeRead::default();
-        let mut range = EVERYTHING;
+    fn piece(&self, tree: TreeId, mut range: KeyRange) -> Result<(), CoreError> {
+        let mut read = PieceRead::default();
         while let Some(last) = self.page(tree, &range, &mut read)? {
             range.0 = Bound::Excluded(last);
             // Nobody waits between two pages.
@@ -282,7 +296,7 @@ impl Work<'_> {
         &self,
         tree: TreeId,
         range: &KeyRange,
-        read: &mut TreeRead,
+        read: &mut PieceRead,
     ) -> Result<Option<Vec<u8>>, CoreError> {
         let mut last = None;
         let mut left = PAGE;
@@ -325,15 +339,8 @@ impl Work<'_> {
     }
 
     fn copies(&self) -> Result<(), CoreError> {
-        let (mut untold, mut bytes) = (0, 0);
-        let differences = self.db.differences(&mut |len| {
-            untold += 1;
-            bytes += u64::try_from(len).unwrap_or(0);
-            if untold == u64::from(PAGE) {
-                return self.tell(std::mem::take(&mut untold), std::mem::take(&mut bytes));
-            }
-            Ok(())
-        })?;
+        let tell = |records, bytes| self.tell(of_usize(records), of_usize(bytes));
+        let differences = self.db.differences(self.options.threads(), &tell)?;
         for differing @ (tree, key, _) in &differences {
             let finding = of_copies(differing);
             match self.db.view().get(*tree, key)? {
@@ -344,7 +351,7 @@ impl Work<'_> {
                 Some(_) => self.collected().add(finding),
             }
         }
-        self.tell(untold, bytes)
+        Ok(())
     }
 
     fn chain(&self) -> Result<(), CoreError> {

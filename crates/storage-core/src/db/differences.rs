@@ -1,23 +1,37 @@
 //! The index against the journal while both are in use.
 
 use std::cmp::Ordering;
-use std::ops::Bound;
-use std::sync::Arc;
+use std::mem;
+use std::num::NonZero;
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use storage_journal::Merged;
 
 use super::Db;
 use super::inner::Durable;
+use super::pieces::pieces;
 use super::recovery::chain;
 use crate::error::CoreError;
 use crate::index::{Index, IndexReader};
 use crate::pages::Pages;
 use crate::tree::TreeId;
+use crate::view::KeyRange;
 
 /// Differences that are kept at most.
 const MAX_KEPT: usize = 10_000;
 /// Looks at what differed, beside the writers, before these have to wait.
 const ROUNDS: usize = 2;
+
+/// Records that are looked at before they are told.
+const TOLD: usize = 512;
+
+/// A record that differs.
+type Differing = (TreeId, Vec<u8>, Difference);
+/// Told of records and their bytes.
+type Each<'a> = &'a (dyn Fn(usize, usize) -> Result<(), CoreError> + Sync);
 
 /// How the index differs from the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +50,8 @@ impl Db {
     /// 10,000 at most. A record that was written meanwhile is looked at again. A database in memory, or one
     /// that is open for reading only, has one copy, which differs from nothing.
     ///
-    /// `each` is called for every record with the bytes that were read of it, while nobody waits, and ends it by
-    /// an error.
+    /// `threads` look at once. Each of them calls `each` with how many records, and how many bytes of them, it looked at
+    /// since it did before: while nobody waits; an error ends it.
     ///
     /// # Errors
     ///
@@ -45,10 +59,11 @@ impl Db {
     /// journal, and those of `each`.
     pub fn differences(
         &self,
-        each: &mut dyn FnMut(usize) -> Result<(), CoreError>,
-    ) -> Result<Vec<(TreeId, Vec<u8>, Difference)>, CoreError> {
+        threads: NonZero<usize>,
+        each: Each<'_>,
+    ) -> Result<Vec<Differing>, CoreError> {
         let index = self.inner.index()?;
-        match self.compared(each) {
+        match self.compared(threads, each) {
             Err(error) if error.is_index_damage() => {
                 let source = chain(&error).into();
                 let path = self.inner.path.clone().unwrap_or_default();
@@ -62,8 +77,9 @@ impl Db {
 
     fn compared(
         &self,
-        each: &mut dyn FnMut(usize) -> Result<(), CoreError>,
-    ) -> Result<Vec<(TreeId, Vec<u8>, Difference)>, CoreError> {
+        threads: NonZero<usize>,
+        each: Each<'_>,
+    ) -> Result<Vec<Differing>, CoreError> {
         let inner = &*self.inner;
         let Some(Durable { journal, .. }) = &inner.durable else {
             return Ok(Vec::new());
@@ -71,11 +87,13 @@ impl Db {
         // What is held back is not in the index: that would be compared with itself.
         inner.settle_all(false)?;
         let index = inner.index()?;
-        let mut found = Vec::new();
-        let merged = inner.merged_at_last(journal)?;
-        for tree in TreeId::ALL {
-            walk(&*index, &merged, tree, each, &mut found)?;
-        }
+        // On a disk of a test every call has its number.
+        let threads = if inner.settles_beside {
+            threads
+        } else {
+            NonZero::<usize>::MIN
+        };
+        let mut found = walk_all(&*index, &inner.merged_at_last(journal)?, threads, each)?;
         for _ in 0..ROUNDS {
             if found.is_empty() {
                 return Ok(Vec::new());
@@ -86,7 +104,7 @@ impl Db {
         if !Arc::ptr_eq(&index, &inner.index()?) {
             // It was made anew meanwhile, and the one that was looked at gets no commits any more.
             drop(turn);
-            return self.compared(each);
+            return self.compared(threads, each);
         }
         still(&*index, &inner.merged_at_last(journal)?, &mut found)?;
         Ok(found)
@@ -94,11 +112,7 @@ impl Db {
 }
 
 /// Keeps those that still differ.
-fn still(
-    index: &dyn Index,
-    merged: &Merged,
-    found: &mut Vec<(TreeId, Vec<u8>, Difference)>,
-) -> Result<(), CoreError> {
+fn still(index: &dyn Index, merged: &Merged, found: &mut Vec<Differing>) -> Result<(), CoreError> {
     let mut kept = Vec::new();
     for (tree, key, _) in found.drain(..) {
         let difference = match (index.get(tree, &key)?, merged.get(tree.number(), &key)?) {
@@ -113,20 +127,62 @@ fn still(
     Ok(())
 }
 
+fn walk_all(
+    index: &dyn Index,
+    merged: &Merged,
+    threads: NonZero<usize>,
+    each: Each<'_>,
+) -> Result<Vec<Differing>, CoreError> {
+    let pieces = pieces(&TreeId::ALL, merged.base());
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Vec::new());
+    let work = || -> Result<(), CoreError> {
+        while let Some((tree, range)) = pieces.get(next.fetch_add(1, Relaxed)) {
+            let walked = walk(index, merged, *tree, range, each);
+            let found = walked.inspect_err(|_| next.store(pieces.len(), Relaxed))?;
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = MAX_KEPT.saturating_sub(all.len());
+            all.extend(found.into_iter().take(room));
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let others = (1..threads.get()).map_while(|_| {
+            let thread = thread::Builder::new().name("nonos-compare".into());
+            thread.spawn_scoped(scope, work).ok()
+        });
+        let others: Vec<_> = others.collect();
+        let done = work();
+        others.into_iter().fold(done, |done, other| {
+            let theirs = other.join();
+            done.and(theirs.unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+        })
+    })?;
+    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all.sort_unstable_by(|(tree, key, _), (other, of_other, _)| {
+        (tree, key).cmp(&(other, of_other))
+    });
+    Ok(all)
+}
+
 fn walk(
     index: &dyn Index,
     merged: &Merged,
     tree: TreeId,
-    each: &mut dyn FnMut(usize) -> Result<(), CoreError>,
-    found: &mut Vec<(TreeId, Vec<u8>, Difference)>,
-) -> Result<(), CoreError> {
-    let everything = (Bound::Unbounded, Bound::Unbounded);
-    let mut should = merged.entries(tree.number(), everything, false).peekable();
-    let all = Ok((Bound::Unbounded, Bound::Unbounded));
-    let mut has = Pages::new(IndexReader(index), tree, all).peekable();
+    (start, end): &KeyRange,
+    each: Each<'_>,
+) -> Result<Vec<Differing>, CoreError> {
+    let (mut found, mut records, mut bytes) = (Vec::new(), 0, 0);
+    let range = (
+        start.as_ref().map(Vec::as_slice),
+        end.as_ref().map(Vec::as_slice),
+    );
+    let mut should = merged.entries(tree.number(), range, false).peekable();
+    let range = Ok((start.clone(), end.clone()));
+    let mut has = Pages::new(IndexReader(index), tree, range).peekable();
     loop {
         let order = match (should.peek(), has.peek()) {
-            (None, None) => return Ok(()),
+            (None, None) => break,
             (Some(Err(_)), _) | (_, Some(Err(_))) => Ordering::Equal,
             (Some(Ok(_)), None) => Ordering::Less,
             (None, Some(Ok(_))) => Ordering::Greater,
@@ -146,7 +202,11 @@ fn walk(
             let record = record.as_ref();
             record.map_or(0, |(key, value)| key.len() + value.len())
         };
-        each(len(&right) + len(&left))?;
+        records += 1;
+        bytes += len(&right) + len(&left);
+        if records == TOLD {
+            each(mem::take(&mut records), mem::take(&mut bytes))?;
+        }
         if right == left || found.len() >= MAX_KEPT {
             continue;
         }
@@ -158,4 +218,6 @@ fn walk(
         };
         found.push((tree, key, difference));
     }
+    each(records, bytes)?;
+    Ok(found)
 }

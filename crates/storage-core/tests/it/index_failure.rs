@@ -1,5 +1,6 @@
 //! An index that fails while the database is open: reads go on, nothing is lost, it is rebuilt.
 
+use std::num::NonZero;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::thread;
@@ -135,7 +136,7 @@ fn comparing_an_index_that_fails_says_so_and_gives_it_up() -> TestResult {
         let (_, home, db) = database()?;
         let expected = dump(&db)?;
         home.break_after(calls);
-        match db.differences(&mut |_| Ok(())) {
+        match db.differences(NonZero::<usize>::MIN, &|_, _| Ok(())) {
             Ok(found) => assert_eq!(found, [], "after {calls} calls"),
             Err(error) => {
                 failed += 1;
@@ -144,7 +145,7 @@ fn comparing_an_index_that_fails_says_so_and_gives_it_up() -> TestResult {
                 assert_ne!(db.health(), Health::Ok, "after {calls} calls");
                 assert_eq!(dump(&db)?, expected, "after {calls} calls");
                 db.compact()?;
-                assert_eq!(db.differences(&mut |_| Ok(()))?, []);
+                assert_eq!(db.differences(NonZero::<usize>::MIN, &|_, _| Ok(()))?, []);
             }
         }
     }
