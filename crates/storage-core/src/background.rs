@@ -19,7 +19,7 @@ use crate::woken::Woken;
 /// How often it is looked whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long after an opening, or between two pieces while commits are made, the window of samples is let alone.
-const WARM_AFTER: Duration = Duration::from_millis(20);
+const WARM_AFTER: Duration = Duration::from_millis(100);
 /// The longest pause after work that failed.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
 

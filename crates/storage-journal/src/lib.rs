@@ -17,6 +17,7 @@ mod group;
 mod journal;
 mod mark;
 mod merged;
+mod priority;
 pub mod salvage;
 mod scan;
 #[cfg(nonos_shuttle)]

@@ -82,8 +82,9 @@ pub(crate) fn run(directory: &Path) -> Result<(), Error> {
         ("rebuild of the index, opening", &*rebuilds),
     ] {
         let rate = per_second(live, times);
+        let records = per_second(u64::try_from(PEERS).unwrap_or(u64::MAX), times) * 1e3;
         println!(
-            "  {name:<29} {rate:8.1} MB/s, {:5.2} x LZ4",
+            "  {name:<29} {rate:8.1} MB/s, {:5.2} x LZ4; {records:.0} k records/s",
             rate / one_core
         );
     }

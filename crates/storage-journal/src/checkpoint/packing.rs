@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::block;
+use crate::priority::give_way;
 
 /// Blocks that are packed at once, at first: to start a thread takes as long.
 const FEW: usize = 4;
@@ -80,6 +81,7 @@ impl Helper {
         let (blocks, to_pack) = sync_channel(BEHIND + 1);
         let (done, packed) = sync_channel(BEHIND + 1);
         let pack_all = move || {
+            give_way();
             for block in to_pack {
                 if done.send(pack(block)).is_err() {
                     break;

@@ -12,6 +12,7 @@ use super::{Blake2b256, Checkpoint, TRAILER_LEN, block};
 use crate::bytes::len_u64;
 use crate::digest::{Digests, MAX_TREES, TreeDigest};
 use crate::error::JournalError;
+use crate::priority::give_way;
 
 /// Bytes that are read at a time of what is no block.
 const PIECE_LEN: usize = 256 * 1024;
@@ -84,6 +85,7 @@ impl Checkpoint {
             let beside = || {
                 let (sender, waiting) = sync_channel::<(usize, Vec<u8>)>(WAITING);
                 let looking = move || {
+                    give_way();
                     for (number, bytes) in waiting {
                         look(number, &bytes);
                     }
