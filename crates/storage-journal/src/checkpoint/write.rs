@@ -22,7 +22,8 @@ pub type Put<'a, E> = &'a mut dyn FnMut(u8, &[u8], &[u8]) -> Result<(), E>;
 /// # Errors
 ///
 /// [`JournalError::Io`], [`JournalError::OutOfOrder`], errors of `records`, and
-/// [`JournalError::Checkpoint`] if what was read back is not what was written. Nothing is left.
+/// [`JournalError::Checkpoint`] if what was read back is not what was written. Nothing is left, but for the whole file
+/// where only its name could not be made durable.
 pub fn write<E: From<JournalError>>(
     disk: &dyn Disk,
     path: &Path,
@@ -50,7 +51,7 @@ pub fn each<E>(
 ///
 /// # Errors
 ///
-/// As [`write()`], and those of `accept` and `pulse`. Nothing is left.
+/// As [`write()`], and those of `accept` and `pulse`.
 pub fn write_if<E: From<JournalError>>(
     disk: &dyn Disk,
     path: &Path,

@@ -1,12 +1,52 @@
-//! Checkpoints at the edge of what they may hold.
+//! Checkpoints at the edge of what they may hold, and of several blocks: who packs and reads them takes turns.
 
+use std::io;
 use std::ops::Bound;
+use std::path::Path;
 
-use storage_journal::Merged;
-use storage_journal::disk::SimulatedDisk;
+use storage_journal::checkpoint::{About, Checkpoint, Record, write};
+use storage_journal::disk::{Fault, SimulatedDisk};
+use storage_journal::{JournalError, Merged};
 
 use crate::frames::{checkpoint, create};
-use crate::workload::{TestResult, scan};
+use crate::workload::{Random, STORE, TestResult, scan};
+
+const VALUE_LEN: usize = 1024;
+/// About a block.
+const OF_A_BLOCK: u64 = 62;
+
+fn path() -> &'static Path {
+    Path::new("backup.nonos")
+}
+
+fn about() -> About {
+    About {
+        store_id: STORE,
+        term: 1,
+        schema_version: 2,
+        commit: 7,
+        created_at: 1_770_000_000,
+        program: "a test".to_owned(),
+    }
+}
+
+/// So many records of two trees, of values that hardly compress; the middle one is as long as some blocks.
+fn records(count: u64) -> Vec<Record> {
+    let record = |number: u64| {
+        let mut random = Random(number);
+        let is_long = number == count / 2 && count > 4 * OF_A_BLOCK;
+        let len = if is_long { 3 << 20 } else { VALUE_LEN };
+        let value = (0..len).map(|_| random.next().to_le_bytes()[0]).collect();
+        let tree = u8::from(number >= count / 3);
+        (tree, number.to_be_bytes().to_vec(), value)
+    };
+    (0..count).map(record).collect()
+}
+
+fn write_all(disk: &SimulatedDisk, records: &[Record]) -> Result<u64, JournalError> {
+    let records = records.iter().cloned().map(Ok);
+    write(disk, path(), &about(), records)
+}
 
 #[test]
 fn a_range_of_an_empty_checkpoint_is_empty() -> TestResult {
@@ -19,6 +59,82 @@ fn a_range_of_an_empty_checkpoint_is_empty() -> TestResult {
         let entries = merged.entries(1, range, backwards);
         let found = entries.collect::<Result<Vec<_>, _>>()?;
         assert!(found.is_empty(), "backwards {backwards}: {found:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn as_many_blocks_as_there_are_come_back_whole() -> TestResult {
+    // None, one, those that one thread packs, one more than wait for the other, many.
+    let blocks = [0, 1, 4, 5, 8, 9, 10, 40];
+    let counts = blocks.map(|blocks| blocks * OF_A_BLOCK);
+    let around = counts
+        .into_iter()
+        .flat_map(|count| [count.saturating_sub(1), count, count + 1]);
+    for count in around {
+        let (disk, records) = (SimulatedDisk::default(), records(count));
+        let len = write_all(&disk, &records)?;
+        let checkpoint = Checkpoint::open(&disk, path())?;
+        assert_eq!(checkpoint.size(), len, "{count}");
+        checkpoint.verify()?;
+        let found = checkpoint.records().collect::<Result<Vec<_>, _>>()?;
+        assert!(found == records, "{count}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_byte_that_differs_anywhere_is_found() -> TestResult {
+    let (disk, records) = (SimulatedDisk::default(), records(20 * OF_A_BLOCK));
+    let len = usize::try_from(write_all(&disk, &records)?)?;
+    for at in (0..len).step_by(len / 100) {
+        disk.damage(path(), |bytes| bytes[at] ^= 1);
+        let verified = Checkpoint::open(&disk, path()).and_then(|damaged| damaged.verify());
+        assert!(
+            matches!(verified, Err(JournalError::Checkpoint { .. })),
+            "at {at}: {verified:?}"
+        );
+        disk.damage(path(), |bytes| bytes[at] ^= 1);
+    }
+    Checkpoint::open(&disk, path())?.verify()?;
+    Ok(())
+}
+
+#[test]
+fn an_error_at_any_call_or_record_leaves_no_part_of_a_file() -> TestResult {
+    let records = records(14 * OF_A_BLOCK);
+    let disk = SimulatedDisk::default();
+    write_all(&disk, &records)?;
+    let calls = disk.calls();
+    assert!(calls > 30, "{calls} calls");
+    for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
+        for at_call in 0..calls {
+            let disk = SimulatedDisk::default();
+            disk.fail(Some(Fault { at_call, kind }));
+            let written = write_all(&disk, &records);
+            disk.fail(None);
+            // The last call makes the name durable: it is there by then, and the file is whole.
+            let is_there = disk.files() == [path()];
+            let case = format!("{kind:?} at call {at_call}: {written:?}");
+            assert!(is_there || disk.files().is_empty(), "{case}");
+            let is_last = at_call + 1 == calls;
+            assert_eq!(is_there, written.is_ok() || is_last, "{case}");
+            if is_there {
+                Checkpoint::open(&disk, path())?.verify()?;
+            }
+        }
+    }
+    for good in (0..records.len()).step_by(50) {
+        let disk = SimulatedDisk::default();
+        let bad = [Err(JournalError::OutOfOrder)];
+        let some = records.iter().take(good).cloned().map(Ok).chain(bad);
+        let written = write(&disk, path(), &about(), some);
+        assert!(matches!(written, Err(JournalError::OutOfOrder)), "{good}");
+        assert_eq!(disk.files(), [] as [&Path; 0], "{good}");
+        let twice = records.iter().take(good).chain(records.first());
+        let written = write_all(&disk, &twice.cloned().collect::<Vec<_>>());
+        assert_eq!(written.is_ok(), good == 0, "{good}");
+        assert_eq!(disk.files().is_empty(), good > 0, "{good}");
     }
     Ok(())
 }

@@ -144,6 +144,12 @@ pub(crate) fn contents(merged: &Merged) -> Result<State, JournalError> {
     for (tree, key, value) in &records {
         assert_eq!(merged.get(*tree, key)?.as_ref(), Some(value));
     }
+    let mut visited = Vec::new();
+    merged.visit(&mut |tree, key, value| {
+        visited.push((tree, key.to_vec(), value.to_vec()));
+        Ok::<_, JournalError>(())
+    })?;
+    assert_eq!(visited, records);
     assert_eq!(merged.get(0, b"absent")?, None);
     for tree in 0..TREES {
         let everything = (Bound::Unbounded, Bound::Unbounded);
