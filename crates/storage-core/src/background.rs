@@ -59,7 +59,9 @@ impl Background {
         }
         if inner.settles_beside {
             let inner = Arc::clone(&inner);
-            background.spawn("nonos-warm", move |stop| warm(&inner, stop))?;
+            if let Err(error) = background.spawn("nonos-warm", move |stop| warm(&inner, stop)) {
+                tracing::warn!(%error, "samples come to memory only as they are asked for");
+            }
         }
         background.spawn("nonos-background", move |stop| {
             let mut next_flush = flush_every.map(|every| Instant::now() + every);

@@ -37,6 +37,16 @@ pub use about::About;
 use index::BlockIndex;
 pub use write::{Put, each, write, write_if};
 
+/// How many threads may work on a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Threads {
+    /// Others are served meanwhile.
+    One,
+    /// Somebody waits for it.
+    Two,
+}
+
 pub(crate) type Blake2b256 = Blake2b<U32>;
 
 /// A record with the number of its tree.
@@ -134,9 +144,12 @@ impl Checkpoint {
         let index = read(offset, usize::try_from(len).unwrap_or(usize::MAX)).map_err(io)?;
         let index = BlockIndex::decode(&index).ok_or_else(|| damaged("index"))?;
         let offsets = index.places.iter().map(|place| place.offset);
+        // By keys in another order, what is there would be sought where it is not.
+        let places = index.places.iter();
+        let in_order = places.is_sorted_by(|a, b| (a.tree, &a.first_key) < (b.tree, &b.first_key));
         // Each block ends where the next begins, which is seen when it is read.
         let begins = offsets.clone().next().unwrap_or(offset) == len_u64(header_len);
-        if !begins || !offsets.clone().all(|at| at < offset) || !offsets.is_sorted() {
+        if !in_order || !begins || !offsets.clone().all(|at| at < offset) || !offsets.is_sorted() {
             return Err(damaged("index"));
         }
         Ok(Self {

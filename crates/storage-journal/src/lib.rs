@@ -17,7 +17,6 @@ mod group;
 mod journal;
 mod mark;
 mod merged;
-mod priority;
 pub mod salvage;
 mod scan;
 #[cfg(nonos_shuttle)]

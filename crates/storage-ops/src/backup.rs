@@ -71,7 +71,8 @@ impl BackupError {
 ///
 /// # Errors
 ///
-/// [`CoreError::Journal`], [`CoreError::Closed`]: no new file appears.
+/// [`CoreError::Journal`], [`CoreError::Closed`]: no new file appears, but for the whole one where only its name could not
+/// be made durable.
 pub fn export_backup(db: &Db, path: &Path) -> Result<u64, CoreError> {
     db.export(path).map(|exported| exported.bytes)
 }

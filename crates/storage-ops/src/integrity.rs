@@ -1,8 +1,9 @@
 //! Reads every record of every tree and says what is not as it was written. Changes nothing.
 //!
 //! The trees, and the index against the journal, are looked at by as many threads as there are
-//! processors, beside readers and writers.
+//! processors, eight at most, beside readers and writers.
 
+use std::cmp::Reverse;
 use std::num::NonZero;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,6 +23,8 @@ use report::Collected;
 const EVERYTHING: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 /// Records that are looked at between two commits, and two looks at the clock.
 const PAGE: u32 = 512;
+/// Threads at once, at most: each has pages of the index in memory, beside readers and writers.
+const MOST_THREADS: usize = 8;
 /// Between two looks at whether it is cancelled.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// Findings that are listed at most, by default; all are counted.
@@ -78,7 +81,8 @@ impl VerifyOptions<'_> {
 }
 
 fn processors() -> NonZero<usize> {
-    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    NonZero::new(processors.min(MOST_THREADS)).unwrap_or(NonZero::<usize>::MIN)
 }
 
 fn of_usize(count: usize) -> u64 {
@@ -89,7 +93,6 @@ fn of_usize(count: usize) -> u64 {
 #[derive(Debug)]
 enum Job {
     Piece(TreeId, KeyRange),
-    Copies,
     Chain,
 }
 
@@ -131,25 +134,28 @@ pub fn verify(db: &Db, options: &VerifyOptions<'_>) -> Result<Integrity, CoreErr
         Some(tree) => vec![tree],
         None => TreeId::ALL.to_vec(),
     };
-    // The longest first, so that no thread is left with it alone.
     let mut jobs = Vec::new();
     let mut total = 0;
+    let mut by_len = Vec::new();
     for &tree in &trees {
-        total += of_usize(db.len(tree)?);
+        let len = db.len(tree)?;
+        total += of_usize(len);
+        by_len.push((len, tree));
     }
-    if options.is_deep {
-        // A view has one copy.
-        if options.tree.is_none() && !db.is_read_only() {
-            total *= 2;
-            jobs.push(Job::Copies);
-        }
-        if trees.contains(&TreeId::AuditLog) {
-            total += of_usize(db.len(TreeId::AuditLog)?);
-            jobs.push(Job::Chain);
-        }
+    // A view has one copy.
+    let compares = options.is_deep && options.tree.is_none() && !db.is_read_only();
+    if compares {
+        total *= 2;
+    }
+    // The longest first, so that no thread is left with it alone.
+    by_len.sort_by_key(|(len, _)| Reverse(*len));
+    if options.is_deep && trees.contains(&TreeId::AuditLog) {
+        total += of_usize(db.len(TreeId::AuditLog)?);
+        jobs.push(Job::Chain);
     }
     // What is told of the identity is told of all of it.
-    let (whole, cut): (Vec<_>, Vec<_>) = trees.iter().partition(|tree| **tree == TreeId::Identity);
+    let by_len = by_len.into_iter().map(|(_, tree)| tree);
+    let (whole, cut): (Vec<_>, Vec<_>) = by_len.partition(|tree| *tree == TreeId::Identity);
     jobs.extend(whole.into_iter().map(|tree| Job::Piece(tree, EVERYTHING)));
     let pieces = db.pieces(&cut).into_iter();
     jobs.extend(pieces.map(|(tree, range)| Job::Piece(tree, range)));
@@ -163,6 +169,10 @@ pub fn verify(db: &Db, options: &VerifyOptions<'_>) -> Result<Integrity, CoreErr
         started: Instant::now(),
     };
     let threads = options.threads().get();
+    if compares {
+        // It has threads of its own.
+        work.tell_damage(work.copies())?;
+    }
     std::thread::scope(|scope| {
         let mut running = Vec::new();
         for _ in 1..threads.min(jobs.len()) {
@@ -208,24 +218,26 @@ struct PieceRead {
 impl Work<'_> {
     fn run(&self, jobs: &[Job]) -> Result<(), CoreError> {
         while let Some(job) = jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let done = match job {
+            self.tell_damage(match job {
                 Job::Piece(tree, range) => self.piece(*tree, range.clone()),
-                Job::Copies => self.copies(),
                 Job::Chain => self.chain(),
-            };
-            match done {
-                // Damage of a whole file is a finding, as that of a record is.
-                Err(CoreError::Journal(error)) => {
-                    let finding = Finding::of_all(Code::Journal, error.to_string());
-                    self.collected().add_lack(finding);
-                }
-                Err(error @ CoreError::IndexDamaged { .. }) => {
-                    let finding = Finding::of_all(Code::Index, error.to_string());
-                    self.collected().add_lack(finding);
-                }
-                done => done?,
-            }
+            })?;
         }
+        Ok(())
+    }
+
+    /// Damage of a whole file is a finding, as that of a record is.
+    fn tell_damage(&self, done: Result<(), CoreError>) -> Result<(), CoreError> {
+        let (code, error) = match done {
+            Err(error @ CoreError::Journal(_)) => (Code::Journal, error),
+            Err(error @ CoreError::IndexDamaged { .. }) => (Code::Index, error),
+            done => return done,
+        };
+        let detail = match error {
+            CoreError::Journal(error) => error.to_string(),
+            error => error.to_string(),
+        };
+        self.collected().add_of_all(Finding::of_all(code, detail));
         Ok(())
     }
 

@@ -224,6 +224,8 @@ impl Inner {
         if was_wrong {
             // The journal is what happened, so it is the old index that was not what it said.
             tracing::error!("the index had lost or changed records; the new one has them");
+        }
+        if !is_sound {
             self.cache.clear();
             self.window_mut().clear();
         }

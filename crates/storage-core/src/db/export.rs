@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use storage_journal::checkpoint::{self, About, Put};
+use storage_journal::checkpoint::{self, About, Put, Threads};
 use storage_journal::digest::Digests;
 use storage_journal::disk::RealDisk;
 use storage_journal::extract::{self, After, Extract};
@@ -26,7 +26,7 @@ impl Db {
     ///
     /// [`CoreError::DiskFull`] if it would eat into the free-space reserve of the database's own disk,
     /// [`CoreError::Diverged`] if what a read-only view was reading was purged meanwhile, [`CoreError::Journal`],
-    /// [`CoreError::Closed`]: no file is left.
+    /// [`CoreError::Closed`]: no file is left, but for the whole one where only its name could not be made durable.
     pub fn export(&self, path: &Path) -> Result<Exported, CoreError> {
         let inner = &*self.inner;
         let _alone = inner.alone()?;
@@ -74,7 +74,15 @@ impl Db {
                 same.then_some(()).ok_or(CoreError::Diverged)
             };
             let pulse = &mut || Ok(());
-            let size = checkpoint::write_if(&RealDisk, path, &about, records, accept, pulse)?;
+            let size = checkpoint::write_if(
+                &RealDisk,
+                path,
+                &about,
+                Threads::Two,
+                records,
+                accept,
+                pulse,
+            )?;
             return Ok(state.exported(size));
         }
         let turn = inner.take_turn()?;

@@ -61,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) sync: Wake,
     /// Wakes who writes to the index what is held back.
     pub(super) settle: Wake,
-    /// Whether there is one; else those who commit do it.
+    /// Whether there is one; else those who commit do it, and nothing reads ahead: on a disk of a test.
     pub(crate) settles_beside: bool,
     pub(super) held_back_bytes: u64,
     /// Whether more may be held back while others do not use their shares.

@@ -11,7 +11,8 @@ use crate::view::KeyRange;
 
 impl Db {
     /// The ranges that trees consist of, in the order of tree and key: about 2 MiB each, as the newest checkpoint
-    /// has them. What was stored since is not reckoned with, and a database without checkpoint is not cut.
+    /// of a database that is open for writing has them. What was stored since is not reckoned with; where there is no
+    /// checkpoint, each tree is one range.
     pub fn pieces(&self, trees: &[TreeId]) -> Vec<(TreeId, KeyRange)> {
         let journal = self.inner.durable.as_ref().map(|durable| &durable.journal);
         let newest = journal.and_then(|journal| {

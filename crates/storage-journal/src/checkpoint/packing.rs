@@ -6,8 +6,7 @@ use std::panic;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::block;
-use crate::priority::give_way;
+use super::{Threads, block};
 
 /// Blocks that are packed at once, at first: to start a thread takes as long.
 const FEW: usize = 4;
@@ -25,8 +24,8 @@ pub(super) struct Packed {
 }
 
 /// Packs blocks, in their order.
-#[derive(Default)]
 pub(super) struct Packer {
+    threads: Threads,
     pushed: usize,
     /// The one that was packed here.
     here: Option<Packed>,
@@ -42,9 +41,18 @@ struct Helper {
 }
 
 impl Packer {
+    pub(super) fn new(threads: Threads) -> Self {
+        Self {
+            threads,
+            pushed: 0,
+            here: None,
+            helper: None,
+        }
+    }
+
     /// Takes a block, before which [`ready`](Self::ready) was asked until there was none.
     pub(super) fn push(&mut self, block: block::Builder) {
-        if self.pushed == FEW {
+        if self.threads == Threads::Two && self.pushed == FEW {
             self.helper = Helper::start();
         }
         self.pushed += 1;
@@ -64,13 +72,19 @@ impl Packer {
     pub(super) fn rest(&mut self) -> Option<Packed> {
         self.here.take().or_else(|| self.helper.as_mut()?.pop())
     }
+}
 
-    /// Once nothing is left to be written.
-    pub(super) fn end(&mut self) {
+/// Also where nobody takes what is packed any more: no thread is left behind.
+impl Drop for Packer {
+    fn drop(&mut self) {
         if let Some(helper) = self.helper.take() {
-            drop(helper.blocks);
+            drop((helper.blocks, helper.packed));
             let joined = helper.thread.join();
-            joined.unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+            if let Err(panicked) = joined
+                && !thread::panicking()
+            {
+                panic::resume_unwind(panicked);
+            }
         }
     }
 }
@@ -81,7 +95,6 @@ impl Helper {
         let (blocks, to_pack) = sync_channel(BEHIND + 1);
         let (done, packed) = sync_channel(BEHIND + 1);
         let pack_all = move || {
-            give_way();
             for block in to_pack {
                 if done.send(pack(block)).is_err() {
                     break;

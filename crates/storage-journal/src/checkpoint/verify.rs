@@ -8,11 +8,10 @@ use std::thread;
 
 use blake2::Digest;
 
-use super::{Blake2b256, Checkpoint, TRAILER_LEN, block};
+use super::{Blake2b256, Checkpoint, TRAILER_LEN, Threads, block};
 use crate::bytes::len_u64;
 use crate::digest::{Digests, MAX_TREES, TreeDigest};
 use crate::error::JournalError;
-use crate::priority::give_way;
 
 /// Bytes that are read at a time of what is no block.
 const PIECE_LEN: usize = 256 * 1024;
@@ -54,16 +53,13 @@ impl Checkpoint {
     ///
     /// [`JournalError::Checkpoint`] names the first part that is damaged; [`JournalError::Io`].
     pub fn verify(&self) -> Result<(), JournalError> {
-        self.verify_with(&mut || Ok(()))
+        self.verify_with(Threads::Two, &mut || Ok(()))
     }
 
     /// [`verify`](Self::verify); `pulse` is called many times a second, and ends it by an error.
-    ///
-    /// # Errors
-    ///
-    /// As there, and those of `pulse`.
-    pub fn verify_with<E: From<JournalError>>(
+    pub(super) fn verify_with<E: From<JournalError>>(
         &self,
+        threads: Threads,
         pulse: &mut dyn FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         let hash_offset = self.size - len_u64(TRAILER_LEN) + 16;
@@ -85,7 +81,6 @@ impl Checkpoint {
             let beside = || {
                 let (sender, waiting) = sync_channel::<(usize, Vec<u8>)>(WAITING);
                 let looking = move || {
-                    give_way();
                     for (number, bytes) in waiting {
                         look(number, &bytes);
                     }
@@ -100,7 +95,8 @@ impl Checkpoint {
                 pulse()?;
                 let bytes = self.stored(number)?;
                 hasher.update(&bytes);
-                let sender = (number >= FEW).then(|| helper.get_or_insert_with(beside).as_ref());
+                let sender = (threads == Threads::Two && number >= FEW)
+                    .then(|| helper.get_or_insert_with(beside).as_ref());
                 let sender = sender.flatten().filter(|_| bytes.len() <= SHORT);
                 if let Some((number, bytes)) = left(sender, (number, bytes)) {
                     look(number, &bytes);

@@ -7,13 +7,13 @@ use blake2::Digest;
 
 use super::index::{BlockIndex, Place};
 use super::packing::{Packed, Packer};
-use super::{About, Blake2b256, Checkpoint, END_MAGIC, Record, block};
+use super::{About, Blake2b256, Checkpoint, END_MAGIC, Record, Threads, block};
 use crate::bytes::len_u64;
 use crate::digest::{Digests, MAX_TREES};
 use crate::disk::{Disk, DiskFile, directory_of, remove_if_there, unpublished};
 use crate::error::JournalError;
 
-/// Called with the tree, key and value of one record after the other.
+/// Called with the tree, key and value of one record after the other. Its error ends the file: who puts records returns it.
 pub type Put<'a, E> = &'a mut dyn FnMut(u8, &[u8], &[u8]) -> Result<(), E>;
 
 /// Writes `records`, which come in the order of tree and key, to a file that appears under `path`
@@ -31,7 +31,16 @@ pub fn write<E: From<JournalError>>(
     records: impl Iterator<Item = Result<Record, E>>,
 ) -> Result<u64, E> {
     let accept = |_: &Digests| Ok(());
-    write_if(disk, path, about, each(records), accept, &mut || Ok(()))
+    let records = each(records);
+    write_if(
+        disk,
+        path,
+        about,
+        Threads::Two,
+        records,
+        accept,
+        &mut || Ok(()),
+    )
 }
 
 /// Puts the records of an iterator.
@@ -56,6 +65,7 @@ pub fn write_if<E: From<JournalError>>(
     disk: &dyn Disk,
     path: &Path,
     about: &About,
+    threads: Threads,
     records: impl FnOnce(Put<'_, E>) -> Result<(), E>,
     accept: impl FnOnce(&Digests) -> Result<(), E>,
     pulse: &mut dyn FnMut() -> Result<(), E>,
@@ -64,11 +74,11 @@ pub fn write_if<E: From<JournalError>>(
     let io = |source| JournalError::io("write", path, source);
     remove_if_there(disk, &new).map_err(io)?;
     let write = || {
-        let mut writing = Writing::begin(disk, &new, about)?;
+        let mut writing = Writing::begin(disk, &new, about, threads)?;
         records(&mut |tree, key, value| Ok(writing.put(tree, key, value)?))?;
         let len = writing.end()?;
         let checkpoint = Checkpoint::open(disk, &new)?;
-        checkpoint.verify_with(pulse)?;
+        checkpoint.verify_with(threads, pulse)?;
         accept(checkpoint.digests())?;
         disk.rename(&new, path).map_err(io)?;
         disk.sync_directory(directory_of(path)).map_err(io)?;
@@ -96,7 +106,12 @@ struct Writing<'a> {
 }
 
 impl<'a> Writing<'a> {
-    fn begin(disk: &dyn Disk, path: &'a Path, about: &About) -> Result<Self, JournalError> {
+    fn begin(
+        disk: &dyn Disk,
+        path: &'a Path,
+        about: &About,
+        threads: Threads,
+    ) -> Result<Self, JournalError> {
         let file = disk.create(path);
         let mut writing = Self {
             path,
@@ -108,7 +123,7 @@ impl<'a> Writing<'a> {
             },
             hasher: Blake2b256::new(),
             block: None,
-            packer: Packer::default(),
+            packer: Packer::new(threads),
             last: Vec::new(),
         };
         writing.append(&about.encode())?;
@@ -150,7 +165,7 @@ impl<'a> Writing<'a> {
         while let Some(packed) = self.packer.rest() {
             self.append_block(packed)?;
         }
-        self.packer.end();
+        drop(self.packer);
         let offset = self.offset;
         let mut end = self.index.encode();
         let len = len_u64(end.len());

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use super::Journal;
-use crate::checkpoint::{self, About, Put, Record};
+use crate::checkpoint::{self, About, Put, Record, Threads};
 use crate::digest::Digests;
 use crate::disk::remove_if_there;
 use crate::error::JournalError;
@@ -90,7 +90,7 @@ impl Journal {
         let merged = self.merged(last)?;
         let path = self.directory.join(checkpoint::name(merged.through()));
         let about = self.about(merged.through(), schema_version, created_at);
-        let written = self.write_checkpoint(&path, &merged, &about, watch)?;
+        let written = self.write_checkpoint(&path, &merged, &about, Threads::One, watch)?;
         {
             let mut writer = self.writer();
             writer.since_checkpoint = writer.since_checkpoint.saturating_sub(size);
@@ -123,6 +123,7 @@ impl Journal {
             &*self.disk,
             &path,
             &about,
+            Threads::One,
             checkpoint::each(records),
             accept,
             pulse,
@@ -151,7 +152,7 @@ impl Journal {
         let last = self.writer().last;
         let merged = self.merged(last)?;
         let about = self.about(merged.through(), schema_version, created_at);
-        let (_, bytes) = self.write_checkpoint(path, &merged, &about, watch)?;
+        let (_, bytes) = self.write_checkpoint(path, &merged, &about, Threads::Two, watch)?;
         Ok(merged.exported(bytes))
     }
 
@@ -189,6 +190,7 @@ impl Journal {
         path: &Path,
         merged: &Merged,
         about: &About,
+        threads: Threads,
         watch: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
         let watch = RefCell::new(watch);
@@ -201,7 +203,7 @@ impl Journal {
         };
         let disk = &*self.disk;
         let pulse = &mut || told(0);
-        let size = checkpoint::write_if(disk, path, about, records, |_| Ok(()), pulse)?;
+        let size = checkpoint::write_if(disk, path, about, threads, records, |_| Ok(()), pulse)?;
         Ok((about.commit, size))
     }
 

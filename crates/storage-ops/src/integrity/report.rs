@@ -233,6 +233,8 @@ pub struct Integrity {
 pub(super) struct Collected {
     report: Integrity,
     max_listed: usize,
+    /// Findings of whole copies that were added.
+    of_all: Vec<(Code, String)>,
 }
 
 impl Collected {
@@ -250,6 +252,7 @@ impl Collected {
                 findings: Vec::new(),
             },
             max_listed,
+            of_all: Vec::new(),
         }
     }
 
@@ -267,6 +270,15 @@ impl Collected {
     pub(super) fn add_lack(&mut self, finding: Finding) {
         self.count(finding.tree.unwrap_or(TreeId::Schema), 1, 1);
         self.add(finding);
+    }
+
+    /// A finding of a whole copy, which many may meet.
+    pub(super) fn add_of_all(&mut self, finding: Finding) {
+        let met = (finding.code, finding.detail.clone());
+        if !self.of_all.contains(&met) {
+            self.of_all.push(met);
+            self.add_lack(finding);
+        }
     }
 
     /// A finding of a record that was read and, looked at by itself, found to be right.
