@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
 use storage_journal::checkpoint::{About, Checkpoint, Record, write};
 use storage_journal::disk::{Fault, SimulatedDisk};
 use storage_journal::{JournalError, Merged};
@@ -136,5 +138,40 @@ fn an_error_at_any_call_or_record_leaves_no_part_of_a_file() -> TestResult {
         assert_eq!(written.is_ok(), good == 0, "{good}");
         assert_eq!(disk.files().is_empty(), good > 0, "{good}");
     }
+    Ok(())
+}
+
+#[test]
+fn an_index_whose_keys_are_out_of_order_is_refused_though_its_sums_are_right() -> TestResult {
+    const TRAILER_LEN: usize = 56;
+    const KEY_LEN: usize = 8;
+    /// Offset, tree, length of the key, key.
+    const PLACE_LEN: usize = 8 + 1 + 4 + KEY_LEN;
+    let (disk, records) = (SimulatedDisk::default(), records(20 * OF_A_BLOCK));
+    write_all(&disk, &records)?;
+    let part = |swapped: [usize; 2]| {
+        disk.damage(path(), |bytes| {
+            let trailer = bytes.len() - TRAILER_LEN;
+            let index = bytes[trailer..]
+                .first_chunk()
+                .map(|at| u64::from_le_bytes(*at));
+            let index = usize::try_from(index.unwrap_or_default()).unwrap_or_default();
+            let [one, other] = swapped.map(|place| index + 4 + (place + 1) * PLACE_LEN - KEY_LEN);
+            for byte in 0..KEY_LEN {
+                bytes.swap(one + byte, other + byte);
+            }
+            let sum = crc32fast::hash(&bytes[index..trailer - 4]).to_le_bytes();
+            bytes[trailer - 4..trailer].copy_from_slice(&sum);
+            let hash = Blake2b::<U32>::digest(&bytes[..trailer + 16]);
+            bytes[trailer + 16..trailer + 48].copy_from_slice(&hash);
+        });
+        match Checkpoint::open(&disk, path()) {
+            Err(JournalError::Checkpoint { part, .. }) => Some(part),
+            _ => None,
+        }
+    };
+    assert_eq!(part([8, 9]), Some("index"));
+    assert_eq!(part([8, 9]), None, "it is as it was written");
+    Checkpoint::open(&disk, path())?.verify()?;
     Ok(())
 }
