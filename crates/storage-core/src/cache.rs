@@ -37,6 +37,11 @@ impl RecordCache {
         }
     }
 
+    /// Whether records of the tree are kept: samples are in their window, and nobody asks for one by its key.
+    const fn keeps(tree: TreeId) -> bool {
+        !matches!(tree, TreeId::Metrics)
+    }
+
     /// The body of the record under the key; where the cache lacks it, `load` brings it, with what it makes of it.
     pub(crate) fn get_or_load<T, E>(
         &self,
@@ -44,6 +49,9 @@ impl RecordCache {
         key: &[u8],
         load: impl FnOnce() -> Result<Option<(T, Arc<[u8]>)>, E>,
     ) -> Result<Found<T>, E> {
+        if !Self::keeps(tree) {
+            return load().map(|loaded| Found::Miss(loaded.map(|(record, _)| record)));
+        }
         if let Some(body) = self.cache.get(&Asked(tree, key)) {
             return Ok(Found::Hit(body));
         }
@@ -73,7 +81,9 @@ impl RecordCache {
 
     /// Forgets what was under the key.
     pub(crate) fn remove(&self, tree: TreeId, key: &[u8]) {
-        self.cache.remove(&Asked(tree, key));
+        if Self::keeps(tree) {
+            self.cache.remove(&Asked(tree, key));
+        }
     }
 }
 

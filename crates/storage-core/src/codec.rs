@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -76,13 +77,34 @@ pub(crate) fn encode<T: Serialize>(
     record: &T,
     compress: bool,
 ) -> Result<Vec<u8>, CoreError> {
-    let frame = postcard::to_extend(record, frame::begin(USUAL_LEN));
+    let frame = postcard::serialize_with_flavor(record, Behind(frame::begin(USUAL_LEN)));
     let frame = frame.map_err(|source| CoreError::Serialization {
         tree,
         source: Box::new(source),
     })?;
     let version = tree.record_version();
     frame::finish(tree, key, Encoding::Postcard, version, frame, compress)
+}
+
+/// Writes behind what is there, in pieces: postcard's own flavor for that takes byte by byte.
+struct Behind(Vec<u8>);
+
+impl Flavor for Behind {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Self::Output> {
+        Ok(self.0)
+    }
 }
 
 /// Checks a frame and decodes its record, to the last byte.

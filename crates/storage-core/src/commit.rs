@@ -5,7 +5,7 @@ use std::fmt;
 use crate::batch::Entries;
 use crate::changes::{self, Change, Changes};
 use crate::error::CoreError;
-use crate::tree::{PerTree, TreeId};
+use crate::tree::TreeId;
 use crate::trees::audit_log::HeadSealer;
 use crate::view::{KeyRange, Order, Read, Visit};
 use crate::window::Sample;
@@ -13,7 +13,7 @@ use crate::window::Sample;
 /// What one commit changes. Of several changes to a key the last counts.
 #[derive(Default)]
 pub struct Commit {
-    changes: PerTree<Changes>,
+    changes: Changes,
     /// The samples that were put, as they were given.
     samples: Vec<Sample>,
     /// Whether these are not all changes to their tree.
@@ -32,7 +32,7 @@ pub(crate) struct Audit {
 /// Says how much it changes, not what: values may be secrets.
 impl fmt::Debug for Commit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let changes = TreeId::ALL.map(|tree| (tree, self.changes.of(tree).len()));
+        let changes = TreeId::ALL.map(|tree| (tree, self.changes.of(tree).count()));
         let changes = changes.into_iter().filter(|(_, count)| *count > 0);
         f.write_str("Commit ")?;
         f.debug_map().entries(changes).finish()
@@ -64,9 +64,7 @@ impl Commit {
 
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        TreeId::ALL
-            .iter()
-            .all(|&tree| self.changes.of(tree).is_empty())
+        self.changes.is_empty()
     }
 
     /// Puts entries that were checked and encoded before.
@@ -79,8 +77,7 @@ impl Commit {
     /// Puts a sample with what it is encoded to, in place of what was there.
     pub(crate) fn put_sample(&mut self, sample: Sample, key: Vec<u8>, frame: Vec<u8>) {
         self.samples.push(sample);
-        let changes = self.changes.of_mut(TreeId::Metrics);
-        changes.insert(key, Some(frame));
+        self.changes.insert(TreeId::Metrics, key, Some(frame));
     }
 
     /// The samples that this commit puts, the later ones in place of the earlier, if that is all it does to their tree.
@@ -91,13 +88,13 @@ impl Commit {
     /// Puts a framed value, in place of what was there.
     pub fn put(&mut self, tree: TreeId, key: Vec<u8>, frame: Vec<u8>) {
         self.changes_other_samples |= tree == TreeId::Metrics;
-        self.changes.of_mut(tree).insert(key, Some(frame));
+        self.changes.insert(tree, key, Some(frame));
     }
 
     /// Removes a key that is known to exist.
     pub fn delete(&mut self, tree: TreeId, key: Vec<u8>) {
         self.changes_other_samples |= tree == TreeId::Metrics;
-        self.changes.of_mut(tree).insert(key, None);
+        self.changes.insert(tree, key, None);
     }
 
     /// Removes a key, if `view` with this commit on top has it; returns whether it has.
@@ -125,15 +122,12 @@ impl Commit {
 
     /// The changes of a tree, in the order of keys.
     pub(crate) fn changes_of(&self, tree: TreeId) -> impl Iterator<Item = Change<'_>> {
-        self.changes.of(tree).iter()
+        self.changes.of(tree)
     }
 
     /// The changes in the order of tree and key.
     pub(crate) fn changes(&self) -> impl Iterator<Item = (TreeId, &[u8], Option<&[u8]>)> + Clone {
-        TreeId::ALL.into_iter().flat_map(|tree| {
-            let changes = self.changes.of(tree).iter();
-            changes.map(move |(key, value)| (tree, key, value))
-        })
+        self.changes.iter()
     }
 }
 
@@ -146,7 +140,7 @@ pub struct Pending<'a> {
 
 impl Read for Pending<'_> {
     fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>, CoreError> {
-        match self.commit.changes.of(tree).get(key) {
+        match self.commit.changes.get(tree, key) {
             Some(change) => Ok(change.clone()),
             None => self.view.get(tree, key),
         }
@@ -159,8 +153,7 @@ impl Read for Pending<'_> {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
-        let changes = self.commit.changes.of(tree);
-        let changes = changes.range(range, order);
+        let changes = self.commit.changes.range(tree, range, order);
         changes::over(changes, order, visit, |visit| {
             self.view.scan(tree, range, order, visit)
         })

@@ -81,6 +81,13 @@ impl StorageMetricsSnapshot {
     }
 }
 
+/// [`add`] to a counter that one thread at a time changes, for less than an atomic addition takes.
+pub(crate) fn add_alone(counter: &AtomicU64, by: usize) {
+    let by = u64::try_from(by).unwrap_or(u64::MAX);
+    let sum = counter.load(Ordering::Relaxed).wrapping_add(by);
+    counter.store(sum, Ordering::Relaxed);
+}
+
 pub(crate) fn add(counter: &AtomicU64, by: usize) {
     counter.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
 }

@@ -94,7 +94,7 @@ impl Db {
     /// [`CoreError::Journal`]: the state stays as it was.
     pub fn refresh(&self) -> Result<u64, CoreError> {
         let inner = &self.inner;
-        inner.index()?;
+        inner.check_open()?;
         let Some(merged) = &inner.merged else {
             return Ok(inner.last_commit.load(Ordering::Acquire));
         };
@@ -303,6 +303,7 @@ impl Db {
         let Some(index) = slot.take() else {
             return Ok(());
         };
+        inner.is_open.store(false, Ordering::Release);
         drop(slot);
         let closed = inner
             .check_journal()

@@ -36,25 +36,26 @@ pub(crate) fn content(number: u64, time_ms: i64, body: &[u8]) -> u32 {
 
 /// The body of a commit with these changes.
 pub fn encode<'a>(changes: impl Iterator<Item = Change<'a>> + Clone) -> Vec<u8> {
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(encoded_len(changes.clone()));
     encode_into(&mut body, changes);
     body
 }
 
-/// The same in place of what was in `body`.
-pub fn encode_into<'a>(body: &mut Vec<u8>, changes: impl Iterator<Item = Change<'a>> + Clone) {
+/// How many bytes the body of a commit with these changes has.
+pub fn encoded_len<'a>(changes: impl Iterator<Item = Change<'a>>) -> usize {
     let sized = |bytes: &[u8]| size_of::<u32>() + bytes.len();
-    let size = changes
-        .clone()
-        .map(|change| 1 + sized(change.key) + change.value.map_or(0, sized));
-    body.clear();
-    body.reserve(size.sum());
+    let lens = changes.map(|change| 1 + sized(change.key) + change.value.map_or(0, sized));
+    lens.sum()
+}
+
+/// Puts that body behind what is there.
+pub(crate) fn encode_into<'a>(to: &mut Vec<u8>, changes: impl Iterator<Item = Change<'a>>) {
     for Change { tree, key, value } in changes {
         let deletion = if value.is_none() { DELETION } else { 0 };
-        body.push(tree | deletion);
-        put_sized(body, key);
+        to.push(tree | deletion);
+        put_sized(to, key);
         if let Some(value) = value {
-            put_sized(body, value);
+            put_sized(to, value);
         }
     }
 }

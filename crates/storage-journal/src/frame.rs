@@ -59,30 +59,36 @@ pub(crate) struct Frame<'a> {
 
 /// The bytes of a frame, and its checksum.
 pub(crate) fn encode(header: &Header, body: &[u8]) -> (Vec<u8>, u32) {
-    let mut frame = Vec::new();
-    let checksum = encode_into(&mut frame, header, body);
+    let mut frame = Vec::with_capacity(HEADER_LEN + body.len());
+    let checksum = encode_into(&mut frame, header, |frame| frame.extend_from_slice(body));
     (frame, checksum)
 }
 
-/// The same in place of what was in `rest`.
-pub(crate) fn encode_into(rest: &mut Vec<u8>, header: &Header, body: &[u8]) -> u32 {
-    rest.clear();
-    rest.reserve(HEADER_LEN + body.len());
-    rest.extend(len_u32(body.len()).to_le_bytes());
-    rest.extend([0; 4]);
-    rest.extend(header.tag.to_le_bytes());
-    rest.extend(header.predecessor.to_le_bytes());
-    rest.extend(header.number.to_le_bytes());
-    rest.extend(header.synced_through.to_le_bytes());
-    rest.extend(header.time_ms.to_le_bytes());
-    rest.push(match header.kind {
+/// The same in place of what was in `frame`; `body` puts the body behind what is there. Returns the checksum.
+pub(crate) fn encode_into(
+    frame: &mut Vec<u8>,
+    header: &Header,
+    body: impl FnOnce(&mut Vec<u8>),
+) -> u32 {
+    frame.clear();
+    frame.extend([0; 8]);
+    frame.extend(header.tag.to_le_bytes());
+    frame.extend(header.predecessor.to_le_bytes());
+    frame.extend(header.number.to_le_bytes());
+    frame.extend(header.synced_through.to_le_bytes());
+    frame.extend(header.time_ms.to_le_bytes());
+    frame.push(match header.kind {
         Kind::Commit => COMMIT,
         Kind::Mark => MARK,
         Kind::CleanMark => CLEAN_MARK,
     });
-    rest.extend_from_slice(body);
-    let checksum = checksum(rest);
-    if let Some(field) = rest.get_mut(4..8) {
+    body(frame);
+    let len = len_u32(frame.len().saturating_sub(HEADER_LEN));
+    if let Some(field) = frame.get_mut(..4) {
+        field.copy_from_slice(&len.to_le_bytes());
+    }
+    let checksum = checksum(frame);
+    if let Some(field) = frame.get_mut(4..8) {
         field.copy_from_slice(&checksum.to_le_bytes());
     }
     checksum

@@ -7,6 +7,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, wait_at_most};
 
 #[cfg(all(test, nonos_shuttle))]
@@ -17,13 +18,14 @@ const MAX_GATHERING: Duration = Duration::from_millis(2);
 
 #[derive(Debug, Default)]
 pub(crate) struct Group {
+    /// The last number known durable; changed while the state is locked.
+    synced: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    synced: u64,
     syncing: bool,
     /// Threads that came since the last sync began.
     arrived: usize,
@@ -33,25 +35,22 @@ struct State {
 
 impl Group {
     pub(crate) fn new(synced: u64) -> Self {
-        let state = State {
-            synced,
-            ..State::default()
-        };
         Self {
-            state: Mutex::new(state),
+            synced: AtomicU64::new(synced),
+            state: Mutex::default(),
             changed: Condvar::new(),
         }
     }
 
     /// The last number known durable.
     pub(crate) fn synced(&self) -> u64 {
-        self.lock().synced
+        self.synced.load(Ordering::Acquire)
     }
 
     /// Notes that everything through `number` is durable.
     pub(crate) fn note(&self, number: u64) {
-        let mut state = self.lock();
-        state.synced = state.synced.max(number);
+        let _state = self.lock();
+        self.synced.fetch_max(number, Ordering::AcqRel);
         self.changed.notify_all();
     }
 
@@ -62,14 +61,14 @@ impl Group {
         number: u64,
         sync: impl Fn() -> Result<u64, E>,
     ) -> Result<(), E> {
-        let mut state = self.lock();
-        if state.synced >= number {
+        if self.synced() >= number {
             return Ok(());
         }
+        let mut state = self.lock();
         state.arrived += 1;
         self.changed.notify_all();
         let result = loop {
-            if state.synced >= number {
+            if self.synced() >= number {
                 break Ok(());
             }
             if state.syncing {
@@ -87,7 +86,9 @@ impl Group {
             state.last_group = group;
             state.last_cost = started.elapsed();
             match synced {
-                Ok(through) => state.synced = state.synced.max(through),
+                Ok(through) => {
+                    self.synced.fetch_max(through, Ordering::AcqRel);
+                }
                 Err(error) => break Err(error),
             }
         };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::bytes::len_u64;
-use crate::commit::{Change, MAX_COMMIT_SIZE};
+use crate::commit::{self, Change, MAX_COMMIT_SIZE};
 use crate::disk::{Disk, DiskFile, publish};
 use crate::error::JournalError;
 use crate::format::{self, Said};
@@ -178,15 +178,40 @@ impl Journal {
     /// [`JournalError::TooLarge`]: nothing was written. [`JournalError::Io`]: whether the commit is
     /// there is open until the next scan; this journal takes no more. [`JournalError::Poisoned`].
     pub fn append(&self, now_ms: i64, body: &[u8]) -> Result<u64, JournalError> {
-        if body.len() > MAX_COMMIT_SIZE {
+        self.append_with(now_ms, body.len(), |to| to.extend_from_slice(body))
+    }
+
+    /// [`append`](Self::append) of the body that [`commit::encode`] makes of these changes, which is made where it is
+    /// written from.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn append_changes<'a>(
+        &self,
+        now_ms: i64,
+        changes: impl Iterator<Item = Change<'a>> + Clone,
+    ) -> Result<u64, JournalError> {
+        let len = commit::encoded_len(changes.clone());
+        self.append_with(now_ms, len, |to| commit::encode_into(to, changes))
+    }
+
+    fn append_with(
+        &self,
+        now_ms: i64,
+        len: usize,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u64, JournalError> {
+        if len > MAX_COMMIT_SIZE {
             return Err(JournalError::TooLarge {
-                size: body.len(),
+                size: len,
                 max: MAX_COMMIT_SIZE,
             });
         }
         let mut writer = self.writer();
         let number = writer.next;
         self.check()?;
+        writer.frame.reserve(frame::HEADER_LEN + len);
         self.write_frame(&mut writer, Kind::Commit, number, now_ms, body)?;
         writer.last = number;
         writer.next = number + 1;
@@ -205,7 +230,10 @@ impl Journal {
         };
         let mut writer = self.writer();
         self.check()?;
-        self.write_frame(&mut writer, kind, number, now_ms, &mark.encode())
+        let body = mark.encode();
+        self.write_frame(&mut writer, kind, number, now_ms, |to| {
+            to.extend_from_slice(&body);
+        })
     }
 
     fn write_frame(
@@ -214,7 +242,7 @@ impl Journal {
         kind: Kind,
         number: u64,
         now_ms: i64,
-        body: &[u8],
+        body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), JournalError> {
         // A segment without a commit has the name that the next one would get.
         let header = len_u64(segment::HEADER_LEN);

@@ -8,7 +8,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use storage_journal::commit;
 use storage_journal::digest::Digests;
 
 use super::inner::{Durable, Inner, let_go, on_a_sound_base, settle};
@@ -165,11 +164,10 @@ impl Inner {
             let turn = self.take_turn()?;
             self.check_journal()?;
             // A checkpoint has the name of its commit, whose segment stays: one that changes nothing, in the new segment.
-            let body = commit::encode(std::iter::empty());
             // Who reads the state at the last commit from the journal finds it there until this is the last.
             let applying = self.applying.write();
             let applying = applying.unwrap_or_else(PoisonError::into_inner);
-            let appended = journal.append((self.clock)(), &body);
+            let appended = journal.append_changes((self.clock)(), std::iter::empty());
             let number = appended.map_err(|e| self.latch(e.into()))?;
             self.last_commit.store(number, Ordering::Release);
             drop(applying);
@@ -317,6 +315,7 @@ impl Inner {
         self.set_counts(digests);
         drop(slot);
         *failure = None;
+        self.has_given_up.store(false, Ordering::Release);
         Ok(before)
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     /// Tells this database from others in [`IN_UPDATE`].
     pub(super) id: u64,
     pub(super) index: RwLock<Option<Arc<dyn Index>>>,
+    /// Whether there is one: each read and each commit asks.
+    pub(super) is_open: AtomicBool,
     /// Where the state comes from, if this is open for reading only.
     pub(super) merged: Option<ReadOnly>,
     pub(super) lock: Mutex<Option<Lock>>,
@@ -71,6 +73,8 @@ pub(crate) struct Inner {
     pub(super) failure: OnceLock<String>,
     /// Why the index is given up, if it is: then the journal answers, and nothing is written.
     pub(super) index_failure: Mutex<Option<String>>,
+    /// Whether it is: each commit asks.
+    pub(super) has_given_up: AtomicBool,
     /// One checkpoint, backup, compaction or closing at a time.
     pub(super) maintenance: Mutex<()>,
     /// Ends long work: somebody waits to close.
@@ -95,21 +99,10 @@ pub(super) struct ReadOnly {
 }
 
 /// What one update changes after the other.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Sequence {
     /// What blind puts replaced is still in: [`settled`](Self::settled) is without it.
     pub(super) digests: Digests,
-    /// The bytes of the last commit, for the next one to lie in.
-    pub(super) body: Vec<u8>,
-}
-
-/// Says nothing of the last commit: values may be secrets.
-impl fmt::Debug for Sequence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sequence")
-            .field("digests", &self.digests)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Sequence {
@@ -162,6 +155,7 @@ impl Inner {
         let inner = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             index: RwLock::new(Some(index)),
+            is_open: AtomicBool::new(true),
             merged: None,
             path: durable
                 .as_ref()
@@ -187,6 +181,7 @@ impl Inner {
             settling: Mutex::new(()),
             failure: OnceLock::new(),
             index_failure: Mutex::new(None),
+            has_given_up: AtomicBool::new(false),
             maintenance: Mutex::new(()),
             closing: AtomicBool::new(false),
             observer: options.observer.clone(),
@@ -218,8 +213,8 @@ impl Inner {
     }
 
     pub(super) fn check_open(&self) -> Result<(), CoreError> {
-        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        slot.is_some().then_some(()).ok_or(CoreError::Closed)
+        let is_open = self.is_open.load(Ordering::Acquire);
+        is_open.then_some(()).ok_or(CoreError::Closed)
     }
 
     pub(super) fn check_writable(&self) -> Result<(), CoreError> {

@@ -220,7 +220,7 @@ impl Db {
         decode: impl Fn(&[u8]) -> Result<T, CoreError>,
     ) -> Result<Option<T>, CoreError> {
         let inner = &self.inner;
-        inner.index()?;
+        inner.check_open()?;
         let counters = &inner.counters;
         // A state that is exchanged under this read must not leave records of the old one behind.
         let _between = inner.merged.is_some().then(|| inner.between_commits());

@@ -15,7 +15,8 @@ use super::recovery::chain;
 use crate::error::CoreError;
 use crate::index::Index;
 use crate::index::merged::MergedIndex;
-use crate::sync::{RwLockReadGuard, thread, thread_local};
+use crate::sync::atomic::Ordering;
+use crate::sync::{RwLockReadGuard, lock, thread, thread_local};
 use crate::tree::TreeId;
 use crate::view::{KeyRange, Order, Visit, behind};
 
@@ -202,6 +203,7 @@ impl Inner {
         self.cache.clear();
         self.window_mut().clear();
         failure.get_or_insert_with(|| reason.to_owned());
+        self.has_given_up.store(true, Ordering::Release);
         if let Some(index) = given_up {
             give_up(index);
         }
@@ -210,8 +212,10 @@ impl Inner {
 
     /// Why the index is given up, if it is.
     pub(super) fn index_failure(&self) -> Option<String> {
-        let reason = self.index_failure.lock();
-        reason.unwrap_or_else(PoisonError::into_inner).clone()
+        if !self.has_given_up.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.index_failure).clone()
     }
 }
 

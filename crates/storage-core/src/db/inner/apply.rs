@@ -15,9 +15,6 @@ use crate::index::Index;
 use crate::sync::atomic::Ordering;
 use crate::tree::TreeId;
 
-/// So many bytes of memory are kept for the bodies of small commits.
-const KEPT: usize = 64 * 1024;
-
 impl Inner {
     /// Appends a commit to the journal, applies it whole and returns its number.
     pub(in crate::db) fn apply(
@@ -41,16 +38,10 @@ impl Inner {
                     key,
                     value,
                 });
-                let body = &mut sequence.body;
-                commit::encode_into(body, changes);
                 let now_ms = (self.clock)();
-                let checked = durable.reserve.check(body.len(), durability, now_ms);
-                let appended = checked.map(|()| durable.journal.append(now_ms, body));
-                // What it says may be secret.
-                body.fill(0);
-                body.clear();
-                body.shrink_to(KEPT);
-                let appended = appended?;
+                let len = commit::encoded_len(changes.clone());
+                durable.reserve.check(len, durability, now_ms)?;
+                let appended = durable.journal.append_changes(now_ms, changes);
                 let number = appended.map_err(|e| self.latch(e.into()))?;
                 if durable.journal.unsynced_bytes() >= AHEAD {
                     self.sync.wake();
@@ -111,22 +102,25 @@ impl Inner {
         Ok(())
     }
 
+    /// Called while the commit is applied, so by one thread at a time.
     fn count_change(&self, tree: TreeId, key: &[u8], value: Option<&[u8]>, existed: bool) {
         let counters = &self.counters;
         let count = self.counts.of(tree);
-        if let Some(value) = value {
+        let before = count.load(Ordering::Relaxed);
+        let after = if let Some(value) = value {
             // What the database notes of itself is no record that somebody wrote.
             if tree != TreeId::Schema {
-                counters::add(&counters.writes, 1);
-                counters::add(&counters.write_bytes, key.len() + value.len());
+                counters::add_alone(&counters.writes, 1);
+                counters::add_alone(&counters.write_bytes, key.len() + value.len());
             }
-            counters::add(&self.activity.of(tree).writes, 1);
-            count.fetch_add(usize::from(!existed), Ordering::AcqRel);
+            counters::add_alone(&self.activity.of(tree).writes, 1);
+            before.wrapping_add(usize::from(!existed))
         } else {
-            counters::add(&counters.deletes, 1);
-            counters::add(&self.activity.of(tree).deletes, 1);
-            count.fetch_sub(usize::from(existed), Ordering::AcqRel);
-        }
+            counters::add_alone(&counters.deletes, 1);
+            counters::add_alone(&self.activity.of(tree).deletes, 1);
+            before.wrapping_sub(usize::from(existed))
+        };
+        count.store(after, Ordering::Release);
     }
 
     /// How many records the tree has. What is held back is written to the index for it.
