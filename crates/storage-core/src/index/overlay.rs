@@ -1,7 +1,10 @@
 //! The index written behind: what commits change is held back in memory, over the index, and written
 //! to it in key order by whoever has time.
 //!
-//! There are two layers. Commits change the upper one; once that is full it becomes the lower one,
+//! The packed trees are held back in one part, and the others in another: entries of packed trees are written ten times as
+//! fast, and do not wait for those of others.
+//!
+//! A part has two layers. Commits change the upper one; once that is full it becomes the lower one,
 //! which does not change any more, is written in pieces, by several threads at once, and is let go when
 //! all of it is written. So an entry never leaves a layer that somebody reads: a scan holds the layers
 //! that it began with.
@@ -15,17 +18,19 @@
 //! - What the index lacks was applied after the witness that it holds: setting one writes everything first.
 
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use held::{Changes, Held};
-use layer::{Layers, either};
+use layer::either;
+use part::{Part, Piece};
 use storage_journal::digest::TreeDigest;
 
+use super::packed::is_packed;
 use super::{HeldBack, Index, Witness, held_size};
 use crate::changes;
 use crate::error::CoreError;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Condvar, Mutex, RwLock, RwLockReadGuard, lock};
+use crate::sync::{Mutex, lock};
 use crate::tree::{PerTree, TreeId};
 use crate::view::{KeyRange, Order, Visit};
 
@@ -41,30 +46,27 @@ const ENGINES_PART: u64 = 4;
 
 mod held;
 mod layer;
+mod part;
 mod run;
 #[cfg(all(test, nonos_shuttle))]
 mod schedules;
-mod settling;
 #[cfg(test)]
 mod tests;
-
-use settling::Settling;
 
 #[derive(Debug)]
 pub(crate) struct Overlay {
     index: Arc<dyn Index>,
-    layers: RwLock<Layers>,
-    settling: Mutex<Settling>,
-    /// Told when all of the lower layer is written, or some of it could not be.
-    settled: Condvar,
+    /// The packed trees: one piece at a time, as each changes the last block.
+    packed: Part,
+    others: Part,
     greatest: PerTree<Mutex<Greatest>>,
     /// What blind puts were found to replace.
     replaced: PerTree<Mutex<TreeDigest>>,
-    /// Bytes of the upper layer from which on it is written.
+    /// Bytes of an upper layer from which on it is written.
     full: usize,
     /// What may be held back by itself.
     capacity: usize,
-    /// Bytes of both layers from which on those wait who have nothing left to write.
+    /// Bytes of all layers from which on those wait who have nothing left to write.
     most: AtomicUsize,
     /// Bytes that writers are yet to write, where too much is held back.
     owed: AtomicUsize,
@@ -89,9 +91,8 @@ impl Overlay {
         let capacity = quarter.saturating_mul(4).max(1);
         Self {
             index,
-            layers: RwLock::default(),
-            settling: Mutex::default(),
-            settled: Condvar::new(),
+            packed: Part::new(true),
+            others: Part::new(false),
             greatest: PerTree::default(),
             replaced: PerTree::default(),
             full: quarter.max(1),
@@ -110,19 +111,28 @@ impl Overlay {
         }
     }
 
-    fn layers(&self) -> RwLockReadGuard<'_, Layers> {
-        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+    fn part_of(&self, tree: TreeId) -> &Part {
+        if is_packed(tree) {
+            &self.packed
+        } else {
+            &self.others
+        }
+    }
+
+    /// The one whose bytes are written soonest comes first.
+    const fn parts(&self) -> [&Part; 2] {
+        [&self.packed, &self.others]
     }
 
     /// What the layers hold of a key, the upper one first.
     fn held(&self, tree: TreeId, key: &[u8]) -> Option<Held> {
-        let layers = self.layers();
+        let layers = self.part_of(tree).layers();
         let held = layers.upper.read(tree).get(key);
         held.or_else(|| layers.lower.as_ref()?.read(tree).get(key))
     }
 
     fn held_below(&self, tree: TreeId, key: &[u8]) -> Option<Held> {
-        let lower = self.layers().lower.clone()?;
+        let lower = self.part_of(tree).layers().lower.clone()?;
         lower.read(tree).get(key)
     }
 
@@ -158,15 +168,45 @@ impl Overlay {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// Bytes of both layers from which on those write who apply more. The lower layer is let go whole. It has so much at
-    /// most, so that before it goes a third of that comes to the upper one.
+    /// Bytes of all layers from which on those write who apply more. A lower layer is let go whole. It has so much at
+    /// most, so that before it goes a third of that comes to an upper one.
     fn too_much(&self) -> usize {
         (self.most() / 4).saturating_mul(3).max(1)
     }
 
     fn bytes(&self) -> usize {
-        let layers = self.layers();
-        layers.upper.bytes() + layers.lower.as_ref().map_or(0, |lower| lower.bytes())
+        let parts = self.parts().into_iter().map(Part::bytes);
+        parts.map(|(upper, lower)| upper + lower).sum()
+    }
+
+    /// A piece of what is to be written.
+    fn claim(&self, most: usize) -> Option<Piece> {
+        let mut parts = self.parts().into_iter();
+        parts.find_map(|part| part.claim(self.full, most))
+    }
+
+    /// Writes a piece that was claimed.
+    fn write(&self, piece: Piece) -> Result<(), CoreError> {
+        let layer = piece.layer.read(piece.tree);
+        let mut changes = layer.range(&piece.range(), Order::Ascending);
+        let mut replaced = TreeDigest::default();
+        let mut told = |key: &[u8], before: &[u8]| {
+            if layer.is_blind(key) {
+                replaced.add(key, before);
+            }
+        };
+        let index = &self.index;
+        let written = index.apply_sorted(piece.tree, &mut changes, &mut told);
+        drop(changes);
+        drop(layer);
+        let mut sum = lock(self.replaced.of(piece.tree));
+        *sum = sum.with(replaced);
+        drop(sum);
+        if let Err(error) = &written {
+            self.failed.get_or_init(|| error.to_string());
+        }
+        self.part_of(piece.tree).note(piece, written.is_ok());
+        written
     }
 }
 
@@ -185,14 +225,15 @@ impl Index for Overlay {
         value: Option<&[u8]>,
         replaced: &mut dyn FnMut(&[u8]),
     ) -> Result<(), CoreError> {
+        let part = self.part_of(tree);
         if self.is_above_all(tree, key, value.is_some())? {
             // At most a deletion is held of it.
             let insert = |changes: &mut Changes| changes.insert(key, value, false);
-            self.layers().upper.change(tree, insert);
+            part.layers().upper.change(tree, insert);
             return Ok(());
         }
         let replace = |changes: &mut Changes| changes.replace(key, value);
-        let in_upper = self.layers().upper.change(tree, replace);
+        let in_upper = part.layers().upper.change(tree, replace);
         if let Some(before) = in_upper {
             before.value().into_iter().for_each(replaced);
             return Ok(());
@@ -210,7 +251,7 @@ impl Index for Overlay {
             replaced(&before);
         }
         let insert = |changes: &mut Changes| changes.insert(key, value, is_blind);
-        self.layers().upper.change(tree, insert);
+        part.layers().upper.change(tree, insert);
         Ok(())
     }
 
@@ -231,7 +272,7 @@ impl Index for Overlay {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), CoreError> {
-        let layers = self.layers().clone();
+        let layers = self.part_of(tree).layers().clone();
         let nothing = Changes::default();
         let upper = layers.upper.read(tree);
         let lower = layers.lower.as_ref().map(|lower| lower.read(tree));
@@ -271,12 +312,16 @@ impl Index for Overlay {
     }
 
     fn held_back(&self) -> HeldBack {
-        let layers = self.layers();
-        let upper = layers.upper.bytes();
-        let lower = layers.lower.as_ref().map_or(0, |lower| lower.bytes());
-        if upper + lower >= self.too_much() {
+        let parts = self.parts().map(Part::bytes);
+        let mut both = parts.into_iter();
+        if both
+            .clone()
+            .map(|(upper, lower)| upper + lower)
+            .sum::<usize>()
+            >= self.too_much()
+        {
             HeldBack::TooMuch
-        } else if upper >= self.full || lower > 0 {
+        } else if both.any(|(upper, lower)| upper >= self.full || lower > 0) {
             HeldBack::Much
         } else {
             HeldBack::Little
@@ -284,7 +329,7 @@ impl Index for Overlay {
     }
 
     fn settle_some(&self) -> Result<bool, CoreError> {
-        let piece = self.claim(&mut lock(&self.settling), self.full, PIECE);
+        let piece = self.claim(PIECE);
         piece.map_or(Ok(false), |piece| self.write(piece).map(|()| true))
     }
 
@@ -293,13 +338,13 @@ impl Index for Overlay {
         let piece = WRITERS_PIECE.min(self.full);
         let mut owed = self.owed.fetch_add(bytes, Ordering::AcqRel) + bytes;
         while owed >= piece {
-            let mut settling = lock(&self.settling);
-            let Some(piece) = self.claim(&mut settling, self.full, piece) else {
+            let Some(piece) = self.claim(piece) else {
                 self.owed.store(0, Ordering::Release);
-                self.wait_for_others(settling);
+                for part in self.parts() {
+                    part.wait_while(|| self.bytes() >= self.most());
+                }
                 break;
             };
-            drop(settling);
             owed = owed.saturating_sub(piece.bytes);
             self.owed.store(owed, Ordering::Release);
             self.write(piece)?;
@@ -308,18 +353,7 @@ impl Index for Overlay {
     }
 
     fn settle(&self) -> Result<(), CoreError> {
-        let then = self.layers().clone();
-        let mut settling = lock(&self.settling);
-        while self.layers().have_any_of(&then) {
-            if let Some(piece) = self.claim(&mut settling, 1, PIECE) {
-                drop(settling);
-                self.write(piece)?;
-                settling = lock(&self.settling);
-            } else {
-                let told = self.settled.wait(settling);
-                settling = told.unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-        Ok(())
+        let mut parts = self.parts().into_iter();
+        parts.try_for_each(|part| part.settle(PIECE, |piece| self.write(piece)))
     }
 }

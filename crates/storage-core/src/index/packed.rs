@@ -70,7 +70,7 @@ pub(crate) struct Packed {
 type Entry<'a> = (&'a [u8], &'a [u8]);
 
 /// The trees whose keys come in order: their blocks are full, and changed one after the other.
-fn is_packed(tree: TreeId) -> bool {
+pub(super) fn is_packed(tree: TreeId) -> bool {
     use TreeId::{AuditLog, Claims, Epochs, Metrics};
     matches!(tree, Metrics | Epochs | Claims | AuditLog)
 }
