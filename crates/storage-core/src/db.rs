@@ -38,6 +38,7 @@ mod differences;
 mod export;
 mod health;
 mod inner;
+mod listing;
 mod open;
 mod pieces;
 mod reading;

@@ -31,6 +31,7 @@ mod progress;
 mod report;
 mod restore;
 mod salvage;
+mod sharing;
 mod size;
 mod sync;
 mod tree;

@@ -11,7 +11,6 @@ use crate::commit::Commit;
 use crate::db::Db;
 use crate::error::CoreError;
 use crate::key::{Key, KeyError};
-use crate::listing;
 use crate::pages::Pages;
 use crate::view::{Order, Read};
 
@@ -306,11 +305,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Tr
     /// As [`scan`](Self::scan).
     pub(crate) fn list<T: Send>(
         &self,
-        from: &dyn Read,
+        db: &Db,
         make: impl Fn(K, V) -> T + Sync,
     ) -> Result<Vec<T>, CoreError> {
-        let everything = (Bound::Unbounded, Bound::Unbounded);
-        listing::collect(from, self.id, &everything, |key, frame| {
+        db.list(self.id, |key, frame| {
             let record = codec::decode(self.id, key, frame)?;
             Ok(make(self.key(key)?, record))
         })

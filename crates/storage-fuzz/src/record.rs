@@ -90,7 +90,7 @@ fn in_a_database(tree: TreeId, key: &[u8], frame: &[u8]) -> Result<(), CoreError
     // Any of these may be an error; none is a panic.
     let _any = (
         (
-            peers::list(&view),
+            peers::list(&db),
             metrics::latest(&view, 2),
             claims::list(&view),
         ),

@@ -112,7 +112,7 @@ impl NodeStorage {
     ///
     /// `CORRUPT`, `POISONED` after closing, `IO`.
     pub fn list_peers(&self) -> NonosResult<Vec<(String, StoredPeerInfo)>> {
-        self.done(peers::list(&self.db.view()))
+        self.done(peers::list(&self.db))
     }
 
     /// Iterates over all peers in the byte order of their ids, in bounded memory; errors as of

@@ -3,10 +3,7 @@
 use std::cmp::Ordering;
 use std::mem;
 use std::num::NonZero;
-use std::panic;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use storage_journal::Merged;
 
@@ -17,6 +14,7 @@ use super::recovery::chain;
 use crate::error::CoreError;
 use crate::index::{Index, IndexReader};
 use crate::pages::Pages;
+use crate::sharing::share;
 use crate::tree::TreeId;
 use crate::view::KeyRange;
 
@@ -134,29 +132,13 @@ fn walk_all(
     each: Each<'_>,
 ) -> Result<Vec<Differing>, CoreError> {
     let pieces = pieces(&TreeId::ALL, merged.base());
-    let next = AtomicUsize::new(0);
     let all = Mutex::new(Vec::new());
-    let work = || -> Result<(), CoreError> {
-        while let Some((tree, range)) = pieces.get(next.fetch_add(1, Relaxed)) {
-            let walked = walk(index, merged, *tree, range, each);
-            let found = walked.inspect_err(|_| next.store(pieces.len(), Relaxed))?;
-            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = MAX_KEPT.saturating_sub(all.len());
-            all.extend(found.into_iter().take(room));
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let others = (1..threads.get()).map_while(|_| {
-            let thread = thread::Builder::new().name("nonos-compare".into());
-            thread.spawn_scoped(scope, work).ok()
-        });
-        let others: Vec<_> = others.collect();
-        let done = work();
-        others.into_iter().fold(done, |done, other| {
-            let theirs = other.join();
-            done.and(theirs.unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
-        })
+    share("nonos-compare", &pieces, threads, |(tree, range)| {
+        let found = walk(index, merged, *tree, range, each)?;
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_KEPT.saturating_sub(all.len());
+        all.extend(found.into_iter().take(room));
+        Ok::<_, CoreError>(())
     })?;
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     all.sort_unstable_by(|(tree, key, _), (other, of_other, _)| {

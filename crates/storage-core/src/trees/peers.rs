@@ -158,8 +158,8 @@ pub fn remove(view: &dyn Read, commit: &mut Commit, peer_id: &str) -> Result<boo
 /// # Errors
 ///
 /// As [`Tree::scan`].
-pub fn list(from: &dyn Read) -> Result<Vec<(String, StoredPeerInfo)>, CoreError> {
-    PEERS.list(from, |TextKey(id), info| (id, info))
+pub fn list(db: &Db) -> Result<Vec<(String, StoredPeerInfo)>, CoreError> {
+    PEERS.list(db, |TextKey(id), info| (id, info))
 }
 
 /// Iterates over all peers, a page at a time, as [`Tree::iter`].

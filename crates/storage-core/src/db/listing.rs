@@ -1,0 +1,226 @@
+//! All records of a tree, from the journal where that is the shorter way.
+//!
+//! The journal has them in key order, in blocks of many, which several threads read at once and without holding commits off.
+//! The engine clones them one by one. But commits since the last checkpoint are read first: few may have come.
+
+use std::num::NonZero;
+use std::ops::Bound;
+
+use super::Db;
+use super::inner::Durable;
+use super::pieces::pieces;
+use super::recovery::chain;
+use crate::counters;
+use crate::error::CoreError;
+use crate::listing;
+use crate::sharing::share;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::tree::TreeId;
+use crate::view;
+
+/// Fewer records come from the index: what it takes to begin with the journal is not worth it.
+const FEW: usize = 4096;
+/// Bytes of commits since the last checkpoint that may be read for each record: as long as the engine takes for half of one.
+const READ_FOR_RECORD: u64 = 128;
+const THREADS: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1);
+
+impl Db {
+    /// The records of a tree as `decode` makes them, in the order of their keys, at one commit.
+    pub(crate) fn list<T: Send>(
+        &self,
+        tree: TreeId,
+        decode: impl Fn(&[u8], &[u8]) -> Result<T, CoreError> + Sync,
+    ) -> Result<Vec<T>, CoreError> {
+        self.check_open()?;
+        match self.list_from_journal(tree, &decode) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            // The index has another copy; where that does not decode either, its error is told.
+            Err(error) => {
+                tracing::warn!(reason = %chain(&error), tree = tree.name(), "a tree is listed from the index");
+            }
+        }
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        listing::collect(&self.view(), tree, &everything, decode)
+    }
+
+    /// `None` where the index is the shorter way.
+    fn list_from_journal<T: Send>(
+        &self,
+        tree: TreeId,
+        decode: &(impl Fn(&[u8], &[u8]) -> Result<T, CoreError> + Sync),
+    ) -> Result<Option<Vec<T>>, CoreError> {
+        let inner = &*self.inner;
+        // On a disk of a test every call has its number.
+        let durable = inner.durable.as_ref().filter(|_| inner.settles_beside);
+        let Some(Durable { journal, .. }) = durable else {
+            return Ok(None);
+        };
+        let count = inner.counts.of(tree).load(Ordering::Acquire);
+        let may_read = u64::try_from(count)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(READ_FOR_RECORD);
+        if count < FEW || journal.since_checkpoint() > may_read {
+            return Ok(None);
+        }
+        let merged = inner.merged_at_last(journal)?;
+        let bytes = AtomicUsize::new(0);
+        let pieces = pieces(&[tree], merged.base());
+        let found = share("nonos-list", &pieces, THREADS, |(_, range)| {
+            let mut read = 0;
+            let records = merged.entries(tree.number(), view::as_slices(range), false);
+            let decoded = records.map(|record| {
+                let (key, frame) = record?;
+                read += key.len() + frame.len();
+                decode(&key, &frame)
+            });
+            let decoded = decoded.collect::<Result<Vec<T>, CoreError>>()?;
+            bytes.fetch_add(read, Ordering::Relaxed);
+            Ok::<_, CoreError>(decoded)
+        })?;
+        let found = in_one(found);
+        let counters = &inner.counters;
+        counters::add(&counters.reads, found.len());
+        counters::add(&inner.activity.of(tree).reads, found.len());
+        counters::add(&counters.read_bytes, bytes.into_inner());
+        Ok(Some(found))
+    }
+}
+
+fn in_one<T>(parts: Vec<Vec<T>>) -> Vec<T> {
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    all.reserve_exact(parts.as_slice().iter().map(Vec::len).sum());
+    parts.for_each(|part| all.extend(part));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::db::Durability;
+    use crate::db::recovery::Layout;
+    use crate::key::TextKey;
+    use crate::options::DbOptions;
+    use crate::tree::Tree;
+
+    type TestResult = Result<(), Box<dyn std::error::Error>>;
+    type Model = BTreeMap<String, String>;
+
+    const TREE: Tree<TextKey, String> = Tree::new(TreeId::Peers);
+
+    fn decode(key: &[u8], frame: &[u8]) -> Result<(String, String), CoreError> {
+        let record = crate::codec::decode(TreeId::Peers, key, frame)?;
+        Ok((String::from_utf8_lossy(key).into_owned(), record))
+    }
+
+    fn put(
+        db: &Db,
+        model: &mut Model,
+        ids: impl Iterator<Item = usize>,
+        value: &str,
+    ) -> TestResult {
+        let ids: Vec<String> = ids
+            .map(|id| format!("{:08x}", id * 7919 % 100_000))
+            .collect();
+        for ids in ids.chunks(500) {
+            db.update(Durability::Buffered, |_, commit| {
+                ids.iter()
+                    .try_for_each(|id| TREE.insert(commit, id, &value.repeat(20)))
+            })?;
+        }
+        model.extend(ids.into_iter().map(|id| (id, value.repeat(20))));
+        Ok(())
+    }
+
+    /// What the journal has of the tree, and what a caller is given.
+    fn assert_lists(db: &Db, model: &Model) -> TestResult {
+        let expected: Vec<_> = model.clone().into_iter().collect();
+        let found = db.list_from_journal(TreeId::Peers, &decode)?;
+        assert!(found.ok_or("from the index")? == expected);
+        let before = db.counters().snapshot();
+        assert!(db.list(TreeId::Peers, decode)? == expected);
+        let after = db.counters().snapshot();
+        assert_eq!(after.reads - before.reads, u64::try_from(model.len())?);
+        assert!(after.read_bytes > before.read_bytes);
+        Ok(())
+    }
+
+    #[test]
+    fn a_tree_is_listed_from_the_journal_as_commits_left_it_and_from_the_index_where_that_is_damaged()
+    -> TestResult {
+        let directory = tempfile::tempdir()?;
+        let mut options =
+            DbOptions::new(directory.path().join("data.sled"), 2, || 1_770_000_000_000);
+        options.compression = false;
+        let layout = |_: &dyn view::Read| {
+            Ok(Layout {
+                schema_version: 2,
+                is_framed: true,
+            })
+        };
+        let db = Db::open(&options, &layout)?;
+        let mut model = Model::new();
+        put(&db, &mut model, 0..FEW - 1, "f")?;
+        let list = || db.list_from_journal(TreeId::Peers, &decode);
+        assert!(list()?.is_none(), "few records");
+        assert_eq!(db.list(TreeId::Peers, decode)?.len(), FEW - 1);
+        put(&db, &mut model, 0..4 * FEW, "a")?;
+        assert_lists(&db, &model)?;
+
+        let (commit, _) = db.inner.checkpoint()?;
+        assert_lists(&db, &model)?;
+        put(&db, &mut model, (0..4 * FEW).step_by(9), "b")?;
+        put(&db, &mut model, 4 * FEW..5 * FEW, "c")?;
+        for id in model.keys().step_by(11).cloned().collect::<Vec<_>>() {
+            db.update(Durability::Buffered, |view, commit| {
+                TREE.remove(view, commit, &id)
+            })?;
+            model.remove(&id);
+        }
+        assert_lists(&db, &model)?;
+
+        let expected: Vec<_> = model.clone().into_iter().collect();
+        let name = storage_journal::checkpoint::name(commit);
+        let checkpoint = directory.path().join("data.sled.journal").join(name);
+        let mut bytes = fs::read(&checkpoint)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&checkpoint, &bytes)?;
+        assert!(list().is_err());
+        assert!(
+            db.list(TreeId::Peers, decode)? == expected,
+            "from the index"
+        );
+
+        db.shutdown()?;
+        assert!(matches!(
+            db.list(TreeId::Peers, decode),
+            Err(CoreError::Closed)
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn where_much_came_since_the_last_checkpoint_the_index_is_the_shorter_way() -> TestResult {
+        let directory = tempfile::tempdir()?;
+        let mut options =
+            DbOptions::new(directory.path().join("data.sled"), 2, || 1_770_000_000_000);
+        options.compression = false;
+        let layout = |_: &dyn view::Read| {
+            Ok(Layout {
+                schema_version: 2,
+                is_framed: true,
+            })
+        };
+        let db = Db::open(&options, &layout)?;
+        let mut model = Model::new();
+        put(&db, &mut model, 0..FEW, &"long".repeat(10))?;
+        assert!(db.list_from_journal(TreeId::Peers, &decode)?.is_none());
+        db.inner.checkpoint()?;
+        assert_lists(&db, &model)
+    }
+}
