@@ -205,27 +205,35 @@ impl Checkpoint {
         backwards: bool,
     ) -> Entries {
         let (start, end) = range;
-        // The blocks that may hold a part of the range.
-        let first = match start {
-            Bound::Included(key) | Bound::Excluded(key) => self.index.find(tree, key),
-            Bound::Unbounded => self.index.first_of(tree),
-        };
-        let behind = match end {
-            Bound::Included(key) | Bound::Excluded(key) => self.index.find(tree, key) + 1,
-            Bound::Unbounded => self.index.first_of(tree.saturating_add(1)),
-        };
         Entries {
             checkpoint: self.clone(),
             tree,
             range: (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec)),
             backwards,
-            blocks: if is_empty(range) {
-                0..0
-            } else {
-                first..behind.min(self.index.places.len())
-            },
+            blocks: self.blocks_in(tree, range),
             block: Vec::new().into_iter(),
         }
+    }
+
+    /// The blocks that may hold a part of a range of a tree.
+    fn blocks_in(&self, tree: u8, (start, end): (Bound<&[u8]>, Bound<&[u8]>)) -> Range<usize> {
+        if is_empty((start, end)) {
+            return 0..0;
+        }
+        let first_of_tree = self.index.first_of(tree);
+        let first = match start {
+            Bound::Included(key) | Bound::Excluded(key) => self.index.find(tree, key),
+            Bound::Unbounded => first_of_tree,
+        };
+        let behind = match end {
+            // The block that begins with it has nothing before it.
+            Bound::Excluded(key) if self.is_block(self.index.find(tree, key), tree, Some(key)) => {
+                self.index.find(tree, key)
+            }
+            Bound::Included(key) | Bound::Excluded(key) => self.index.find(tree, key) + 1,
+            Bound::Unbounded => self.index.first_of(tree.saturating_add(1)),
+        };
+        first.max(first_of_tree)..behind.min(self.index.places.len())
     }
 
     /// The records of one tree, in the order of keys.
@@ -254,22 +262,26 @@ impl Checkpoint {
         })
     }
 
-    /// Visits the records of one tree, in the order of keys.
+    /// Visits the records of a range of a tree, in the order of keys.
     pub(crate) fn visit<E: From<JournalError>>(
         &self,
         tree: u8,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let damaged = || self.damaged("block");
-        for number in self.blocks_of(tree) {
+        let blocks = self.blocks_in(tree, range);
+        for number in blocks.clone() {
             let stored = self.stored(number)?;
             let plain = block::open(&stored).ok_or_else(damaged)?;
             let entries = plain.entries().ok_or_else(damaged)?;
             if !self.is_block(number, plain.tree, entries.first().map(|(key, _)| *key)) {
                 return Err(damaged().into());
             }
+            let is_inside = blocks.start < number && number + 1 < blocks.end;
             entries
                 .into_iter()
+                .filter(|(key, _)| is_inside || range.contains(key))
                 .try_for_each(|(key, value)| visit(key, value))?;
         }
         Ok(())

@@ -158,27 +158,43 @@ impl Merged {
     /// [`JournalError::Checkpoint`], [`JournalError::Io`], and those of `visit`: it ends there.
     pub fn visit<E: From<JournalError>>(&self, visit: Put<'_, E>) -> Result<(), E> {
         let everything = (Bound::Unbounded, Bound::Unbounded);
-        for tree in (0..MAX_TREES).filter_map(|tree| u8::try_from(tree).ok()) {
-            let mut ahead = Ahead::default();
-            let mut changed = self.tail.entries(tree, everything, false).peekable();
-            let mut visit_changed = |(key, place), visit: Put<'_, E>| {
+        let mut trees = (0..MAX_TREES).filter_map(|tree| u8::try_from(tree).ok());
+        trees.try_for_each(|tree| {
+            self.visit_range(tree, everything, &mut |key, value| visit(tree, key, value))
+        })
+    }
+
+    /// Visits the entries of a range of a tree, in key order. A reversed range is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`visit`](Self::visit).
+    pub fn visit_range<E: From<JournalError>>(
+        &self,
+        tree: u8,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut ahead = Ahead::default();
+        let mut changed = self.tail.entries(tree, range, false).peekable();
+        let mut visit_changed =
+            |(key, place), visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>| {
                 let value = self.read(place, &mut ahead)?;
-                value.map_or(Ok(()), |value| visit(tree, key, &value))
+                value.map_or(Ok(()), |value| visit(key, &value))
             };
-            if let Some(base) = &self.base {
-                base.visit(tree, |key, value| {
-                    while let Some(before) = changed.next_if(|(changed, _)| *changed < key) {
-                        visit_changed(before, visit)?;
-                    }
-                    match changed.next_if(|(changed, _)| *changed == key) {
-                        Some(changed) => visit_changed(changed, visit),
-                        None => visit(tree, key, value),
-                    }
-                })?;
-            }
-            for behind in changed {
-                visit_changed(behind, visit)?;
-            }
+        if let Some(base) = &self.base {
+            base.visit(tree, range, |key, value| {
+                while let Some(before) = changed.next_if(|(changed, _)| *changed < key) {
+                    visit_changed(before, visit)?;
+                }
+                match changed.next_if(|(changed, _)| *changed == key) {
+                    Some(changed) => visit_changed(changed, visit),
+                    None => visit(key, value),
+                }
+            })?;
+        }
+        for behind in changed {
+            visit_changed(behind, visit)?;
         }
         Ok(())
     }

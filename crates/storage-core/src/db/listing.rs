@@ -67,32 +67,25 @@ impl Db {
         let bytes = AtomicUsize::new(0);
         let pieces = pieces(&[tree], merged.base());
         let found = share("nonos-list", &pieces, THREADS, |(_, range)| {
-            let mut read = 0;
-            let records = merged.entries(tree.number(), view::as_slices(range), false);
-            let decoded = records.map(|record| {
-                let (key, frame) = record?;
+            let (mut read, mut decoded) = (0, Vec::new());
+            merged.visit_range(tree.number(), view::as_slices(range), &mut |key, frame| {
                 read += key.len() + frame.len();
-                decode(&key, &frame)
-            });
-            let decoded = decoded.collect::<Result<Vec<T>, CoreError>>()?;
+                decoded.push(decode(key, frame)?);
+                Ok::<_, CoreError>(())
+            })?;
             bytes.fetch_add(read, Ordering::Relaxed);
             Ok::<_, CoreError>(decoded)
         })?;
-        let found = in_one(found);
+        let mut parts = found.into_iter();
+        let mut found = parts.next().unwrap_or_default();
+        found.reserve_exact(parts.as_slice().iter().map(Vec::len).sum());
+        parts.for_each(|part| found.extend(part));
         let counters = &inner.counters;
         counters::add(&counters.reads, found.len());
         counters::add(&inner.activity.of(tree).reads, found.len());
         counters::add(&counters.read_bytes, bytes.into_inner());
         Ok(Some(found))
     }
-}
-
-fn in_one<T>(parts: Vec<Vec<T>>) -> Vec<T> {
-    let mut parts = parts.into_iter();
-    let mut all = parts.next().unwrap_or_default();
-    all.reserve_exact(parts.as_slice().iter().map(Vec::len).sum());
-    parts.for_each(|part| all.extend(part));
-    all
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Checkpoints at the edge of what they may hold, and of several blocks: who packs and reads them takes turns.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use storage_journal::checkpoint::{About, Checkpoint, Record, write};
+use storage_journal::commit::{Change, encode};
 use storage_journal::disk::{Fault, SimulatedDisk};
 use storage_journal::{JournalError, Merged};
 
@@ -81,6 +83,73 @@ fn as_many_blocks_as_there_are_come_back_whole() -> TestResult {
         checkpoint.verify()?;
         let found = checkpoint.records().collect::<Result<Vec<_>, _>>()?;
         assert!(found == records, "{count}");
+    }
+    Ok(())
+}
+
+#[test]
+fn any_range_over_many_blocks_and_later_changes_is_what_is_in_it() -> TestResult {
+    let disk = SimulatedDisk::default();
+    let journal = create(&disk)?;
+    let mut model = BTreeMap::new();
+    let mut random = Random(1);
+    let mut put = |records: &[Record]| {
+        let changes = records.iter().map(|(tree, key, value)| Change {
+            tree: *tree,
+            key,
+            value: (!value.is_empty()).then_some(value),
+        });
+        for (tree, key, value) in records {
+            model.insert((*tree, key.clone()), value.clone());
+        }
+        journal.append(0, &encode(changes))
+    };
+    let mut records = records(12 * OF_A_BLOCK);
+    put(&records)?;
+    checkpoint(&journal)?;
+    let mut changed: Vec<Record> = Vec::new();
+    for (tree, key, value) in &mut records {
+        // Deleted, changed, and new ones beside those that stay.
+        match random.below(6) {
+            0 => changed.push((*tree, key.clone(), Vec::new())),
+            1 => changed.push((*tree, key.clone(), value.split_off(value.len() / 2))),
+            2 => changed.push((*tree, [key.as_slice(), b"+"].concat(), b"new".to_vec())),
+            _ => {}
+        }
+    }
+    put(&changed)?;
+    let merged = Merged::of(&scan(&disk)?);
+    assert!(merged.base().is_some_and(|base| base.size() > 12 << 16));
+    for _ in 0..400 {
+        let mut bound = || {
+            let (_, key, _) = &records[usize::try_from(random.below(12 * OF_A_BLOCK))?];
+            Ok::<_, std::num::TryFromIntError>(match random.below(5) {
+                0 | 1 => Bound::Included(key.as_slice()),
+                2 | 3 => Bound::Excluded(key.as_slice()),
+                _ => Bound::Unbounded,
+            })
+        };
+        let range = (bound()?, bound()?);
+        for tree in 0..3 {
+            let all = model.iter().filter(|((of, key), value)| {
+                *of == tree && range.contains(&key.as_slice()) && !value.is_empty()
+            });
+            let mut expected: Vec<_> = all
+                .map(|((_, key), value)| (key.clone(), value.clone()))
+                .collect();
+            let mut visited = Vec::new();
+            merged.visit_range(tree, range, &mut |key, value| {
+                visited.push((key.to_vec(), value.to_vec()));
+                Ok::<_, JournalError>(())
+            })?;
+            assert!(visited == expected, "visited {tree} {range:?}");
+            for backwards in [false, true] {
+                let found = merged.entries(tree, range, backwards);
+                let found = found.collect::<Result<Vec<_>, _>>()?;
+                assert!(found == expected, "{tree} {range:?} {backwards}");
+                expected.reverse();
+            }
+        }
     }
     Ok(())
 }
