@@ -29,5 +29,5 @@ pub use error::JournalError;
 pub use format::schema_of;
 pub use journal::{Exported, Journal, SEGMENT_SIZE};
 pub use mark::Mark;
-pub use merged::Merged;
+pub use merged::{Merged, Visit};
 pub use scan::Scan;

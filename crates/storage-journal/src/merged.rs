@@ -19,6 +19,9 @@ use crate::tail::{Ahead, Place, Tail};
 /// How often a reader beside a writer looks again when files vanish under it.
 const TRIES: usize = 100;
 
+/// Called with the key and value of one entry after the other. Its error ends the visit.
+pub type Visit<'a, E> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>;
+
 /// The state of a store at one commit, read from its journal alone.
 #[derive(Debug)]
 pub struct Merged {
@@ -173,15 +176,14 @@ impl Merged {
         &self,
         tree: u8,
         range: (Bound<&[u8]>, Bound<&[u8]>),
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
+        visit: Visit<'_, E>,
     ) -> Result<(), E> {
         let mut ahead = Ahead::default();
         let mut changed = self.tail.entries(tree, range, false).peekable();
-        let mut visit_changed =
-            |(key, place), visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>| {
-                let value = self.read(place, &mut ahead)?;
-                value.map_or(Ok(()), |value| visit(key, &value))
-            };
+        let mut visit_changed = |(key, place), visit: Visit<'_, E>| {
+            let value = self.read(place, &mut ahead)?;
+            value.map_or(Ok(()), |value| visit(key, &value))
+        };
         if let Some(base) = &self.base {
             base.visit(tree, range, |key, value| {
                 while let Some(before) = changed.next_if(|(changed, _)| *changed < key) {
