@@ -5,7 +5,7 @@
 //!
 //! A read that begins after a commit was applied never sees what the commit replaced: the writer
 //! removes the key after applying, which also voids the place that a concurrent reader holds for
-//! the old record that it is still loading.
+//! the old record that it is still loading. What was kept is then kept as it is now.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -81,8 +81,17 @@ impl RecordCache {
 
     /// Forgets what was under the key.
     pub(crate) fn remove(&self, tree: TreeId, key: &[u8]) {
-        if Self::keeps(tree) {
-            self.cache.remove(&Asked(tree, key));
+        self.renew(tree, key, None);
+    }
+
+    /// Forgets what was under the key, and keeps this body in its place, if it kept any.
+    pub(crate) fn renew(&self, tree: TreeId, key: &[u8], body: Option<&[u8]>) {
+        if !Self::keeps(tree) {
+            return;
+        }
+        let before = self.cache.remove(&Asked(tree, key));
+        if let (Some((place, _)), Some(body)) = (before, body) {
+            self.cache.insert(place, body.into());
         }
     }
 }
@@ -178,6 +187,20 @@ mod tests {
         assert_eq!(read(&cache, 1, meanwhile), (Some(1), false));
         assert_eq!(read(&cache, 2, || {}), (Some(2), false));
         assert_eq!(read(&cache, 9, || {}), (Some(2), true));
+    }
+
+    #[test]
+    fn what_was_kept_is_kept_as_it_is_now_and_nothing_else_comes() {
+        let cache = RecordCache::new(100_000);
+        let renew = |byte| cache.renew(TreeId::Peers, b"key", Some(&[byte; 100]));
+        renew(1);
+        assert_eq!(read(&cache, 2, || {}), (Some(2), false), "nobody read it");
+        renew(3);
+        assert_eq!(read(&cache, 9, || {}), (Some(3), true));
+        cache.remove(TreeId::Peers, b"key");
+        assert_eq!(read(&cache, 4, || renew(5)), (Some(4), false), "overtaken");
+        assert_eq!(read(&cache, 5, || {}), (Some(5), false));
+        assert_eq!(read(&cache, 9, || {}), (Some(5), true));
     }
 
     #[test]

@@ -147,6 +147,11 @@ pub(crate) fn open<'a>(
     Ok(frame.body)
 }
 
+/// The body of a frame that was just made, as it lies there: if it is a record of the current version, not compressed.
+pub(crate) fn plain_body(tree: TreeId, frame: &[u8]) -> Option<&[u8]> {
+    frame::plain_body(frame, Encoding::Postcard, tree.record_version())
+}
+
 /// What a frame of the current record version holds, in whatever encoding.
 pub(crate) fn open_any<'a>(
     tree: TreeId,

@@ -159,7 +159,7 @@ pub(crate) fn finish(
     } else {
         None
     };
-    let tag = FRAME_VERSION << 5 | encoding.number() << 1 | u8::from(packed.is_some());
+    let tag = tag_of(encoding, packed.is_some());
     if let Some(packed) = packed {
         frame.truncate(HEADER_LEN);
         frame.extend(packed);
@@ -169,6 +169,18 @@ pub(crate) fn finish(
         *header = [tag, record_version, a, b, c, d];
     }
     Ok(frame)
+}
+
+/// The body of a frame that is known to be sound, if it has this encoding and version and is not compressed.
+pub(crate) fn plain_body(frame: &[u8], encoding: Encoding, record_version: u8) -> Option<&[u8]> {
+    let (&[tag, version, ..], body) = frame.split_first_chunk::<HEADER_LEN>()?;
+    let is_plain = (tag, version) == (tag_of(encoding, false), record_version);
+    is_plain.then_some(body)
+}
+
+const fn tag_of(encoding: Encoding, is_packed: bool) -> u8 {
+    let packed = if is_packed { 1 } else { 0 };
+    FRAME_VERSION << 5 | encoding.number() << 1 | packed
 }
 
 /// Checks a frame against its tree and key and returns what it holds.

@@ -8,6 +8,7 @@ use storage_journal::digest::Digests;
 use super::super::Durability;
 use super::{Inner, Sequence};
 use crate::ahead::AHEAD;
+use crate::codec;
 use crate::commit::Commit;
 use crate::counters;
 use crate::error::CoreError;
@@ -96,7 +97,8 @@ impl Inner {
             if let Some(kept) = sequence.digests.of_mut(tree.number()) {
                 *kept = digest;
             }
-            self.cache.remove(tree, key);
+            let body = value.and_then(|frame| codec::plain_body(tree, frame));
+            self.cache.renew(tree, key, body);
             self.count_change(tree, key, value, existed);
         }
         Ok(())
