@@ -233,7 +233,7 @@ impl Checkpoint {
             Bound::Included(key) | Bound::Excluded(key) => self.index.find(tree, key) + 1,
             Bound::Unbounded => self.index.first_of(tree.saturating_add(1)),
         };
-        first.max(first_of_tree)..behind.min(self.index.places.len())
+        first.max(first_of_tree)..behind.min(self.index.first_of(tree.saturating_add(1)))
     }
 
     /// The records of one tree, in the order of keys.

@@ -77,6 +77,8 @@ struct Writer {
     /// Of the last commit's frame. Marks are not in the chain: one that was not synced may be lost.
     last_checksum: u32,
     since_checkpoint: u64,
+    /// Bytes before the last checkpoint of this open in the segment of its commit.
+    before_checkpoint: u64,
     checkpoint_size: u64,
     tag: u32,
     /// The bytes of the last frame, for the next one to lie in.
@@ -145,6 +147,14 @@ impl Journal {
     /// Bytes appended since the last checkpoint of this open.
     pub fn since_checkpoint(&self) -> u64 {
         self.writer().since_checkpoint
+    }
+
+    /// About how many bytes of segments are read for the state at the last commit.
+    pub fn tail_bytes(&self) -> u64 {
+        let writer = self.writer();
+        writer
+            .since_checkpoint
+            .saturating_add(writer.before_checkpoint)
     }
 
     /// The length of the last checkpoint in bytes; 0 before the first.

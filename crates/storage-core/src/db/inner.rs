@@ -63,7 +63,8 @@ pub(crate) struct Inner {
     pub(crate) sync: Wake,
     /// Wakes who writes to the index what is held back.
     pub(super) settle: Wake,
-    /// Whether there is one; else those who commit do it, and nothing reads ahead: on a disk of a test.
+    /// Whether there is one; else those who commit do it, nothing reads ahead, and no list comes from the journal: on a disk
+    /// of a test.
     pub(crate) settles_beside: bool,
     pub(super) held_back_bytes: u64,
     /// Whether more may be held back while others do not use their shares.
@@ -75,6 +76,8 @@ pub(crate) struct Inner {
     pub(super) index_failure: Mutex<Option<String>>,
     /// Whether it is: each commit asks.
     pub(super) has_given_up: AtomicBool,
+    /// One list from the journal at a time.
+    pub(super) listing: Mutex<()>,
     /// One checkpoint, backup, compaction or closing at a time.
     pub(super) maintenance: Mutex<()>,
     /// Ends long work: somebody waits to close.
@@ -182,6 +185,7 @@ impl Inner {
             failure: OnceLock::new(),
             index_failure: Mutex::new(None),
             has_given_up: AtomicBool::new(false),
+            listing: Mutex::new(()),
             maintenance: Mutex::new(()),
             closing: AtomicBool::new(false),
             observer: options.observer.clone(),

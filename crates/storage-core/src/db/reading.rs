@@ -195,6 +195,8 @@ impl Inner {
         let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
         // Closed meanwhile: nothing answers any more.
         slot.as_ref()?;
+        // Who sees it asks for the reason, and waits until that is there.
+        self.has_given_up.store(true, Ordering::Release);
         let given_up = slot.replace(Arc::clone(&answering));
         if let Ok(digests) = &digests {
             self.set_counts(digests);
@@ -203,7 +205,6 @@ impl Inner {
         self.cache.clear();
         self.window_mut().clear();
         failure.get_or_insert_with(|| reason.to_owned());
-        self.has_given_up.store(true, Ordering::Release);
         if let Some(index) = given_up {
             give_up(index);
         }

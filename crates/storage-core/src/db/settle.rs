@@ -69,6 +69,8 @@ impl Inner {
                 self.give_up_failed(&index, error);
                 give_up(index);
             }
+            // It may have found nothing but what is written here.
+            self.settle.wake();
         }
     }
 

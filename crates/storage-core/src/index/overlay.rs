@@ -168,6 +168,11 @@ impl Overlay {
         self.most.load(Ordering::Relaxed)
     }
 
+    /// Bytes of an upper layer from which on it is written: so many that both may have them before it is too much.
+    fn full(&self) -> usize {
+        self.full.min(self.most() / 4).max(1)
+    }
+
     /// Bytes of all layers from which on those write who apply more. A lower layer is let go whole. It has so much at
     /// most, so that before it goes a third of that comes to an upper one.
     fn too_much(&self) -> usize {
@@ -182,7 +187,7 @@ impl Overlay {
     /// A piece of what is to be written.
     fn claim(&self, most: usize) -> Option<Piece> {
         let mut parts = self.parts().into_iter();
-        parts.find_map(|part| part.claim(self.full, most))
+        parts.find_map(|part| part.claim(self.full(), most))
     }
 
     /// Writes a piece that was claimed.
@@ -321,7 +326,7 @@ impl Index for Overlay {
             >= self.too_much()
         {
             HeldBack::TooMuch
-        } else if both.any(|(upper, lower)| upper >= self.full || lower > 0) {
+        } else if both.any(|(upper, lower)| upper >= self.full() || lower > 0) {
             HeldBack::Much
         } else {
             HeldBack::Little
@@ -339,10 +344,11 @@ impl Index for Overlay {
         let mut owed = self.owed.fetch_add(bytes, Ordering::AcqRel) + bytes;
         while owed >= piece {
             let Some(piece) = self.claim(piece) else {
-                self.owed.store(0, Ordering::Release);
-                for part in self.parts() {
-                    part.wait_while(|| self.bytes() >= self.most());
+                let mut parts = self.parts().into_iter();
+                if parts.any(|part| part.wait_if(|| self.bytes() >= self.most())) {
+                    continue;
                 }
+                self.owed.store(0, Ordering::Release);
                 break;
             };
             owed = owed.saturating_sub(piece.bytes);

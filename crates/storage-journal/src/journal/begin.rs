@@ -73,6 +73,7 @@ impl Journal {
             .front()
             .map_or(durable, |commit| commit.before);
         let rewritten = walk.unsynced.iter();
+        let base = scan.base.as_ref().map_or(0, |base| base.about().commit);
         let begin = Begin {
             schema: schema.max(scan.schema()),
             first: before + 1,
@@ -82,7 +83,8 @@ impl Journal {
             // Time does not go back, where a journal was begun from a checkpoint as well.
             last_time_ms: walk.last_time_ms.max(scan.last_at()),
             last_at: scan.last_at(),
-            since_checkpoint: walk.bytes,
+            // Where nothing came since, what was walked was only the segment that it is in.
+            since_checkpoint: if walk.last > base { walk.bytes } else { 0 },
             checkpoint_size: scan.base.as_ref().map_or(0, Checkpoint::size),
             rewritten: rewritten
                 .map(|commit| (commit.number, commit.time_ms, commit.body.as_slice()))
@@ -178,6 +180,7 @@ impl Journal {
                 last_at: begin.last_at,
                 last_checksum,
                 since_checkpoint: begin.since_checkpoint,
+                before_checkpoint: 0,
                 checkpoint_size: begin.checkpoint_size,
                 tag: header.tag(),
                 frame: Vec::new(),

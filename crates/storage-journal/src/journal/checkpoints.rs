@@ -83,9 +83,9 @@ impl Journal {
         created_at: i64,
         watch: impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
-        let (last, size) = {
+        let (last, size, before) = {
             let writer = self.writer();
-            (writer.last, writer.since_checkpoint)
+            (writer.last, writer.since_checkpoint, writer.offset)
         };
         let merged = self.merged(last)?;
         let path = self.directory.join(checkpoint::name(merged.through()));
@@ -94,6 +94,7 @@ impl Journal {
         {
             let mut writer = self.writer();
             writer.since_checkpoint = writer.since_checkpoint.saturating_sub(size);
+            writer.before_checkpoint = before;
             writer.checkpoint_size = written.1;
         }
         Ok(written)
@@ -130,6 +131,7 @@ impl Journal {
         )?;
         let mut writer = self.writer();
         writer.since_checkpoint = 0;
+        writer.before_checkpoint = writer.offset;
         writer.checkpoint_size = size;
         drop(writer);
         self.remove_needless()?;

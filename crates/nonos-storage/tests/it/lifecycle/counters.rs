@@ -86,9 +86,17 @@ fn cache_hits_are_repeated_loads_and_see_the_newest_record() -> TestResult {
         };
         storage.store_peer("a", &changed)?;
         assert_eq!(storage.load_peer("a")?.as_ref(), Some(&changed), "{mode}");
-        assert_eq!(cache(), (2, 2), "the old record is gone, {mode}");
+        assert_eq!(cache(), (3, 1), "it is kept as it is now, {mode}");
+        let long = StoredPeerInfo {
+            addresses: vec!["/ip4/192.0.2.1/tcp/4001".to_owned(); 20],
+            ..peer("a")
+        };
+        storage.store_peer("a", &long)?;
+        assert_eq!(storage.load_peer("a")?.as_ref(), Some(&long), "{mode}");
+        assert_eq!(cache(), (3, 2), "what is stored compressed is not, {mode}");
+        storage.store_peer("a", &changed)?;
         assert_eq!(storage.load_peer("a")?.as_ref(), Some(&changed), "{mode}");
-        assert_eq!(cache(), (3, 2), "{mode}");
+        assert_eq!(cache(), (4, 2), "{mode}");
 
         storage.store_peers_batch(&[("a".to_owned(), peer("a"))])?;
         assert_eq!(storage.load_peer("a")?, Some(peer("a")), "batch, {mode}");

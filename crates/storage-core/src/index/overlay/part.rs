@@ -168,12 +168,14 @@ impl Part {
         Ok(())
     }
 
-    /// Waits for those who write pieces, as long as `too_much` says so.
-    pub(super) fn wait_while(&self, too_much: impl Fn() -> bool) {
-        let mut settling = lock(&self.settling);
-        while settling.writing > 0 && too_much() {
-            settling = self.wait(settling);
+    /// Waits for one of those who write pieces, if there is one and `too_much` says so; whether it did.
+    pub(super) fn wait_if(&self, too_much: impl Fn() -> bool) -> bool {
+        let settling = lock(&self.settling);
+        let waits = settling.writing > 0 && too_much();
+        if waits {
+            drop(self.wait(settling));
         }
+        waits
     }
 
     fn wait<'a>(&self, settling: MutexGuard<'a, Settling>) -> MutexGuard<'a, Settling> {
