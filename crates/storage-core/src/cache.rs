@@ -1,11 +1,11 @@
-//! A cache of checked records, bounded in bytes: each as its body, which decodes in about the time that a decoded record
+//! A cache of records, checked when they were read or just made, bounded in bytes: each as its body, which decodes in about the time that a decoded record
 //! takes to be copied, and takes half of its memory.
 //!
 //! # Invariant
 //!
 //! A read that begins after a commit was applied never sees what the commit replaced: the writer
 //! removes the key after applying, which also voids the place that a concurrent reader holds for
-//! the old record that it is still loading. What was kept is then kept as it is now.
+//! the old record that it is still loading. What was kept is then kept as it is now, where its body lies in the commit as it is.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

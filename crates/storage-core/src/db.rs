@@ -6,7 +6,7 @@
 //!   journal, then applied to the index, whole. Read-modify-write needs no other lock anywhere.
 //! - The journal is what happened: once its bytes are with the operating system, killing the process
 //!   loses nothing. The index is what is: it can be rebuilt.
-//! - A read of several records runs between two commits, never across one.
+//! - A read of several records is of one commit: it runs between two, or reads the journal up to one.
 //! - After a failed write or sync the handle is poisoned: no later write returns `Ok`.
 //!
 //! Other threads may read a commit before its `update` returns, and before it is durable.

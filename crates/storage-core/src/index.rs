@@ -128,8 +128,8 @@ pub(crate) trait Index: fmt::Debug + Send + Sync {
         HeldBack::Little
     }
 
-    /// Writes a piece of what it holds back, if that is more than a little; whether there was one that nobody else
-    /// writes.
+    /// Writes a piece of what it holds back, if that is more than a little; whether there was one that could be
+    /// written beside what others write.
     fn settle_some(&self) -> Result<bool, CoreError> {
         Ok(false)
     }

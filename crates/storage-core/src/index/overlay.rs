@@ -2,7 +2,7 @@
 //! to it in key order by whoever has time.
 //!
 //! The packed trees are held back in one part, and the others in another: entries of packed trees are written ten times as
-//! fast, and do not wait for those of others.
+//! fast, so first, and by one thread at a time.
 //!
 //! A part has two layers. Commits change the upper one; once that is full it becomes the lower one,
 //! which does not change any more, is written in pieces, by several threads at once, and is let go when

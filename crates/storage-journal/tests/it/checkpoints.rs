@@ -106,7 +106,9 @@ fn any_range_over_many_blocks_and_later_changes_is_what_is_in_it() -> TestResult
     };
     let mut records = records(12 * OF_A_BLOCK);
     // The first tree has none, nor has the last.
-    records.iter_mut().for_each(|(tree, ..)| *tree += 1);
+    for (tree, ..) in &mut records {
+        *tree += 1;
+    }
     put(&records)?;
     checkpoint(&journal)?;
     let mut changed: Vec<Record> = Vec::new();
