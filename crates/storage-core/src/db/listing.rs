@@ -271,4 +271,67 @@ mod tests {
         assert!(db.list(TreeId::Peers, decode)?.len() == model.len());
         Ok(())
     }
+
+    /// Beside a writer and checkpoints, and not behind what was committed or read by its key before.
+    #[test]
+    fn a_list_is_of_one_commit_whatever_is_written_beside_it() -> TestResult {
+        let directory = tempfile::tempdir()?;
+        let options = DbOptions::new(directory.path().join("data.sled"), 2, || 1_770_000_000_000);
+        let layout = |_: &dyn view::Read| {
+            Ok(Layout {
+                schema_version: 2,
+                is_framed: true,
+            })
+        };
+        let db = Db::open(&options, &layout)?;
+        put(&db, &mut Model::new(), 0..2 * FEW, "a")?;
+        let ids = ["00000000", "zzzzzzzz"];
+        let write = |round: u32| {
+            db.update(Durability::Buffered, |_, commit| {
+                let mut ids = ids.iter();
+                ids.try_for_each(|id| TREE.insert(commit, id, &round.to_string()))
+            })
+        };
+        let of = |list: &[(String, String)], id: &str| -> Option<u32> {
+            let found = list.binary_search_by(|(at, _)| at.as_str().cmp(id));
+            found.ok().and_then(|at| list.get(at)?.1.parse().ok())
+        };
+        write(0)?;
+        let over = AtomicUsize::new(0);
+        let from_journal =
+            std::thread::scope(|scope| -> Result<usize, Box<dyn std::error::Error>> {
+                let writer = scope.spawn(|| {
+                    let written = (1..2000).try_for_each(|round| {
+                        if round % 500 == 0 {
+                            db.inner.checkpoint()?;
+                        }
+                        write(round).map(drop)
+                    });
+                    over.store(1, Ordering::Release);
+                    written
+                });
+                let mut from_journal = 0;
+                loop {
+                    let is_last = over.load(Ordering::Acquire) != 0;
+                    let before = TREE.load(&db, ids[1])?.and_then(|round| round.parse().ok());
+                    // Two checkpoints may overtake one list; what is asked for last has nothing beside it.
+                    if let Ok(Some(list)) = db.list_from_journal(TreeId::Peers, &decode) {
+                        assert_eq!(of(&list, ids[0]), of(&list, ids[1]));
+                        assert!(
+                            of(&list, ids[1]) >= before,
+                            "{:?} {before:?}",
+                            of(&list, ids[1])
+                        );
+                        from_journal += 1;
+                    }
+                    if is_last {
+                        break;
+                    }
+                }
+                writer.join().map_err(|_panic| "the writer panicked")??;
+                Ok(from_journal)
+            })?;
+        assert!(from_journal > 0);
+        Ok(())
+    }
 }
