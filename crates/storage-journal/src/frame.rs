@@ -97,7 +97,7 @@ pub(crate) fn encode_into(
 /// The frame at the front of `bytes`, if it is whole as it lies there.
 pub(crate) fn decode_intact(bytes: &[u8], tag: u32) -> Option<Frame<'_>> {
     let stored = Fields(bytes.get(4..)?).u32()?;
-    let whole = bytes.get(..HEADER_LEN.saturating_add(body_len(bytes)?))?;
+    let whole = bytes.get(..stated_len(bytes)?)?;
     // Another tag is told before the sum over what may be a long stretch.
     let frame = parse(whole, stored, false).filter(|frame| frame.header.tag == tag)?;
     (checksum(whole) == stored).then_some(frame)
@@ -179,6 +179,11 @@ fn parse(whole: &[u8], checksum: u32, corrected: bool) -> Option<Frame<'_>> {
         len: whole.len(),
         corrected,
     })
+}
+
+/// The stated length of the frame at the front of `bytes`, which may be anything.
+pub(crate) fn stated_len(bytes: &[u8]) -> Option<usize> {
+    body_len(bytes).map(|len| HEADER_LEN.saturating_add(len))
 }
 
 /// The stated length of the body, which may be anything.

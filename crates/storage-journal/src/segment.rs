@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bytes::Fields;
+use crate::bytes::{Fields, len_u64};
 use crate::correct::correct;
 use crate::disk::{Disk, DiskFile, read_open_file};
 use crate::frame::{self, Frame};
@@ -123,30 +123,35 @@ pub(crate) fn first_of(name: &str) -> Option<u64> {
     (self::name(number) == name).then_some(number)
 }
 
-/// A segment read whole. At most [`SEGMENT_SIZE`](crate::journal::SEGMENT_SIZE) and one commit long.
+/// Bytes that are read at a time, but for a frame that is longer.
+const WINDOW: usize = 1024 * 1024;
+
+/// A segment, of which the header is read. At most [`SEGMENT_SIZE`](crate::journal::SEGMENT_SIZE) and one commit long.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) first: u64,
     pub(crate) file: Arc<dyn DiskFile>,
-    pub(crate) bytes: Vec<u8>,
+    /// How long it was when it was opened: a writer may go on.
+    pub(crate) len: usize,
     /// `None` if it is damaged beyond correction.
     pub(crate) header: Option<(Header, bool)>,
 }
 
 impl Segment {
-    pub(crate) fn read(disk: &dyn Disk, directory: &Path, first: u64) -> io::Result<Self> {
+    pub(crate) fn open(disk: &dyn Disk, directory: &Path, first: u64) -> io::Result<Self> {
         let path = directory.join(name(first));
         let file = disk.open(&path)?;
-        let bytes = read_open_file(&*file, usize::MAX)?;
+        let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+        let begin = read_open_file(&*file, len.min(HEADER_LEN))?;
         // It appeared with its whole header, so what is shorter was cut off, and its frames with it.
-        let is_whole = bytes.len() >= HEADER_LEN;
-        let header = Header::decode(&bytes).filter(|(header, _)| is_whole && header.first == first);
+        let is_whole = begin.len() >= HEADER_LEN;
+        let header = Header::decode(&begin).filter(|(header, _)| is_whole && header.first == first);
         Ok(Self {
             path,
             first,
             file,
-            bytes,
+            len,
             header,
         })
     }
@@ -156,11 +161,74 @@ impl Segment {
         self.header.as_ref().map(|(header, _)| header.tag())
     }
 
+    pub(crate) fn intact(&self) -> Intact<'_> {
+        Intact {
+            segment: self,
+            offset: HEADER_LEN,
+            window: Vec::new(),
+            start: HEADER_LEN,
+        }
+    }
+
+    pub(crate) fn whole(&self) -> io::Result<Whole> {
+        let bytes = read_open_file(&*self.file, self.len)?;
+        let tag = self.tag();
+        Ok(Whole { tag, bytes })
+    }
+}
+
+/// Gives the frames of a segment up to the first that is not as it was written; afterwards [`offset`](Self::offset)
+/// is where they end. In memory is a part of the segment.
+#[derive(Debug)]
+pub(crate) struct Intact<'a> {
+    segment: &'a Segment,
+    pub(crate) offset: usize,
+    window: Vec<u8>,
+    /// Where the window begins.
+    start: usize,
+}
+
+impl Intact<'_> {
+    pub(crate) fn next(&mut self) -> Option<(usize, Frame<'_>)> {
+        let tag = self.segment.tag()?;
+        let offset = self.offset;
+        self.fill(frame::HEADER_LEN)?;
+        let len = frame::stated_len(self.window.get(offset - self.start..)?)?;
+        self.fill(len)?;
+        let frame = frame::decode_intact(self.window.get(offset - self.start..)?, tag)?;
+        self.offset += len;
+        Some((offset, frame))
+    }
+
+    /// Has so many bytes from the offset on in the window; `None` where there are fewer, or they cannot be read.
+    fn fill(&mut self, len: usize) -> Option<()> {
+        let left = self.segment.len.checked_sub(self.offset)?;
+        let held = self.start + self.window.len() - self.offset;
+        if held < len && len <= left {
+            self.start = self.offset;
+            self.window.resize(left.min(len.max(WINDOW)), 0);
+            let file = &self.segment.file;
+            let read = file.read_at(len_u64(self.start), &mut self.window);
+            self.window.truncate(read.unwrap_or(0));
+        }
+        (self.start + self.window.len() - self.offset >= len).then_some(())
+    }
+}
+
+/// A segment read whole.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// What its frames are tagged with, if anything tells.
+    pub(crate) tag: Option<u32>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Whole {
     /// Its frames and their offsets, up to the first that is not whole.
     pub(crate) fn frames(&self) -> Frames<'_> {
         Frames {
             bytes: &self.bytes,
-            tag: self.tag(),
+            tag: self.tag,
             offset: HEADER_LEN,
         }
     }
@@ -168,7 +236,7 @@ impl Segment {
     /// The next offset from `from` on at which a whole frame lies, if there is any: then what is
     /// before it is damage, not an end.
     pub(crate) fn next_frame_after(&self, from: usize) -> Option<usize> {
-        let tag = self.tag()?;
+        let tag = self.tag?;
         (from..self.bytes.len()).find(|&offset| {
             let rest = self.bytes.get(offset..).unwrap_or_default();
             frame::decode_intact(rest, tag).is_some()

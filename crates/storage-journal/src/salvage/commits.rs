@@ -11,7 +11,7 @@ use crate::disk::{Disk, read_open_file};
 use crate::error::JournalError;
 use crate::frame::{self, Frame, Kind};
 use crate::scan::{Piece, pieces};
-use crate::segment::{self, Header, Segment};
+use crate::segment::{self, Header, Whole};
 
 /// Bytes that are told at a time.
 const PIECE_LEN: usize = 256 * 1024;
@@ -218,9 +218,8 @@ impl Reading {
         base: u64,
         tell: TellDamaged<'_, E>,
     ) -> Result<(), E> {
-        let segment = open(disk, file)?;
-        self.tags
-            .push(segment.header.map(|(header, _)| header.tag()));
+        let (segment, header) = open(disk, file)?;
+        self.tags.push(segment.tag);
         let mut told = |from: usize, to: usize, what| -> Result<(), E> {
             let matters = next.is_none_or(|next| next > base + 1);
             let stretch = segment.bytes.get(from..to).unwrap_or_default();
@@ -242,12 +241,10 @@ impl Reading {
             self.highest = self.highest.max(before);
             self.is_open = false;
         }
-        let mut begins = segment
-            .header
-            .map(|(header, _)| (file.first, header.predecessor));
+        let mut begins = header.map(|header| (file.first, header.predecessor));
         let mut last_checksum = begins.map(|(_, predecessor)| predecessor);
         // It appeared with its whole header, so what is shorter was cut off.
-        if segment.header.is_none() || segment.bytes.len() < segment::HEADER_LEN {
+        if header.is_none() || segment.bytes.len() < segment::HEADER_LEN {
             told(0, segment.bytes.len(), "a segment")?;
             self.is_open |= !file.is_aside;
             return Ok(());
@@ -338,21 +335,15 @@ fn lost_between(lost: &mut Lost, before: (u64, Option<u32>), (next, place): (u64
     }
 }
 
-/// Reads a segment. Without a sound header, the frames are those with the tag of the first one, if that is
-/// whole: nobody but the journal chooses what lies in that place.
-fn open(disk: &dyn Disk, file: &SegmentFile) -> Result<Segment, JournalError> {
-    let io = |source| JournalError::io("read", &file.path, source);
-    let opened = disk.open(&file.path).map_err(io)?;
-    let bytes = read_open_file(&*opened, usize::MAX).map_err(io)?;
+/// Reads a segment, with what its header says. Without a sound header, the frames are those with the tag of the first
+/// one, if that is whole: nobody but the journal chooses what lies in that place.
+fn open(disk: &dyn Disk, file: &SegmentFile) -> Result<(Whole, Option<Header>), JournalError> {
+    let bytes = read_whole(disk, file)?;
     let header = Header::decode(&bytes).filter(|(header, _)| header.first == file.first);
-    let header = header.or_else(|| guessed(&bytes, file.first).map(|header| (header, true)));
-    Ok(Segment {
-        path: file.path.clone(),
-        first: file.first,
-        file: opened,
-        bytes,
-        header,
-    })
+    let header = header.map(|(header, _)| header);
+    let header = header.or_else(|| guessed(&bytes, file.first));
+    let tag = header.map(|header| header.tag());
+    Ok((Whole { tag, bytes }, header))
 }
 
 fn guessed(bytes: &[u8], first: u64) -> Option<Header> {

@@ -1,7 +1,7 @@
 //! A segment in pieces: its frames, and the stretches between them that are none.
 
 use crate::frame::{Frame, Kind};
-use crate::segment::Segment;
+use crate::segment::Whole;
 
 /// A corrected frame that nothing behind it vouches for is believed up to this length of its body: a
 /// torn frame may be one bit away from another, the likelier the more bits it has.
@@ -15,6 +15,14 @@ pub(crate) enum Piece<'a> {
 }
 
 impl Piece<'_> {
+    /// Where it begins.
+    pub(crate) fn offset(&self) -> usize {
+        match self {
+            Self::Frame { offset, .. } => *offset,
+            Self::Bad { from, .. } => *from,
+        }
+    }
+
     pub(crate) fn frame(&self) -> Option<&Frame<'_>> {
         match self {
             Self::Frame { frame, .. } => Some(frame),
@@ -25,7 +33,7 @@ impl Piece<'_> {
 
 /// The pieces of a segment in order; `has_next`: whether another segment follows, so that this one was
 /// closed.
-pub(crate) fn pieces(segment: &Segment, has_next: bool) -> Vec<Piece<'_>> {
+pub(crate) fn pieces(segment: &Whole, has_next: bool) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut frames = segment.frames();
     loop {

@@ -13,7 +13,7 @@ use crate::frame::{self, Frame, Kind};
 use crate::mark::Mark;
 use crate::segment::{self, Segment};
 
-use super::pieces::{Piece, pieces};
+mod rest;
 
 /// A commit as the walk meets it.
 #[derive(Debug)]
@@ -135,12 +135,16 @@ impl Walk {
                 break;
             }
             let path = self.directory.join(segment::name(first));
-            let read = Segment::read(disk, &self.directory, first);
-            let segment = read.map_err(|e| JournalError::io("read", &path, e))?;
-            self.bytes += len_u64(segment.bytes.len());
+            let opened = Segment::open(disk, &self.directory, first);
+            let segment = opened.map_err(|e| JournalError::io("read", &path, e))?;
+            self.bytes += len_u64(segment.len);
             let next = needed.get(at + 1).copied();
-            if self.enter(&segment, at == 0) {
-                self.read(&segment, next, visit)?;
+            if self.enter(&segment, at == 0)
+                && let Some(from) = self.read_intact(&segment, next, visit)?
+            {
+                let whole = segment.whole();
+                let whole = whole.map_err(|e| JournalError::io("read", &path, e))?;
+                self.read_rest(&segment, &whole, from, next, visit)?;
             }
         }
         let mut witnessed = self.watermark.min(self.limit);
@@ -192,104 +196,31 @@ impl Walk {
         true
     }
 
-    fn read<E: From<JournalError>>(
+    /// Takes the frames that are as they were written and count. `Some` is where one does not, and only the whole segment
+    /// tells what it is.
+    fn read_intact<E: From<JournalError>>(
         &mut self,
         segment: &Segment,
         next: Option<u64>,
         visit: Visit<'_, E>,
-    ) -> Result<(), E> {
-        let mut fixed = match &segment.header {
-            Some((header, true)) => Some(rewritten(&segment.bytes, 0, &header.encode())),
-            _ => None,
-        };
-        let pieces = pieces(segment, next.is_some());
-        // For each piece, the last number that a frame from it on says was durable.
-        let mut known = vec![next.map_or(0, |next| next - 1)];
-        for piece in pieces.iter().rev() {
-            let behind = known.last().copied().unwrap_or(0);
-            let said = piece.frame().map_or(0, |frame| frame.header.synced_through);
-            known.push(behind.max(said));
+    ) -> Result<Option<usize>, E> {
+        let mut frames = segment.intact();
+        if matches!(segment.header, Some((_, true))) {
+            return Ok(Some(frames.offset));
         }
-        for (at, piece) in pieces.iter().enumerate() {
-            let rest = pieces.get(at..).unwrap_or_default();
-            let (offset, frame) = match piece {
-                Piece::Frame { offset, frame } => (*offset, frame),
-                Piece::Bad { from, to } => {
-                    // The tail of a power cut, or damage.
-                    self.clean = false;
-                    // What follows is not asked for, and may be in the midst of being written.
-                    if self.last >= self.limit {
-                        break;
-                    }
-                    let durable = known.get(pieces.len() - at).copied().unwrap_or(0);
-                    if !self.goes_on(segment, (*from, *to), rest, durable, next) {
-                        self.learn_numbers(rest);
-                        if next.is_none() {
-                            self.cut_bytes = len_u64(segment.bytes.len() - from);
-                        }
-                        break;
-                    }
-                    continue;
-                }
-            };
-            let header = &frame.header;
-            let superseded = next.is_some_and(|next| header.number >= next);
-            if header.kind == Kind::Commit && (superseded || header.number > self.limit) {
-                self.learn_numbers(rest);
-                break;
+        while let Some((offset, frame)) = frames.next() {
+            let (kind, number) = (frame.header.kind, frame.header.number);
+            if kind == Kind::Commit && number > self.limit {
+                return Ok(None);
             }
-            if frame.corrected {
-                let (whole, _) = frame::encode(header, &frame.body);
-                let bytes = fixed.as_ref().unwrap_or(&segment.bytes);
-                fixed = Some(rewritten(bytes, offset, &whole));
+            if kind == Kind::Commit && next.is_some_and(|next| number >= next) {
+                return Ok(Some(offset));
             }
-            self.take(segment, offset, frame, visit)?;
+            self.take(segment, offset, &frame, visit)?;
         }
-        if let Some(bytes) = fixed {
-            let shown = segment.path.display();
-            self.notes
-                .push(format!("{shown}: a flipped bit was corrected"));
-            self.corrected.push((segment.path.clone(), bytes));
-        }
-        Ok(())
-    }
-
-    /// Whether the walk goes on behind a bad stretch; otherwise it begins the unsynced tail. `rest` begins
-    /// with the stretch, and what is behind it says what was `durable`.
-    fn goes_on(
-        &mut self,
-        segment: &Segment,
-        (from, to): (usize, usize),
-        rest: &[Piece<'_>],
-        durable: u64,
-        next: Option<u64>,
-    ) -> bool {
-        // What follows was written again in the next segment.
-        if next.is_some_and(|next| next <= self.last + 1) {
-            return false;
-        }
-        let mut behind = rest.iter().filter_map(Piece::frame);
-        let Some(first) = behind.next() else {
-            return false;
-        };
-        // No commit is missing: a mark was not synced, or is damaged.
-        if first.header.predecessor == self.last_checksum {
-            return true;
-        }
-        let mut commits = std::iter::once(first).chain(behind);
-        let commit = commits.find(|frame| frame.header.kind == Kind::Commit);
-        let shown = segment.path.display();
-        let what = format!("{shown}: bytes {from} to {to} are damaged");
-        // What is missing lies before the beginning of the walk.
-        if commit.is_some_and(|commit| commit.header.number <= self.last + 1) {
-            self.notes.push(what);
-            return true;
-        }
-        if durable <= self.last {
-            return false;
-        }
-        self.damage.push(what);
-        true
+        // What follows may be in the midst of being written.
+        let is_asked_for = self.last < self.limit;
+        Ok((is_asked_for && frames.offset < segment.len).then_some(frames.offset))
     }
 
     fn take<E: From<JournalError>>(
@@ -363,13 +294,6 @@ impl Walk {
         Ok(())
     }
 
-    /// Learns from frames that do not count which numbers were in use.
-    fn learn_numbers(&mut self, pieces: &[Piece<'_>]) {
-        let frames = pieces.iter().filter_map(Piece::frame);
-        let highest = frames.map(|frame| frame.header.number).max();
-        self.highest = self.highest.max(highest.unwrap_or(0));
-    }
-
     /// Notes that the commits after the last one, up to this one, cannot be read.
     fn lost(&mut self, through: u64) {
         let first = through.min(self.last + 1);
@@ -385,13 +309,4 @@ impl Walk {
 fn content(frame: &Frame<'_>) -> u32 {
     let header = frame.header;
     commit::content(header.number, header.time_ms, &frame.body)
-}
-
-/// The bytes with others in the place of what lies at an offset.
-fn rewritten(bytes: &[u8], offset: usize, with: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    if let Some(target) = bytes.get_mut(offset..offset + with.len()) {
-        target.copy_from_slice(with);
-    }
-    bytes
 }

@@ -11,6 +11,7 @@ mod damage;
 mod extracts;
 mod frames;
 mod headers;
+mod long_segments;
 mod stretches;
 mod syncing;
 mod torn_tails;
