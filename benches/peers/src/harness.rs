@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::arguments::Arguments;
 use crate::error::{Error, Result, failed};
-use crate::workload::{CRASH, GROW};
+use crate::workload::{CRASH, GROW, LOAD};
 
 /// The values of each row and engine, one of each round.
 pub(crate) type Measured = HashMap<(String, &'static str), Vec<f64>>;
@@ -18,7 +18,7 @@ pub(crate) type Measured = HashMap<(String, &'static str), Vec<f64>>;
 const FIRST: &str = "load";
 
 /// Those that make databases of their own.
-const ALONE: [&str; 2] = ["growth", "migration"];
+const ALONE: [&str; 3] = ["burst", "growth", "migration"];
 
 pub(crate) fn measure(arguments: &Arguments) -> Result<Measured> {
     let root = match &arguments.directory {
@@ -75,6 +75,9 @@ fn step(
         Ok::<_, Error>(())
     };
     match workload {
+        "load" => LOAD
+            .iter()
+            .try_for_each(|part| one(part, &directory, 0, false)),
         "crash" => {
             let [write, open] = CRASH;
             one(write, &directory, 0, true)?;
@@ -90,8 +93,8 @@ fn step(
             }
             Ok(())
         }
-        "migration" => {
-            let directory = round.join(format!("{engine}-migration"));
+        "burst" | "migration" => {
+            let directory = round.join(format!("{engine}-{workload}"));
             one(workload, &directory, 0, false)
         }
         _ => one(workload, &directory, 0, false),

@@ -7,7 +7,7 @@ pub(crate) const ENGINES: [&str; 7] = [
 ];
 
 /// The workloads, in the order in which they run on one directory.
-pub(crate) const WORKLOADS: [&str; 11] = [
+pub(crate) const WORKLOADS: [&str; 12] = [
     "load",
     "open",
     "read",
@@ -17,6 +17,7 @@ pub(crate) const WORKLOADS: [&str; 11] = [
     "upkeep",
     "crash",
     "compact",
+    "burst",
     "growth",
     "migration",
 ];
@@ -76,13 +77,18 @@ pub(crate) struct Row {
 }
 
 /// Those with names of their own: workload's name, title, unit.
-const WRITES: [(&str, &str, Unit); 5] = [
+const WRITES: [(&str, &str, Unit); 6] = [
     (
         "batches",
         "batches of 1,000 peers, durable at the end",
         Unit::PerSecond,
     ),
     ("metrics", "metrics one by one, buffered", Unit::PerSecond),
+    (
+        "metrics_behind",
+        "the same, right behind batches of peers",
+        Unit::PerSecond,
+    ),
     ("update", "update of one peer, buffered", Unit::PerSecond),
     (
         "durable_1",

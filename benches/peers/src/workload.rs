@@ -19,6 +19,9 @@ mod writes;
 /// Buffered records of `crash`.
 pub(crate) const UNSYNCED: usize = 20_000;
 
+/// The parts of `load`, which are processes of their own: what is left to do behind the peers is not what samples cost.
+pub(crate) const LOAD: [&str; 2] = ["load-peers", "load-metrics"];
+
 /// The parts of `crash`, which are processes of their own.
 pub(crate) const CRASH: [&str; 2] = ["crash-write", "crash-open"];
 
@@ -60,7 +63,8 @@ impl Task {
 
 pub(crate) fn run(workload: &str, task: &Task) -> Result<()> {
     match workload {
-        "load" => writes::load(task),
+        "load-peers" => writes::load_peers(task),
+        "load-metrics" => writes::load_metrics(task),
         "open" => upkeep::open_clean(task, "open_clean"),
         "read" => reads::run(task),
         "update" => writes::update(task),
@@ -70,6 +74,7 @@ pub(crate) fn run(workload: &str, task: &Task) -> Result<()> {
         "crash-write" => crash::write(task),
         "crash-open" => crash::reopen(task),
         "compact" => upkeep::compact(task),
+        "burst" => writes::burst(task),
         "grow" => writes::grow(task),
         "grow-open" => upkeep::open_clean(task, &writes::growth_row(task, "open")?),
         "migration" => migration::run(task),

@@ -8,7 +8,7 @@ use super::{Task, peers, tell, tell_millis, tell_rate, timed};
 use crate::engine::{Engine, Mode};
 use crate::error::{Result, failed};
 use crate::memory::{disk, resident};
-use crate::records::{Peer, any, peer_id, sample};
+use crate::records::{Peer, Sample, any, peer_id, sample};
 use crate::rows::{GROWTH, growth_id};
 
 /// All buffered but the last, where the whole is to be durable once it is over.
@@ -20,17 +20,40 @@ fn store_batches(engine: &dyn Engine, peers: &[Peer], durable: bool) -> Result<(
     Ok(())
 }
 
-pub(super) fn load(task: &Task) -> Result<()> {
+pub(super) fn load_peers(task: &Task) -> Result<()> {
     let engine = task.open(Mode::Buffered)?;
-    let scale = task.scale;
-    let all = peers(0..scale.peers, 0);
+    let all = peers(0..task.scale.peers, 0);
     let ((), took) = timed(|| store_batches(&*engine, &all, true))?;
-    tell_rate("batches", scale.peers, took)?;
-    let samples: Vec<_> = (0..scale.metrics).map(sample).collect();
-    let ((), took) = timed(|| samples.iter().try_for_each(|one| engine.store_sample(one)))?;
-    tell_rate("metrics", scale.metrics, took)?;
+    tell_rate("batches", task.scale.peers, took)?;
+    engine.close()
+}
+
+pub(super) fn load_metrics(task: &Task) -> Result<()> {
+    let samples = samples(task);
+    let engine = task.open(Mode::Buffered)?;
+    tell_samples(&*engine, &samples, "metrics")?;
     engine.close()?;
     tell("disk", disk(&task.database())?)
+}
+
+/// Samples while what is behind the peers is still to be done.
+pub(super) fn burst(task: &Task) -> Result<()> {
+    let engine = task.open(Mode::Buffered)?;
+    let all = peers(0..task.scale.peers, 0);
+    let samples = samples(task);
+    store_batches(&*engine, &all, true)?;
+    tell_samples(&*engine, &samples, "metrics_behind")?;
+    engine.close()
+}
+
+fn samples(task: &Task) -> Vec<Sample> {
+    (0..task.scale.metrics).map(sample).collect()
+}
+
+fn tell_samples(engine: &dyn Engine, samples: &[Sample], row: &str) -> Result<()> {
+    let all = || samples.iter().try_for_each(|one| engine.store_sample(one));
+    let ((), took) = timed(all)?;
+    tell_rate(row, samples.len(), took)
 }
 
 pub(super) fn update(task: &Task) -> Result<()> {
