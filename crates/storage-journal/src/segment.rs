@@ -144,9 +144,7 @@ impl Segment {
         let file = disk.open(&path)?;
         let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
         let begin = read_open_file(&*file, len.min(HEADER_LEN))?;
-        // It appeared with its whole header, so what is shorter was cut off, and its frames with it.
-        let is_whole = begin.len() >= HEADER_LEN;
-        let header = Header::decode(&begin).filter(|(header, _)| is_whole && header.first == first);
+        let header = header_of(&begin, first);
         Ok(Self {
             path,
             first,
@@ -170,11 +168,19 @@ impl Segment {
         }
     }
 
-    pub(crate) fn whole(&self) -> io::Result<Whole> {
+    /// All of it; `None` if it was overwritten meanwhile, as a purge does.
+    pub(crate) fn whole(&self) -> io::Result<Option<Whole>> {
         let bytes = read_open_file(&*self.file, self.len)?;
+        let is_same = header_of(&bytes, self.first) == self.header;
         let tag = self.tag();
-        Ok(Whole { tag, bytes })
+        Ok(is_same.then_some(Whole { tag, bytes }))
     }
+}
+
+/// What a segment begins with. It appeared with its whole header, so what is shorter was cut off, and its frames with it.
+fn header_of(bytes: &[u8], first: u64) -> Option<(Header, bool)> {
+    let is_whole = bytes.len() >= HEADER_LEN;
+    Header::decode(bytes).filter(|(header, _)| is_whole && header.first == first)
 }
 
 /// Gives the frames of a segment up to the first that is not as it was written; afterwards [`offset`](Self::offset)
@@ -224,12 +230,12 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// Its frames and their offsets, up to the first that is not whole.
-    pub(crate) fn frames(&self) -> Frames<'_> {
+    /// Its frames from an offset on, and where they are, up to the first that is not whole.
+    pub(crate) fn frames(&self, offset: usize) -> Frames<'_> {
         Frames {
             bytes: &self.bytes,
             tag: self.tag,
-            offset: HEADER_LEN,
+            offset,
         }
     }
 

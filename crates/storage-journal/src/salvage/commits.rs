@@ -249,7 +249,7 @@ impl Reading {
             self.is_open |= !file.is_aside;
             return Ok(());
         }
-        for piece in pieces(&segment, next.is_some()) {
+        for piece in pieces(&segment, segment::HEADER_LEN, next.is_some()) {
             let (offset, frame) = match piece {
                 Piece::Frame { offset, frame } => (offset, frame),
                 Piece::Bad { from, to } => {

@@ -15,14 +15,6 @@ pub(crate) enum Piece<'a> {
 }
 
 impl Piece<'_> {
-    /// Where it begins.
-    pub(crate) fn offset(&self) -> usize {
-        match self {
-            Self::Frame { offset, .. } => *offset,
-            Self::Bad { from, .. } => *from,
-        }
-    }
-
     pub(crate) fn frame(&self) -> Option<&Frame<'_>> {
         match self {
             Self::Frame { frame, .. } => Some(frame),
@@ -31,11 +23,11 @@ impl Piece<'_> {
     }
 }
 
-/// The pieces of a segment in order; `has_next`: whether another segment follows, so that this one was
-/// closed.
-pub(crate) fn pieces(segment: &Whole, has_next: bool) -> Vec<Piece<'_>> {
+/// The pieces of a segment from an offset on, in order; `has_next`: whether another segment follows, so that this one
+/// was closed.
+pub(crate) fn pieces(segment: &Whole, from: usize, has_next: bool) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
-    let mut frames = segment.frames();
+    let mut frames = segment.frames(from);
     loop {
         for (offset, frame) in frames.by_ref() {
             pieces.push(Piece::Frame { offset, frame });

@@ -48,7 +48,7 @@ pub(crate) struct Walk {
     pub(crate) limit: u64,
     pub(crate) store_id: Option<[u8; 16]>,
     pub(crate) last: u64,
-    /// The highest number that was ever in use, of commits that do not count too.
+    /// The highest number that was ever in use, of commits that do not count too; with a limit, up to that.
     pub(crate) highest: u64,
     pub(crate) watermark: u64,
     pub(crate) last_time_ms: i64,
@@ -143,8 +143,10 @@ impl Walk {
                 && let Some(from) = self.read_intact(&segment, next, visit)?
             {
                 let whole = segment.whole();
-                let whole = whole.map_err(|e| JournalError::io("read", &path, e))?;
-                self.read_rest(&segment, &whole, from, next, visit)?;
+                match whole.map_err(|e| JournalError::io("read", &path, e))? {
+                    Some(whole) => self.read_rest(&segment, &whole, from, next, visit)?,
+                    None => self.header_is_damaged(&path),
+                }
             }
         }
         let mut witnessed = self.watermark.min(self.limit);
@@ -180,7 +182,7 @@ impl Walk {
                     self.last_checksum = header.predecessor;
                 }
             }
-            None => self.damage.push(format!("{shown}: the header is damaged")),
+            None => self.header_is_damaged(&segment.path),
         }
         // Its first number is the one after the last commit before it; a checkpoint that was made of an
         // index has a number that no commit has.
@@ -214,12 +216,15 @@ impl Walk {
                 return Ok(None);
             }
             if kind == Kind::Commit && next.is_some_and(|next| number >= next) {
-                return Ok(Some(offset));
+                // Who asks for all wants to know which numbers were in use.
+                let asks_for_all = self.limit == u64::MAX;
+                return Ok(asks_for_all.then_some(offset));
             }
             self.take(segment, offset, &frame, visit)?;
         }
-        // What follows may be in the midst of being written.
-        let is_asked_for = self.last < self.limit;
+        // What follows may be in the midst of being written. Where a checkpoint has the state at the limit, the frame of
+        // that commit still says what it is.
+        let is_asked_for = self.last < self.limit || self.content.is_none();
         Ok((is_asked_for && frames.offset < segment.len).then_some(frames.offset))
     }
 
@@ -292,6 +297,11 @@ impl Walk {
             self.unsynced.pop_front();
         }
         Ok(())
+    }
+
+    fn header_is_damaged(&mut self, segment: &Path) {
+        let shown = segment.display();
+        self.damage.push(format!("{shown}: the header is damaged"));
     }
 
     /// Notes that the commits after the last one, up to this one, cannot be read.

@@ -42,6 +42,34 @@ fn every_flipped_bit_of_a_segment_is_corrected() -> TestResult {
     Ok(())
 }
 
+/// What the last commit is, its frame says, also where a checkpoint has the state.
+#[test]
+fn a_flipped_bit_below_a_checkpoint_changes_nothing_of_what_is_exported() -> TestResult {
+    let disk = SimulatedDisk::default();
+    let (mut history, mut random) = (History::new(), Random(5));
+    let journal = create(&disk)?.with_segment_size(1 << 20);
+    for _ in 0..6 {
+        append(&journal, &mut history, &mut random)?;
+    }
+    journal.checkpoint(2, 1_770_000_000, |_| Ok::<_, JournalError>(()))?;
+    let last = history.last().0;
+    let exported = |disk: &SimulatedDisk| -> Result<_, JournalError> {
+        Ok(Merged::open(disk, directory(), last)?.exported(0))
+    };
+    let sound = exported(&disk)?;
+    assert!(sound.content.is_some());
+    let is_segment = |path: &&std::path::PathBuf| path.extension().is_some_and(|e| e == "log");
+    let files = disk.files();
+    let path = files.iter().find(is_segment).ok_or("no segment")?;
+    let len = disk.content(path).unwrap_or_default().len();
+    for bit in 4148 * 8..len * 8 {
+        let damaged = copy(&disk);
+        flip(&damaged, path, bit);
+        assert_eq!(exported(&damaged)?, sound, "bit {bit}");
+    }
+    Ok(())
+}
+
 #[test]
 fn every_flipped_bit_and_truncation_of_a_checkpoint_is_found() -> TestResult {
     let (disk, _) = with_history(3)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use storage_journal::commit::{Change, encode};
 use storage_journal::disk::{Crash, Fault, SimulatedDisk};
-use storage_journal::{Journal, JournalError, Merged, Scan};
+use storage_journal::{Journal, JournalError, Merged, Scan, extract};
 
 use crate::workload::{History, Random, STORE, TestResult, contents, directory, scan};
 
@@ -127,6 +127,7 @@ fn a_flipped_bit_is_corrected_or_named_wherever_it_lies() -> TestResult {
                 corrected += 1;
             } else {
                 assert!(len > 1024, "{case}");
+                assert_eq!(found.last(), COMMITS, "{case}");
                 named += 1;
             }
         }
@@ -165,5 +166,41 @@ fn a_call_that_fails_is_not_the_end() -> TestResult {
         }
     }
     assert!(told > 0);
+    Ok(())
+}
+
+/// A reader with a limit finds the state there, whatever of what follows is written, or can be read.
+#[test]
+fn what_is_behind_a_limit_is_not_looked_at() -> TestResult {
+    let (disk, history, ends) = with_long_history(9)?;
+    let path = segment(&disk).0;
+    for (at, end) in ends.iter().enumerate().take(ends.len() - 1).skip(1) {
+        let limit = u64::try_from(at)?;
+        for torn in [1, 40, (ends[at + 1] - end) / 2] {
+            let damaged = copy(&disk);
+            damaged.damage(&path, |bytes| {
+                bytes.truncate(end + torn);
+                bytes[end + torn - 1] ^= 1;
+            });
+            let merged = Merged::open(&damaged, directory(), limit)?;
+            assert_eq!(merged.through(), limit);
+            assert!(contents(&merged)? == history.states[&limit], "{limit}");
+        }
+    }
+    Ok(())
+}
+
+/// What a purge overwrites under a reader is not taken for the end of the journal.
+#[test]
+fn a_segment_that_is_wiped_while_it_is_read_is_no_end() -> TestResult {
+    let (disk, ..) = with_long_history(10)?;
+    let path = segment(&disk).0;
+    let mut visited = 0;
+    let read = extract::visit_puts(&disk, directory(), 1, |_, _, _| {
+        visited += 1;
+        disk.damage(&path, |bytes| bytes.fill(0));
+    });
+    assert!(visited > 0 && visited < COMMITS, "{visited} commits");
+    assert!(matches!(read, Err(JournalError::Damaged { .. })), "{read:?}");
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::scan::walk::Visit;
 use crate::segment::{Segment, Whole};
 
 impl Walk {
-    /// Takes what is at an offset of the segment, or behind it.
+    /// Takes what is at an offset of the segment, and behind it.
     pub(super) fn read_rest<E: From<JournalError>>(
         &mut self,
         segment: &Segment,
@@ -23,8 +23,7 @@ impl Walk {
             Some((header, true)) => Some(rewritten(&whole.bytes, 0, &header.encode())),
             _ => None,
         };
-        let mut pieces = pieces(whole, next.is_some());
-        pieces.retain(|piece| piece.offset() >= from);
+        let pieces = pieces(whole, from, next.is_some());
         // For each piece, the last number that a frame from it on says was durable.
         let mut known = vec![next.map_or(0, |next| next - 1)];
         for piece in pieces.iter().rev() {
