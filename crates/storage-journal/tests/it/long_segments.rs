@@ -201,6 +201,9 @@ fn a_segment_that_is_wiped_while_it_is_read_is_no_end() -> TestResult {
         disk.damage(&path, |bytes| bytes.fill(0));
     });
     assert!(visited > 0 && visited < COMMITS, "{visited} commits");
-    assert!(matches!(read, Err(JournalError::Damaged { .. })), "{read:?}");
+    assert!(
+        matches!(read, Err(JournalError::Damaged { .. })),
+        "{read:?}"
+    );
     Ok(())
 }
