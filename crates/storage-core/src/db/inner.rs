@@ -106,6 +106,8 @@ pub(super) struct ReadOnly {
 pub(super) struct Sequence {
     /// What blind puts replaced is still in: [`settled`](Self::settled) is without it.
     pub(super) digests: Digests,
+    /// Bytes that were applied since a writer looked at what the index holds back.
+    pub(super) applied: usize,
 }
 
 impl Sequence {

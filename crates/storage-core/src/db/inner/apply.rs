@@ -73,7 +73,7 @@ impl Inner {
         self.tell_window(commit);
         drop(applying);
         if let Ok(index) = index {
-            self.make_room(index, commit);
+            self.make_room(index, commit, &mut sequence.applied);
         }
         Ok(number)
     }
