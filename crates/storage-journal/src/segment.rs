@@ -168,12 +168,24 @@ impl Segment {
         }
     }
 
-    /// All of it; `None` if it was overwritten meanwhile, as a purge does.
-    pub(crate) fn whole(&self) -> io::Result<Option<Whole>> {
+    /// All of it; `None` if it is not what was read before up to an offset, to which frames were intact: a purge overwrites
+    /// files under a reader, and a disk may not read a second time what it did once.
+    pub(crate) fn whole(&self, intact_to: usize) -> io::Result<Option<Whole>> {
         let bytes = read_open_file(&*self.file, self.len)?;
-        let is_same = header_of(&bytes, self.first) == self.header;
+        let header = |found: Option<(Header, bool)>| found.map(|(header, _)| header);
+        if header(header_of(&bytes, self.first)) != header(self.header) {
+            return Ok(None);
+        }
         let tag = self.tag();
-        Ok(is_same.then_some(Whole { tag, bytes }))
+        let whole = Whole { tag, bytes };
+        let mut frames = whole.frames(HEADER_LEN);
+        while frames.offset < intact_to {
+            if frames.next().is_none_or(|(_, frame)| frame.corrected) {
+                return Ok(None);
+            }
+        }
+        let is_same = frames.offset == intact_to;
+        Ok(is_same.then_some(whole))
     }
 }
 
@@ -266,5 +278,64 @@ impl<'a> Iterator for Frames<'a> {
         let frame = frame::decode(self.bytes.get(offset..)?, self.tag?)?;
         self.offset += frame.len;
         Some((offset, frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimulatedDisk;
+    use crate::frame::Kind;
+
+    /// What was taken before is not judged again, so a segment is not healed from bytes that are others.
+    #[test]
+    fn a_segment_is_read_whole_only_with_the_bytes_that_were_read_before() -> io::Result<()> {
+        let (disk, directory) = (SimulatedDisk::default(), Path::new("/journal"));
+        let header = Header {
+            store_id: [7; 16],
+            term: 1,
+            first: 1,
+            predecessor: 0,
+        };
+        let mut bytes = header.encode();
+        for number in 1..=3 {
+            let header = frame::Header {
+                tag: header.tag(),
+                predecessor: 0,
+                number,
+                synced_through: 0,
+                time_ms: 0,
+                kind: Kind::Commit,
+            };
+            bytes.extend(frame::encode(&header, b"the body of a commit").0);
+        }
+        disk.create(&directory.join(name(1)))?.write_at(0, &bytes)?;
+        let segment = Segment::open(&disk, directory, 1)?;
+        let mut frames = segment.intact();
+        let ends: Vec<usize> =
+            std::iter::from_fn(|| frames.next().map(|(offset, _)| offset)).collect();
+        let [_, second, third] = ends.as_slice() else {
+            panic!("{} frames", ends.len());
+        };
+        for at in 0..bytes.len() {
+            // Zeros between the headers, which nobody reads.
+            if (ONE_LEN..AGAIN_AT).contains(&at) {
+                continue;
+            }
+            disk.damage(&segment.path, |bytes| bytes[at] ^= 1);
+            let is_read = segment.whole(*third)?.is_some();
+            disk.damage(&segment.path, |bytes| bytes[at] ^= 1);
+            // One bit of the header is put right, whenever it is read.
+            let is_told = (HEADER_LEN..*third).contains(&at);
+            assert_eq!(is_read, !is_told, "byte {at}");
+        }
+        assert!(segment.whole(*third)?.is_some());
+        assert!(
+            segment.whole(*second + 1)?.is_none(),
+            "no frame begins there"
+        );
+        disk.damage(&segment.path, |bytes| bytes.fill(0));
+        assert!(segment.whole(HEADER_LEN)?.is_none(), "wiped");
+        Ok(())
     }
 }

@@ -11,8 +11,8 @@ use crate::index::{HeldBack, Index, held_size};
 use crate::sync::atomic::Ordering;
 use crate::woken::Woken;
 
-/// A writer looks at how much is held back each time that it applied so many bytes: for a small commit that takes a fortieth
-/// of its time. A model checker's commits are all smaller.
+/// A writer looks at how much is held back each time that it applied so many bytes, as that takes some of a small commit's
+/// time. A model checker's commits are all smaller.
 const LOOK_EACH: usize = if cfg!(nonos_shuttle) { 1 } else { 1024 };
 
 /// The thread that does it, until dropped.
@@ -65,7 +65,8 @@ impl Inner {
             .changes()
             .map(|(_, key, value)| held_size(key, value));
         *applied += sizes.sum::<usize>();
-        if self.settles_beside && *applied < LOOK_EACH {
+        // Where a number of bytes to hold back is given, no more is.
+        if self.settles_beside && self.lends && *applied < LOOK_EACH {
             return;
         }
         let applied = std::mem::take(applied);

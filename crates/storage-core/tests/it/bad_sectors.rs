@@ -8,8 +8,8 @@ use crate::peers::{store, store_all};
 use crate::staged_disk::StagedDisk;
 use crate::workload::{TestResult, dump, open, options};
 
-/// A byte in the first sector of a file.
-const BAD_OFFSET: u64 = 60;
+/// Bytes in the first sector of a file, in the second header of a segment, in its first frames.
+const BAD_OFFSETS: [u64; 5] = [60, 4110, 4160, 5000, 8200];
 
 /// Thirty peers, with a checkpoint after every tenth.
 fn with_checkpoints(disk: &SimulatedDisk, home: &SimulatedHome) -> Result<Db, CoreError> {
@@ -29,7 +29,10 @@ fn a_sector_that_cannot_be_read_is_healed_from_the_other_copy() -> TestResult {
     let state = dump(&db)?;
     db.shutdown()?;
     for path in disk.files() {
-        for clean in [true, false] {
+        for (clean, offset) in [true, false]
+            .into_iter()
+            .flat_map(|clean| BAD_OFFSETS.map(|offset| (clean, offset)))
+        {
             let (disk, home) = (kill(&disk), home.fork());
             if !clean {
                 let segments = segments(&disk);
@@ -37,8 +40,8 @@ fn a_sector_that_cannot_be_read_is_healed_from_the_other_copy() -> TestResult {
                 // The clean mark is the last frame.
                 disk.damage(last, |bytes| bytes.truncate(bytes.len() - 1));
             }
-            let case = format!("{}, clean {clean}", path.display());
-            let staged = StagedDisk::new(&disk).with_bad_byte(&path, BAD_OFFSET);
+            let case = format!("byte {offset} of {}, clean {clean}", path.display());
+            let staged = StagedDisk::new(&disk).with_bad_byte(&path, offset);
             let opened = staged.open(&home, &options());
             let again = opened.map_err(|e| format!("{case}: {e}"))?;
             assert_eq!(dump(&again)?, state, "{case}");

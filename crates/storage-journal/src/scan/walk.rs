@@ -142,10 +142,10 @@ impl Walk {
             if self.enter(&segment, at == 0)
                 && let Some(from) = self.read_intact(&segment, next, visit)?
             {
-                let whole = segment.whole();
+                let whole = segment.whole(from);
                 match whole.map_err(|e| JournalError::io("read", &path, e))? {
                     Some(whole) => self.read_rest(&segment, &whole, from, next, visit)?,
-                    None => self.header_is_damaged(&path),
+                    None => self.differs(&path, next),
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Walk {
                     self.last_checksum = header.predecessor;
                 }
             }
-            None => self.header_is_damaged(&segment.path),
+            None => self.damage.push(format!("{shown}: the header is damaged")),
         }
         // Its first number is the one after the last commit before it; a checkpoint that was made of an
         // index has a number that no commit has.
@@ -206,6 +206,8 @@ impl Walk {
         next: Option<u64>,
         visit: Visit<'_, E>,
     ) -> Result<Option<usize>, E> {
+        // Who asks for all wants to know as well which numbers were in use.
+        let asks_for_all = self.limit == u64::MAX;
         let mut frames = segment.intact();
         if matches!(segment.header, Some((_, true))) {
             return Ok(Some(frames.offset));
@@ -216,15 +218,15 @@ impl Walk {
                 return Ok(None);
             }
             if kind == Kind::Commit && next.is_some_and(|next| number >= next) {
-                // Who asks for all wants to know which numbers were in use.
-                let asks_for_all = self.limit == u64::MAX;
                 return Ok(asks_for_all.then_some(offset));
             }
             self.take(segment, offset, &frame, visit)?;
         }
-        // What follows may be in the midst of being written. Where a checkpoint has the state at the limit, the frame of
-        // that commit still says what it is.
-        let is_asked_for = self.last < self.limit || self.content.is_none();
+        // What follows was written again in the next segment, or may be in the midst of being written. Where a checkpoint has
+        // the state at the limit, the frame of that commit still says what it is.
+        let is_again = next.is_some_and(|next| next <= self.last + 1);
+        let is_behind = self.last >= self.limit || (is_again && !asks_for_all);
+        let is_asked_for = !is_behind || self.content.is_none();
         Ok((is_asked_for && frames.offset < segment.len).then_some(frames.offset))
     }
 
@@ -299,9 +301,15 @@ impl Walk {
         Ok(())
     }
 
-    fn header_is_damaged(&mut self, segment: &Path) {
+    /// Notes that a segment is not what it was when its beginning was read.
+    fn differs(&mut self, segment: &Path, next: Option<u64>) {
         let shown = segment.display();
-        self.damage.push(format!("{shown}: the header is damaged"));
+        let what = "it has other bytes than when its beginning was read";
+        self.damage.push(format!("{shown}: {what}"));
+        // Another segment tells itself what is missing before it.
+        if next.is_none() && self.last < self.limit {
+            self.lost(self.last + 1);
+        }
     }
 
     /// Notes that the commits after the last one, up to this one, cannot be read.
