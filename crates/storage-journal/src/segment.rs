@@ -312,10 +312,10 @@ mod tests {
         disk.create(&directory.join(name(1)))?.write_at(0, &bytes)?;
         let segment = Segment::open(&disk, directory, 1)?;
         let mut frames = segment.intact();
-        let ends: Vec<usize> =
+        let starts: Vec<usize> =
             std::iter::from_fn(|| frames.next().map(|(offset, _)| offset)).collect();
-        let [_, second, third] = ends.as_slice() else {
-            panic!("{} frames", ends.len());
+        let [_, second, third] = starts.as_slice() else {
+            panic!("{} frames", starts.len());
         };
         for at in 0..bytes.len() {
             // Zeros between the headers, which nobody reads.

@@ -115,3 +115,44 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::recovery::Layout;
+    use crate::db::{Db, Durability};
+    use crate::key::TextKey;
+    use crate::options::DbOptions;
+    use crate::tree::{Tree, TreeId};
+    use crate::view;
+
+    const TREE: Tree<TextKey, String> = Tree::new(TreeId::Peers);
+
+    /// Many small commits, each too small to look at what is held back: it is not too much for good.
+    #[test]
+    fn small_commits_are_written_to_the_index_as_they_come()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let mut options =
+            DbOptions::new(directory.path().join("data.sled"), 2, || 1_770_000_000_000);
+        options.cache_capacity_bytes = 1024 * 1024;
+        let layout = |_: &dyn view::Read| {
+            Ok(Layout {
+                schema_version: 2,
+                is_framed: true,
+            })
+        };
+        let db = Db::open(&options, &layout)?;
+        let mut bearable = 0;
+        for number in 0..20_000 {
+            let id = format!("{number:08}");
+            db.update(Durability::Buffered, |_, commit| {
+                TREE.insert(commit, &id, &id)
+            })?;
+            let is_late = number >= 15_000;
+            bearable += usize::from(is_late && db.inner.index()?.held_back() != HeldBack::TooMuch);
+        }
+        assert!(bearable > 0, "it is held back for good");
+        Ok(())
+    }
+}
